@@ -1,0 +1,29 @@
+"""Pretrain a sequence model on raw data, carry it over to a small labelled task, and say with evidence what pays.
+
+Everything public is reachable from here and loaded on first use, so that `import carryover` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Sequence": "carryover.sequence",
+    "load": "carryover.training.loading",
+    "TextClassifier": "carryover.interop.estimators",
+    "SequenceTagger": "carryover.interop.estimators",
+}
+_ROOMS = ("layers", "data", "models", "objectives", "tasks", "training", "compare", "embeddings", "classical", "interop")
+
+__all__ = ["SequenceTagger", "Sequence", "TextClassifier", "__version__", "load"]  # noqa: RUF022
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _ROOMS:
+        return import_module(f"carryover.{name}")
+    raise AttributeError(f"module 'carryover' has no attribute {name!r}")

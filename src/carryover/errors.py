@@ -1,0 +1,101 @@
+"""The errors a person can cause, each with the exit code the command line returns for it.
+
+A message is one line: where (file and line), what is wrong, and what to do about it. Programming faults stay ordinary
+Python exceptions; everything here is the fault of an input, a machine or a missing piece and is worth a clear sentence.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class CarryoverError(Exception):
+    """Base of all errors with a documented exit code.
+
+    `path` and `line` say where the fault lies, `repair` what a person should do next.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | PathLike[str] | None = None,
+        line: int | None = None,
+        repair: str | None = None,
+    ) -> None:
+        self.message = message
+        self.path = None if path is None else str(path)
+        self.line = line
+        self.repair = repair
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        where = "" if self.path is None else self.path + (f":{self.line}" if self.line is not None else "") + ": "
+        then = "" if self.repair is None else f"; {self.repair}"
+        return " ".join(f"{where}{self.message}{then}".split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders when cells run in parallel; the default would lose the keyword arguments.
+        return (_rebuild, (type(self), self.message, self.path, self.line, self.repair))
+
+
+def _rebuild(
+    kind: type[CarryoverError], message: str, path: str | None, line: int | None, repair: str | None
+) -> CarryoverError:
+    return kind(message, path=path, line=line, repair=repair)
+
+
+class UsageError(CarryoverError):
+    """A wrong option, configuration or combination of the two."""
+
+    exit_code = 2
+
+
+class TrainingFailed(CarryoverError):
+    """Training produced a value that is not finite; the last good checkpoint is intact."""
+
+    exit_code = 3
+
+
+class GateNotMet(CarryoverError):
+    """A score asked for with `--require` was not reached."""
+
+    exit_code = 4
+
+
+class BadData(CarryoverError):
+    """A file's content is not what its format promises, or an artefact is damaged."""
+
+    exit_code = 65
+
+
+class InputMissing(CarryoverError):
+    """An input file or folder does not exist or cannot be read."""
+
+    exit_code = 66
+
+
+class ExtraMissing(CarryoverError):
+    """An optional dependency or a device is missing."""
+
+    exit_code = 69
+
+
+class CannotWrite(CarryoverError):
+    """An output place cannot be created or written (permissions, a file where a folder must be)."""
+
+    exit_code = 73
+
+
+class DiskFault(CarryoverError):
+    """The disk is full or failed while writing; what stood before is unharmed."""
+
+    exit_code = 74
+
+
+class Busy(CarryoverError):
+    """Another live run holds the folder."""
+
+    exit_code = 75

@@ -1,0 +1,102 @@
+"""The contract every layer obeys: whole pass, step, declared causality and receptive field.
+
+State is an argument and a return value of `step`, never an attribute of the layer: that one choice gives streaming,
+truncated back-propagation (detach the state), generation and serving from the same code.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carryover.sequence import Sequence
+
+State = Any
+"""A tensor with the batch as its first dimension, or a (named) tuple of states. `()` is the state of a layer without memory."""
+
+
+class Layer(nn.Module, ABC):
+    """A map from `Sequence` to `Sequence` that treats every row by itself and ignores padding.
+
+    Attributes
+    ----------
+    in_size, out_size : sizes of the last dimension of the input and output values. For a layer that reads integer
+        ids, `in_size` is the number of ids.
+    causal : whether output t depends on inputs up to t only; exactly the causal layers have `step`.
+    receptive_field : number of input steps one output sees, `None` when unbounded.
+    ratio : outputs per input step.
+    """
+
+    in_size: int
+    out_size: int
+    causal: bool = False
+    receptive_field: int | None = None
+    ratio: Fraction = Fraction(1)
+
+    @abstractmethod
+    def forward(self, x: Sequence) -> Sequence:
+        """Whole pass. `x.values` is [B, T, in_size] (or [B, T] ids); padded outputs are exactly zero."""
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """State before the first step, every tensor [batch_size, ...]. Raises TypeError when the layer is not causal."""
+        raise TypeError(self._not_causal("has no initial state"))
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        """Advance by `x.values.shape[1]` steps; a row moves by its own length only. Raises TypeError if not causal."""
+        raise TypeError(self._not_causal("cannot be stepped"))
+
+    def _not_causal(self, what: str) -> str:
+        return f"{type(self).__name__} {what}: causal is {self.causal}; run the whole pass, or use a causal layer"
+
+    def check_input(self, x: Sequence) -> None:
+        """Raise ValueError when the feature size of `x` is not `in_size`."""
+        if x.values.is_floating_point() and x.values.shape[-1] != self.in_size:
+            raise ValueError(
+                f"{type(self).__name__} expects {self.in_size} features and got {x.values.shape[-1]}: "
+                f"build it with in_size={x.values.shape[-1]} or project the input first"
+            )
+
+    def check_state(self, x: Sequence, state: State) -> None:
+        """Raise ValueError when the batch size of `state` is not that of `x`."""
+        for tensor in state_tensors(state):
+            if tensor.shape[0] != x.batch_size:
+                raise ValueError(
+                    f"{type(self).__name__} was given a state of batch size {tensor.shape[0]} with an input of batch "
+                    f"size {x.batch_size}: make one with initial_state({x.batch_size})"
+                )
+
+
+def state_tensors(state: State) -> list[Tensor]:
+    """All tensors of a state, in order."""
+    if isinstance(state, Tensor):
+        return [state]
+    return [tensor for part in state for tensor in state_tensors(part)]
+
+
+def map_state(function: Callable[..., Tensor], state: State, *others: State) -> State:
+    """Apply `function` to every tensor of `state` (and of states of the same shape), keeping the structure."""
+    if isinstance(state, Tensor):
+        return function(state, *others)
+    parts = [map_state(function, part, *(other[i] for other in others)) for i, part in enumerate(state)]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+def detach_state(state: State) -> State:
+    """The same state without its history: the border of truncated back-propagation through time."""
+    return map_state(Tensor.detach, state)
+
+
+def choose_rows(rows: Tensor, where_true: State, where_false: State) -> State:
+    """Row b of the result comes from `where_true` if `rows[b]` else from `where_false`. `rows` is bool [B]."""
+
+    def choose(yes: Tensor, no: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *([1] * (yes.dim() - 1))), yes, no)
+
+    return map_state(choose, where_true, where_false)
