@@ -1,0 +1,59 @@
+"""Layers: maps from `Sequence` to `Sequence` under one contract (`Layer`), and poolings to one vector a row.
+
+`check(layer)` holds any layer, this library's or your own, against the laws of the contract.
+"""
+
+from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
+from carryover.layers.bidirectional import Bidirectional
+from carryover.layers.characters import CharacterCNN
+from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
+from carryover.layers.element import ElementLayer
+from carryover.layers.embedding import Embedding, embed_by_one_hot
+from carryover.layers.highway import Highway
+from carryover.layers.laws import LawBroken, check, ids, real_values
+from carryover.layers.mix import ScalarMix
+from carryover.layers.perceptron import Perceptron
+from carryover.layers.pooling import (
+    AttentionPooling,
+    ConcatenatedPooling,
+    LastPooling,
+    MaxPooling,
+    MeanPooling,
+    Pooling,
+    SumPooling,
+)
+from carryover.layers.residual import Residual
+from carryover.layers.stacked import Stacked
+
+__all__ = [
+    "AttentionPooling",
+    "Bidirectional",
+    "CharacterCNN",
+    "ConcatenatedPooling",
+    "Dropout",
+    "ElementLayer",
+    "Embedding",
+    "Highway",
+    "LastPooling",
+    "LawBroken",
+    "Layer",
+    "MaxPooling",
+    "MeanPooling",
+    "Perceptron",
+    "Pooling",
+    "Residual",
+    "ScalarMix",
+    "Stacked",
+    "State",
+    "SumPooling",
+    "VariationalDropout",
+    "WeightDrop",
+    "check",
+    "choose_rows",
+    "detach_state",
+    "embed_by_one_hot",
+    "ids",
+    "map_state",
+    "real_values",
+    "state_tensors",
+]

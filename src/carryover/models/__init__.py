@@ -1,0 +1,23 @@
+"""Named assemblies of layers, each with its frozen `Config`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "AdaptiveOutputLayer": "output",
+    "BiLanguageModel": "bilm",
+    "OutputLayer": "output",
+    "SIZES": "sizes",
+    "WordEncoder": "tagger_encoder",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    # loaded on first use: the names of the sizes are wanted where torch is not
+    if name in _PUBLIC:
+        return getattr(import_module(f"carryover.models.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'carryover.models' has no attribute {name!r}")

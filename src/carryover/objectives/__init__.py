@@ -1,0 +1,24 @@
+"""What pretraining asks: batch → targets → loss."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "AdaptiveSoftmax": "adaptive",
+    "BiLanguageModelObjective": "bilm",
+    "FullSoftmax": "softmax",
+    "SampledSoftmax": "sampled",
+    "evaluate": "bilm",
+    "lines_perplexity": "bilm",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    # loaded on first use
+    if name in _PUBLIC:
+        return getattr(import_module(f"carryover.objectives.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'carryover.objectives' has no attribute {name!r}")

@@ -1,0 +1,180 @@
+"""The lowest rung for tagging: a linear-chain CRF over hand-made features of a window (Lafferty et al. 2001).
+
+The score of tag y at token i is the sum of one learned weight for every feature that holds there (the word, its
+lower-case form, prefixes, suffixes, shape, the two words on either side, …) plus a transition weight. The number of
+passes is chosen on a held-out fifth of the given sentences; the model is then fitted on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from carryover.errors import BadData
+from carryover.sequence import Sequence
+from carryover.tasks.crf import LinearChainCRF
+
+
+@lru_cache(maxsize=200_000)
+def word_features(word: str) -> tuple[str, ...]:
+    """Features of one word by itself."""
+    lower = word.lower()
+    features = [f"lower={lower}", f"shape={word_shape(word)}"]
+    features += [f"prefix={lower[:n]}" for n in (1, 2, 3) if len(lower) > n]
+    features += [f"suffix={lower[-n:]}" for n in (1, 2, 3, 4) if len(lower) > n]
+    if word != lower:
+        features.append(f"word={word}")
+    if any(character.isdigit() for character in word):
+        features.append("digit")
+    if "-" in word:
+        features.append("hyphen")
+    return tuple(features)
+
+
+@lru_cache(maxsize=200_000)
+def word_shape(word: str) -> str:
+    """The word with every capital as X, small letter as x, digit as 0, runs longer than two cut: `Xxx`, `00`, `X.X.`"""
+    shape: list[str] = []
+    for character in word:
+        kind = "X" if character.isupper() else "x" if character.isalpha() else "0" if character.isdigit() else character
+        if shape[-2:] != [kind, kind]:
+            shape.append(kind)
+    return "".join(shape)
+
+
+def token_features(tokens: Rows[str]) -> list[list[str]]:
+    """Names of the features that hold at every token of a sentence."""
+    lowers = ["<<", "<", *(token.lower() for token in tokens), ">", ">>"]
+    shapes = ["<", *(word_shape(token) for token in tokens), ">"]
+    rows = []
+    for i, token in enumerate(tokens):
+        before2, before, here, after, after2 = lowers[i : i + 5]
+        rows.append(
+            [
+                "bias",
+                *word_features(token),
+                f"-1={before}",
+                f"+1={after}",
+                f"-2={before2}",
+                f"+2={after2}",
+                f"-1,0={before}|{here}",
+                f"0,+1={here}|{after}",
+                f"-1suffix={before[-3:]}",
+                f"+1suffix={after[-3:]}",
+                f"shapes={shapes[i]}|{shapes[i + 1]}|{shapes[i + 2]}",
+            ]
+        )
+    return rows
+
+
+class FeatureTagger:
+    """Fit and predict tags with a linear-chain CRF on hand-made features."""
+
+    def __init__(
+        self, *, epochs: int = 15, updates: int = 600, batch_size: int = 16, learning_rate: float = 0.2, patience: int = 3
+    ) -> None:
+        self.epochs = epochs
+        self.updates = updates
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+
+    def fit(self, sentences: Rows[Rows[str]], tags: Rows[Rows[str]], seed: int = 0) -> FeatureTagger:
+        """Fit on `sentences` [N] of tokens and their `tags`. Raises BadData when fewer than two tags occur."""
+        self.labels = tuple(sorted({tag for row in tags for tag in row}))
+        if len(self.labels) < 2:
+            raise BadData(
+                f"only one tag ({', '.join(self.labels) or 'none'}) in {len(sentences)} sentences",
+                repair="give sentences with at least two different tags",
+            )
+        rows = [token_features(sentence) for sentence in sentences]
+        self._ids = {name: i for i, name in enumerate(dict.fromkeys(f for row in rows for token in row for f in token))}
+        data = [self._encode(row) for row in rows]
+        place = {label: i for i, label in enumerate(self.labels)}
+        targets = [torch.tensor([place[tag] for tag in row]) for row in tags]
+        order = np.random.default_rng([seed, 3]).permutation(len(data))
+        held_out, rest = order[: len(data) // 5], order[len(data) // 5 :]
+        most = max(self.epochs, -(-self.updates * self.batch_size // max(1, len(rest))))
+        most = min(most, 40)
+        self.epochs_chosen = self._choose(data, targets, rest, held_out, most, seed) if len(held_out) else most
+        self._start()
+        for epoch in range(self.epochs_chosen):
+            self._pass(data, targets, order, epoch, seed)
+        return self
+
+    def predict(self, sentences: Rows[Rows[str]]) -> list[tuple[str, ...]]:
+        """One tag a token; features never seen in training say nothing."""
+        data = [self._encode(token_features(sentence)) for sentence in sentences]
+        predicted: list[tuple[str, ...]] = [()] * len(data)
+        order = sorted(range(len(data)), key=lambda i: len(data[i]))
+        for start in range(0, len(order), 64):
+            rows = [i for i in order[start : start + 64] if len(data[i])]
+            if rows:
+                for i, path in zip(rows, self._decode([data[i] for i in rows]), strict=True):
+                    predicted[i] = tuple(self.labels[k] for k in path)
+        return predicted
+
+    def parameter_count(self) -> int:
+        """Number of learned weights."""
+        return sum(p.numel() for p in (*self._table.parameters(), *self._crf.parameters()))
+
+    def _encode(self, row: list[list[str]]) -> list[list[int]]:
+        ids = self._ids
+        return [[ids[name] for name in token if name in ids] for token in row]
+
+    def _start(self) -> None:
+        self._table = nn.EmbeddingBag(len(self._ids), len(self.labels), mode="sum", sparse=True)
+        nn.init.zeros_(self._table.weight)
+        self._crf = LinearChainCRF(len(self.labels))
+        self._optimiser = torch.optim.Adagrad([*self._table.parameters(), *self._crf.parameters()], lr=self.learning_rate)
+
+    def _scores(self, batch: list[list[list[int]]]) -> Sequence:
+        tokens = [token for row in batch for token in row]
+        counts = torch.tensor([0, *(len(token) for token in tokens)]).cumsum(0)[:-1]
+        flat = self._table(torch.tensor([i for token in tokens for i in token]), counts)  # [sum of lengths, K]
+        return Sequence.pad(list(flat.split([len(row) for row in batch])))
+
+    def _decode(self, batch: list[list[list[int]]]) -> list[list[int]]:
+        with torch.no_grad():
+            return self._crf.decode(self._scores(batch))
+
+    def _pass(self, data: list, targets: list[Tensor], indices: np.ndarray, epoch: int, seed: int) -> None:
+        shuffled = np.random.default_rng([seed, 4, epoch]).permutation(indices)
+        for start in range(0, len(shuffled), self.batch_size):
+            rows = [i for i in shuffled[start : start + self.batch_size] if len(data[i])]
+            if not rows:
+                continue
+            scores = self._scores([data[i] for i in rows])
+            gold = Sequence.pad([targets[i] for i in rows])
+            loss = self._crf.loss(scores, gold.values).mean()
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            # torch warns until somebody says whether sparse tensors are to be checked; these come from EmbeddingBag.
+            with torch.sparse.check_sparse_tensor_invariants(enable=False):
+                self._optimiser.step()
+
+    def _choose(
+        self, data: list, targets: list[Tensor], rest: np.ndarray, held_out: np.ndarray, most: int, seed: int
+    ) -> int:
+        """The number of passes with the best accuracy on the held-out fifth (span scores are too coarse for few)."""
+        self._start()
+        kept = [i for i in held_out if len(data[i])]
+        best, best_epoch = -1.0, 1
+        for epoch in range(most):
+            self._pass(data, targets, rest, epoch, seed)
+            correct = total = 0
+            for start in range(0, len(kept), 64):
+                rows = kept[start : start + 64]
+                for i, path in zip(rows, self._decode([data[i] for i in rows]), strict=True):
+                    correct += int((torch.tensor(path) == targets[i]).sum())
+                    total += len(path)
+            score = correct / max(1, total)
+            if score > best:
+                best, best_epoch = score, epoch + 1
+            elif epoch + 1 - best_epoch >= self.patience:
+                break
+        return best_epoch

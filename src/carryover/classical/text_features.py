@@ -1,0 +1,211 @@
+"""The lowest rung for text classification: hand-made features and a linear model, chosen inside the labelled budget.
+
+Candidates are tf-idf weighted word n-grams, alone or beside character n-grams, under logistic regression, multinomial
+naive Bayes or a linear support vector machine. Cross-validation over the training examples alone picks one; the pick is
+then fitted on all of them. Nothing outside the given examples is looked at.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from carryover.errors import BadData
+
+WORD_PATTERN = r"(?u)\w+(?:['’]\w+)?|[^\w\s]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way of classifying: which features, which linear model, how strongly regularised."""
+
+    features: str
+    model: str
+    strength: float
+
+    def __str__(self) -> str:
+        return f"{self.features}, {self.model} ({self.strength:g})"
+
+
+CANDIDATES = tuple(
+    Candidate(features=features, model=model, strength=strength)
+    for features in ("words", "words+characters")
+    for model, strength in (
+        ("logistic regression", 1.0),
+        ("logistic regression", 10.0),
+        ("naive Bayes", 0.1),
+        ("naive Bayes", 1.0),
+        ("linear SVM", 0.1),
+        ("linear SVM", 1.0),
+    )
+)
+
+
+class FeatureClassifier:
+    """Fit, predict and explain a linear text classifier; `multi_label` fits one binary model a label."""
+
+    def __init__(self, *, multi_label: bool = False, candidates: Sequence[Candidate] = CANDIDATES, folds: int = 5) -> None:
+        self.multi_label = multi_label
+        self.candidates = tuple(candidates)
+        self.folds = folds
+
+    def fit(self, texts: Sequence[str], labels: Sequence[tuple[str, ...]], seed: int = 0) -> FeatureClassifier:
+        """Choose and fit. `labels` holds the labels of each text (exactly one unless multi-label).
+
+        Raises BadData when there are fewer than two classes or no text holds a word.
+        """
+        self.labels = tuple(sorted({label for row in labels for label in row}))
+        if len(self.labels) < (1 if self.multi_label else 2):
+            raise BadData(
+                f"only one class ({', '.join(self.labels) or 'none'}) among {len(texts)} examples",
+                repair="give examples of at least two classes",
+            )
+        targets = self._targets(labels)
+        matrices = {}
+        for features in {candidate.features for candidate in self.candidates}:
+            vectorizers = _vectorizers(features)
+            matrices[features] = (vectorizers, _transform(vectorizers, texts, fit=True))
+        self.scores = {
+            candidate: self._cross_validate(matrices[candidate.features][1], targets, candidate, seed)
+            for candidate in (self.candidates if len(self.candidates) > 1 else ())
+        }
+        # Ties go to the first, so the pick is the same on every machine.
+        self.chosen = max(self.scores, key=lambda c: self.scores[c]) if self.scores else self.candidates[0]
+        self._vectorizers, matrix = matrices[self.chosen.features]
+        self._model = _fit(_model(self.chosen, self.multi_label, seed), matrix, targets)
+        return self
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The labels of each text, as they were given to `fit`."""
+        predicted = self._model.predict(_transform(self._vectorizers, texts))
+        if self.multi_label:
+            return [tuple(self.labels[i] for i in np.flatnonzero(row)) for row in predicted]
+        return [(self.labels[i],) for i in predicted]
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """[N, number of labels]. A support vector machine has no probabilities: its margins pass through a softmax
+        (a logistic function when multi-label) and are scores, not calibrated chances."""
+        matrix = _transform(self._vectorizers, texts)
+        if self.chosen.model != "linear SVM":
+            return np.asarray(self._model.predict_proba(matrix)).reshape(len(texts), -1)
+        margins = np.asarray(self._model.decision_function(matrix), dtype=np.float64)
+        if self.multi_label:
+            return 1 / (1 + np.exp(-margins.reshape(len(texts), -1)))
+        if margins.ndim == 1:
+            margins = np.stack([-margins, margins], axis=1) / 2
+        powers = np.exp(margins - margins.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def weights(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
+        """For every label the features that speak most for it, with their weights (log probabilities less their mean
+        over labels for naive Bayes)."""
+        names = np.concatenate([vectorizer.get_feature_names_out() for vectorizer in self._vectorizers])
+        rows = self._coefficients()
+        return {
+            label: [(str(names[i]), float(row[i])) for i in np.argsort(-row, kind="stable")[:count]]
+            for label, row in zip(self.labels, rows, strict=True)
+        }
+
+    def parameter_count(self) -> int:
+        """Number of fitted weights."""
+        return int(self._coefficients().size)
+
+    def _coefficients(self) -> np.ndarray:
+        models = self._model.estimators_ if self.multi_label else [self._model]
+        rows = []
+        for model in models:
+            if hasattr(model, "feature_log_prob_"):
+                logs = model.feature_log_prob_
+                rows.append(logs[1:] - logs[:1] if self.multi_label else logs - logs.mean(axis=0))
+            elif hasattr(model, "coef_"):
+                rows.append(model.coef_)
+            else:  # a label that every or no example has: one-vs-rest keeps a constant
+                rows.append(np.zeros((1, self._width())))
+        matrix = np.concatenate(rows)
+        return np.concatenate([-matrix, matrix]) if len(matrix) == 1 and len(self.labels) == 2 else matrix
+
+    def _width(self) -> int:
+        return sum(len(vectorizer.vocabulary_) for vectorizer in self._vectorizers)
+
+    def _targets(self, labels: Sequence[tuple[str, ...]]) -> np.ndarray:
+        place = {label: i for i, label in enumerate(self.labels)}
+        if self.multi_label:
+            targets = np.zeros((len(labels), len(self.labels)), dtype=np.int64)
+            for i, row in enumerate(labels):
+                targets[i, [place[label] for label in row]] = 1
+            return targets
+        return np.array([place[row[0]] for row in labels])
+
+    def _cross_validate(self, matrix: Any, targets: np.ndarray, candidate: Candidate, seed: int) -> float:
+        scores = []
+        for train, held_out in _folds(targets, self.folds, self.multi_label, seed):
+            if not self.multi_label and len(np.unique(targets[train])) < 2:
+                continue
+            model = _fit(_model(candidate, self.multi_label, seed), matrix[train], targets[train])
+            scores.append(float((model.predict(matrix[held_out]) == targets[held_out]).mean()))
+        return float(np.mean(scores)) if scores else 0.0
+
+
+def _folds(targets: np.ndarray, folds: int, multi_label: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Index pairs (train, held out). Stratified by dealing each class out in turn, so classes of one example are legal."""
+    random = np.random.default_rng([seed, 2])
+    folds = max(2, min(folds, len(targets)))
+    order = random.permutation(len(targets))
+    if not multi_label:
+        order = order[np.argsort(targets[order], kind="stable")]
+    fold_of = np.empty(len(targets), dtype=np.int64)
+    fold_of[order] = np.arange(len(targets)) % folds
+    return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(folds)]
+
+
+def _vectorizers(features: str) -> list[Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(
+        token_pattern=WORD_PATTERN, ngram_range=(1, 2), sublinear_tf=True, max_features=200_000, dtype=np.float64
+    )
+    if features == "words":
+        return [words]
+    return [words, TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, max_features=200_000)]
+
+
+def _transform(vectorizers: list[Any], texts: Sequence[str], fit: bool = False) -> Any:
+    from scipy.sparse import csr_matrix, hstack
+
+    try:
+        parts = [v.fit_transform(texts) if fit else v.transform(texts) for v in vectorizers]
+    except ValueError as error:
+        if "empty vocabulary" not in str(error):
+            raise
+        raise BadData("no training text holds a single word", repair="check the text column") from error
+    return csr_matrix(hstack(parts))
+
+
+def _model(candidate: Candidate, multi_label: bool, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.naive_bayes import MultinomialNB
+    from sklearn.svm import LinearSVC
+
+    if candidate.model == "logistic regression":
+        model = LogisticRegression(C=candidate.strength, max_iter=1000, tol=1e-3)
+    elif candidate.model == "naive Bayes":
+        model = MultinomialNB(alpha=candidate.strength)
+    else:
+        model = LinearSVC(C=candidate.strength, random_state=seed)
+    return OneVsRestClassifier(model) if multi_label else model
+
+
+def _fit(model: Any, matrix: Any, targets: np.ndarray) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # A capped number of iterations is part of the recipe, and one-vs-rest speaks up about constant labels.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+        warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
+        return model.fit(matrix, targets)

@@ -1,0 +1,56 @@
+"""Options that several verbs share, spelled and explained once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from carryover.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; the same seed gives the same numbers.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU when there is one.")]
+Task = Annotated[str, typer.Option("--task", help="classify (one text, one or more labels) or tag (a label a token).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, estimate time and memory, do nothing.")]
+TextColumn = Annotated[
+    str, typer.Option("--text-column", help="Column of the text: a name, or a number from 0 for files without header.")
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label-column", help="Column of the label: a name, or a number from 0 for files without header."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="tsv, csv, jsonl, parquet, label-first, conll or conllu; default: by the file's name."),
+]
+OnError = Annotated[
+    str, typer.Option("--on-error", help="stop at the first bad row, or skip bad rows and write them to a rejects file.")
+]
+MultiLabel = Annotated[
+    str | None, typer.Option("--multi-label", help="Separator between the labels of a text, for several labels a text.")
+]
+TimeLimit = Annotated[
+    str | None, typer.Option("--time-limit", help="Stop after this long: seconds, or 90s, 15m, 2h. What is done is kept.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for everything the run makes; the same command continues it.")]
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(text: str | None) -> float | None:
+    """`90`, `90s`, `15m`, `1.5h` in seconds. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"time limit {text!r} is not a time above 0", repair="write 90, 90s, 15m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def column(text: str | None) -> Any:
+    """A column by number (files without a header) or by name."""
+    return int(text) if text is not None and text.isdigit() else text

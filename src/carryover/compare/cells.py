@@ -1,0 +1,121 @@
+"""A cell of the comparison: one rung with one label budget and one seed, and what came out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+RUNGS = ("features", "static", "scratch", "frozen", "head", "top-1", "full")
+"""Names in the order of tables. `top-k` is written with a number: top-1, top-2, …"""
+
+_COST_ORDER = ("features", "scratch", "static", "frozen", "head", "top", "full")
+
+
+def cost_rank(rung: str) -> tuple[int, int]:
+    """Order of rungs by what they ask for: first what must be made beforehand (nothing, word vectors, a language model),
+    then how much is trained. Fixed, not measured, so that a verdict does not flip with the noise of a clock."""
+    family, _, layers = rung.partition("-")
+    return _COST_ORDER.index(family), int(layers or 0)
+
+
+def table_rank(rung: str) -> tuple[int, int]:
+    """Order of rungs in tables and pages."""
+    family, _, layers = rung.partition("-")
+    return [name.partition("-")[0] for name in RUNGS].index(family), int(layers or 0)
+
+
+def needs_encoder(rung: str) -> bool:
+    """Whether a rung carries a pretrained language model over."""
+    return rung.partition("-")[0] in ("frozen", "head", "top", "full")
+
+
+def uses_raw_text(rung: str) -> bool:
+    """Whether a rung learns anything from the raw text."""
+    return rung == "static" or needs_encoder(rung)
+
+
+class Cell(NamedTuple):
+    """One trial. `budget` is a number of labelled examples, or "all"."""
+
+    rung: str
+    budget: int | str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder."""
+        return f"{self.rung}-{self.budget}-{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.rung} with {self.budget} labels, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """What running a cell gives: `predictions` are the labels of every test example (one tag a token when tagging).
+
+    `seconds` is training (choices inside the budget included), `prediction_milliseconds` per test example.
+    """
+
+    predictions: list[tuple[str, ...]]
+    seconds: float
+    prediction_milliseconds: float
+    parameters: int
+    trainable: int
+    peak_memory_mib: float = 0.0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell as it is stored, without its predictions (a file beside it)."""
+
+    rung: str
+    budget: int | str
+    labels: int
+    seed: int
+    score: float
+    seconds: float
+    prediction_milliseconds: float
+    parameters: int
+    trainable: int
+    peak_memory_mib: float
+    test_examples: int
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.rung, self.budget, self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CellFailure:
+    """A cell that ended in an error: the rest went on without it."""
+
+    rung: str
+    budget: int | str
+    seed: int
+    error: str
+    message: str
+    exit_code: int
+    trace: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.rung, self.budget, self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def order_cells(rungs: Iterable[str], budgets: Iterable[int | str], seeds: Iterable[int]) -> list[Cell]:
+    """All cells, so that what is finished first shows the whole picture soon: every rung at every budget, the smallest
+    first, with the first seed, then the second seed. `budgets` must be rising."""
+    return [
+        Cell(rung, budget, seed) for seed in seeds for budget in budgets for rung in sorted(rungs, key=table_rank)
+    ]

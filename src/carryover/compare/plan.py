@@ -1,0 +1,191 @@
+"""What is to be compared: the data, the rungs, the budgets, the seeds, and how two plans for one folder may differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from carryover.compare.cells import RUNGS, needs_encoder, table_rank
+from carryover.compare.scoring import METRICS
+from carryover.errors import UsageError
+
+PLAN_SCHEMA = "carryover.compare-plan/1"
+TASKS = ("classify", "tag")
+SMALLEST_BUDGET = 4
+_USUAL_BUDGETS = (50, 100, 200, 400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparePlan:
+    """One comparison. Raises UsageError naming the option, its value and the nearest valid one.
+
+    Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
+    `raw` text to pretrain on; `valid` raw text held out in pretraining; `encoder` a folder with a pretrained language
+    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.reading`.
+    Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
+    the usual ones that fit), `seeds` many seeds from `seed` on.
+    Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
+    backend `backend`. `pretraining`, `vectors` and `fitting` override single settings of pretraining, of the static
+    vectors and of fitting.
+    """
+
+    task: str
+    train: str | PathLike[str]
+    test: str | PathLike[str] | None = None
+    raw: str | PathLike[str] | None = None
+    valid: str | PathLike[str] | None = None
+    encoder: str | PathLike[str] | None = None
+    rungs: tuple[str, ...] = ()
+    budgets: tuple[int | str, ...] = ()
+    seeds: int = 5
+    seed: int = 0
+    text_column: str | int = "text"
+    label_column: str | int | None = None
+    format: str | None = None
+    multi_label: str | None = None
+    on_error: str = "stop"
+    metric: str = "auto"
+    time_limit: float | None = None
+    jobs: int | None = None
+    backend: str = "loky"
+    replicates: int = 2000
+    confidence: float = 0.95
+    device: str = "cpu"
+    pretraining: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Mapping[str, Any] = field(default_factory=dict)
+    fitting: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, TASKS)
+        _one_of("metric", self.metric, ("auto", *METRICS))
+        _one_of("on-error", self.on_error, ("stop", "skip"))
+        object.__setattr__(self, "rungs", parse_rungs(self.rungs))
+        object.__setattr__(self, "budgets", parse_budgets(self.budgets))
+        for name, value, least in (("seeds", self.seeds, 1), ("jobs", self.jobs, 1), ("replicates", self.replicates, 100)):
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}", repair=f"give at least {least}")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise UsageError(f"the time limit is {self.time_limit:g} seconds", repair="give a time above 0")
+        if not 0.5 <= self.confidence < 1:
+            raise UsageError(f"confidence is {self.confidence:g}", repair="give a value from 0.5 to below 1, usually 0.95")
+        self._check_material()
+
+    def _check_material(self) -> None:
+        for rung in self.rungs:
+            if rung == "static" and self.raw is None:
+                raise UsageError("rung static needs raw text for its word vectors", repair="give --raw, or leave it out")
+            if needs_encoder(rung) and self.raw is None and self.encoder is None:
+                raise UsageError(
+                    f"rung {rung} needs a pretrained language model", repair="give --raw or --encoder, or leave it out"
+                )
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.seed, self.seed + self.seeds))
+
+    def resolve(self, examples: int) -> ComparePlan:
+        """The plan with rungs and budgets filled in for a training set of `examples`.
+
+        A budget that equals the whole set is written "all". Raises UsageError for a budget that is larger.
+        """
+        rungs = self.rungs or tuple(
+            rung
+            for rung in ("features", "static", "scratch", "frozen", "full")
+            if not (rung == "static" and self.raw is None)
+            and not (needs_encoder(rung) and self.raw is None and self.encoder is None)
+        )
+        budgets: Iterable[int | str] = self.budgets or (*(b for b in _USUAL_BUDGETS if b < examples), "all")
+        numbers: set[int] = set()
+        for budget in budgets:
+            number = examples if budget == "all" else int(budget)
+            if number > examples:
+                raise UsageError(
+                    f"budget {number:,} is larger than the {examples:,} training examples",
+                    repair="give a smaller budget, or all",
+                )
+            numbers.add(number)
+        if examples < SMALLEST_BUDGET:
+            raise UsageError(f"only {examples} training examples", repair=f"give at least {SMALLEST_BUDGET}")
+        whole = examples in numbers
+        found = (*sorted(numbers - {examples}), *(("all",) if whole else ()))
+        return dataclasses.replace(self, rungs=rungs, budgets=found)
+
+    def label_counts(self, examples: int) -> dict[int | str, int]:
+        """Number of labelled examples of every budget."""
+        return {budget: examples if budget == "all" else int(budget) for budget in self.budgets}
+
+
+def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
+    """`features,static,top-2` as names in table order. Raises UsageError with the nearest spelling."""
+    names = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
+    for name in names:
+        family, _, layers = name.partition("-")
+        if family == "top" and layers.isdigit() and int(layers) > 0:
+            continue
+        if name not in RUNGS:
+            close = difflib.get_close_matches(name, RUNGS, n=1)
+            nearest = f"did you mean {close[0]!r}?" if close else f"use {', '.join(RUNGS)} (top-k with any number)"
+            raise UsageError(f"rung {name!r} is unknown", repair=nearest)
+    return tuple(sorted(set(names), key=table_rank))
+
+
+def parse_budgets(text: str | Iterable[int | str]) -> tuple[int | str, ...]:
+    """`50,100,all` as rising numbers with "all" last. Raises UsageError for anything else."""
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    numbers: set[int] = set()
+    whole = False
+    for part in parts:
+        word = str(part).strip()
+        if word == "all":
+            whole = True
+            continue
+        if not word.isdigit():
+            raise UsageError(f"budget {word!r} is no number of examples", repair="give numbers or all, as in 50,100,all")
+        if int(word) < SMALLEST_BUDGET:
+            raise UsageError(
+                f"budget {word} is too small: part of its labels is held out", repair=f"give at least {SMALLEST_BUDGET}"
+            )
+        numbers.add(int(word))
+    return (*sorted(numbers), *(("all",) if whole else ()))
+
+
+def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
+    """Whether a folder that holds the plan `stored` may go on with `asked`. Raises UsageError naming the difference.
+
+    Rungs, budgets and seeds may be extended; everything under "question" must be the same (names of files may change
+    as long as their content does not).
+    """
+    repair = "give the same value, or choose another --out"
+    if stored.get("schema") != asked["schema"]:
+        raise UsageError(f"its plan is {stored.get('schema')}, this version writes {asked['schema']}", path=folder, repair=repair)
+    before, now = stored["question"], asked["question"]
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            old, new = _shown(before.get(name)), _shown(now.get(name))
+            raise UsageError(f"it holds a comparison with {name} {old}, now {new} is asked", path=folder, repair=repair)
+    for name in ("rungs", "budgets", "seeds"):
+        gone = [value for value in stored[name] if value not in asked[name]]
+        if gone:
+            listed = ", ".join(str(value) for value in gone)
+            raise UsageError(
+                f"it holds cells of {name} {listed}, which are not asked for now",
+                path=folder,
+                repair=f"{name} can be added to but not taken away; ask for them too, or choose another --out",
+            )
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(value, known, n=1)
+        nearest = f"did you mean {close[0]!r}?" if close else "use one of " + ", ".join(known)
+        raise UsageError(f"{name} {value!r} is unknown", repair=nearest)

@@ -1,0 +1,180 @@
+"""The page: verdict, curves, tables and method in one HTML file that needs nothing from outside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+from carryover.compare.analysis import Analysis, Budget, Saving
+from carryover.compare.cells import table_rank
+from carryover.compare.figures import NARROW, WIDE, learning_curves
+from carryover.compare.result import CompareResult
+from carryover.compare.statistics import widening
+from carryover.compare.table import costs
+from carryover.compare.verdict import duration_text, label_count, points, rounded, signed, signed_interval
+
+TEMPLATE = "report.html.jinja"
+
+WHAT_RUNGS_ARE = {
+    "features": "Hand-made features and a linear model; no raw text.",
+    "static": "Word vectors (skip-gram) learned from the raw text, one a word whatever its context.",
+    "scratch": "A neural encoder that starts from nothing and sees the labelled examples only.",
+    "frozen": "The pretrained language model is left as it is; a learned mix of its layers feeds a small model (ELMo).",
+    "head": "The pretrained language model is left as it is; only the last layer is trained on it.",
+    "top": "The uppermost layers of the pretrained language model are tuned with the head.",
+    "full": "The whole pretrained language model is tuned.",
+}
+
+
+def render(result: CompareResult) -> str:
+    """The page as text. The same result gives the same bytes."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    source = resources.files("carryover.compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**_content(result))
+
+
+def _content(result: CompareResult) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    analysis = result.analysis
+    finished = bool(result.results)
+    headline, sentences = result.verdict[0], result.verdict[1:]
+    return {
+        "result": result,
+        "plan": result.plan,
+        "metric": analysis.metric.title,
+        "confidence": f"{100 * result.plan.confidence:g} %",
+        "headline": headline,
+        "sentences": sentences,
+        # The figures are our own markup; every word in them comes from the fixed names of rungs and from numbers.
+        "curves": [Markup(learning_curves(analysis, frame)) for frame in (WIDE, NARROW)] if finished else [],  # noqa: S704
+        "rungs": [
+            {"name": rung, "family": rung.partition("-")[0], "what": WHAT_RUNGS_ARE[rung.partition("-")[0]]}
+            for rung in sorted(analysis.rungs, key=table_rank)
+        ],
+        "budgets": [label_count(analysis, budget) for budget in analysis.budgets],
+        "scores": _scores(analysis) if finished else [],
+        "matrices": [_matrix(analysis, budget) for budget in analysis.budgets],
+        "savings": _savings(analysis),
+        "costs": [(rung, costs(result, rung)) for rung in sorted(analysis.rungs, key=table_rank)],
+        "training": _training(result),
+        "made_once": [(name, duration_text(seconds)) for name, seconds in result.pretraining.items()],
+        "choices": _choices(result),
+        "versions": _versions(result),
+        "cells": [_cell(row) for row in result.cell_rows()],
+        "widening": f"{widening(result.plan.seeds, result.plan.confidence):.2f}" if result.plan.seeds > 1 else "",
+    }
+
+
+def _scores(analysis: Analysis) -> list[dict[str, Any]]:
+    best = {budget: analysis.present(budget)[0].rung for budget in analysis.budgets}
+    near = {budget: analysis.within_noise(budget) for budget in analysis.budgets}
+    table = []
+    for rung in sorted(analysis.rungs, key=table_rank):
+        cells: list[dict[str, Any]] = []
+        for budget in analysis.budgets:
+            point = analysis.points.get((rung, budget))
+            if point is None:
+                cells.append({"mean": "–", "interval": "", "kind": "none", "seeds": 0})
+                continue
+            kind = "best" if best[budget] == rung else "near" if rung in {p.rung for p in near[budget]} else "below"
+            interval = f"{points(point.interval.low)} to {points(point.interval.high)}"
+            cells.append({"mean": points(point.score), "interval": interval, "kind": kind, "seeds": len(point.seeds)})
+        table.append({"rung": rung, "family": rung.partition("-")[0], "cells": cells})
+    return table
+
+
+def _matrix(analysis: Analysis, budget: Budget) -> dict[str, Any]:
+    """Row less column, and whether the interval leaves 0 out."""
+    rungs = sorted({point.rung for point in analysis.present(budget)}, key=table_rank)
+    rows = []
+    for first in rungs:
+        cells = []
+        for second in rungs:
+            difference = None if first == second else analysis.difference(budget, first, second)
+            if difference is None:
+                cells.append({"text": "", "kind": "self", "title": ""})
+                continue
+            kind = "same" if not difference.separable else "above" if difference.difference > 0 else "under"
+            title = f"{first} less {second}: {signed(difference.difference)} ({signed_interval(difference.interval)})"
+            cells.append({"text": signed(difference.difference), "kind": kind, "title": title})
+        rows.append({"rung": first, "cells": cells})
+    return {"title": label_count(analysis, budget), "rungs": rungs, "rows": rows}
+
+
+def _savings(analysis: Analysis) -> list[dict[str, Any]]:
+    """A row for every pair of rungs, a cell for every budget of the first."""
+    table: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for row in analysis.savings:
+        interval = f"{_limit(row, row.low)} to {_limit(row, row.high)}"
+        cell = {"middle": _limit(row, row.equivalent), "interval": interval, "supported": row.supported}
+        table.setdefault((row.rung, row.reference), {})[row.labels] = cell
+    nothing = {"middle": "–", "interval": "", "supported": False}
+    return [
+        {"rung": rung, "reference": reference, "cells": [cells.get(analysis.labels[b], nothing) for b in analysis.budgets]}
+        for (rung, reference), cells in table.items()
+    ]
+
+
+def _limit(saving: Saving, value: float | None) -> str:
+    if value is None:
+        return f"> {saving.most:,}"
+    return f"≤ {saving.least:,}" if value <= saving.least else f"{rounded(value):,}"
+
+
+def _training(result: CompareResult) -> list[tuple[str, list[str]]]:
+    """Median training time of every rung at every budget."""
+    from carryover.compare.verdict import median
+
+    table = []
+    for rung in sorted(result.analysis.rungs, key=table_rank):
+        row = []
+        for budget in result.analysis.budgets:
+            seconds = [cell.seconds for cell in result.results if (cell.rung, cell.budget) == (rung, budget)]
+            row.append(duration_text(median(seconds)) if seconds else "–")
+        table.append((rung, row))
+    return table
+
+
+def _choices(result: CompareResult) -> list[tuple[str, str]]:
+    """What was chosen inside the budgets, as far as rungs tell: how often each choice was made."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in result.results:
+        if "chosen" in row.notes:
+            key = (row.rung, str(row.notes["chosen"]))
+            counts[key] = counts.get(key, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: (table_rank(item[0][0]), -item[1], item[0][1]))
+    return [(rung, f"{choice} ({count} of {_cells(result, rung)} cells)") for (rung, choice), count in ordered]
+
+
+def _cells(result: CompareResult, rung: str) -> int:
+    return sum(row.rung == rung for row in result.results)
+
+
+def _versions(result: CompareResult) -> str:
+    found: dict[str, set[str]] = {}
+    for row in result.results:
+        for name, version in row.versions.items():
+            found.setdefault(name, set()).add(version)
+    return ", ".join(f"{name} {_either(versions)}" for name, versions in sorted(found.items()))
+
+
+def _either(versions: Iterable[str]) -> str:
+    return " and ".join(sorted(versions))
+
+
+def _cell(row: dict[str, Any]) -> dict[str, Any]:
+    low, high = row["interval"]
+    return {
+        **row,
+        "score": points(row["score"]),
+        "interval": f"{points(low)} to {points(high)}",
+        "seconds": duration_text(row["seconds"]),
+        "prediction": f"{row['prediction_milliseconds']:.2g} ms",
+        "memory": f"{row['peak_memory_mib']:,.0f} MiB",
+    }

@@ -1,0 +1,120 @@
+"""What a comparison hands back: cells, analysis, verdict, costs, and all of it as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from carryover.compare.analysis import Analysis
+from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder
+from carryover.compare.plan import ComparePlan
+from carryover.compare.verdict import cost_sentences, verdict
+
+SCHEMA = "carryover.compare/1"
+LANGUAGE_MODEL = "language model"
+WORD_VECTORS = "word vectors"
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Finished cells and what follows from them.
+
+    `pretraining` holds the seconds of what was made once ("language model", "word vectors"), `already` how many cells an
+    earlier run had finished, `missing` the cells that were never started, `failures` those that ended in an error, `data`
+    facts about the examples, `remarks` sentences about them worth saying aloud.
+    """
+
+    plan: ComparePlan
+    folder: Path
+    analysis: Analysis
+    results: Sequence[CellResult]
+    missing: Sequence[Cell] = ()
+    failures: Sequence[CellFailure] = ()
+    already: int = 0
+    pretraining: Mapping[str, float] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+    @cached_property
+    def verdict(self) -> list[str]:
+        """Sentences; the same for the same cells, whatever the clock said."""
+        return verdict(self.analysis, self.missing, self.failures)
+
+    @cached_property
+    def cost(self) -> list[str]:
+        """Sentences about measured times and sizes."""
+        return cost_sentences(self.analysis, self.results, dict(self.pretraining))
+
+    @property
+    def looks_at_test(self) -> int:
+        """How often the test split was read: once a finished cell."""
+        return len(self.results)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the code of the first failed cell."""
+        return self.failures[0].exit_code if self.failures else 0
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "report.html"
+
+    def pretraining_seconds(self, rung: str) -> float:
+        """What had to be made once before this rung could run."""
+        if needs_encoder(rung):
+            return self.pretraining.get(LANGUAGE_MODEL, 0.0)
+        return self.pretraining.get(WORD_VECTORS, 0.0) if rung == "static" else 0.0
+
+    def cell_rows(self) -> list[dict[str, Any]]:
+        """One row a finished cell, in table order."""
+        rows = []
+        for result in self.results:
+            interval = self.analysis.resampling.cell_interval(result.cell)
+            rows.append(
+                {
+                    "rung": result.rung,
+                    "budget": result.budget,
+                    "labels": result.labels,
+                    "seed": result.seed,
+                    "score": result.score,
+                    "interval": interval.to_json(),
+                    "seconds": result.seconds,
+                    "pretraining_seconds": self.pretraining_seconds(result.rung),
+                    "prediction_milliseconds": result.prediction_milliseconds,
+                    "parameters": result.parameters,
+                    "trainable": result.trainable,
+                    "peak_memory_mib": result.peak_memory_mib,
+                    "predictions": f"cells/{result.cell.name}/predictions.npy",
+                    "notes": result.notes,
+                }
+            )
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """The document `--json` prints, `schema` first."""
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "cost": self.cost,
+            "task": self.plan.task,
+            "metric": self.analysis.metric.name,
+            "confidence": self.plan.confidence,
+            "rungs": list(self.plan.rungs),
+            "budgets": list(self.plan.budgets),
+            "seeds": list(self.plan.all_seeds),
+            "looks_at_test": self.looks_at_test,
+            "cells": self.cell_rows(),
+            **self.analysis.to_json(),
+            "already_finished": self.already,
+            "missing": [{"rung": cell.rung, "budget": cell.budget, "seed": cell.seed} for cell in self.missing],
+            "failures": [
+                {key: value for key, value in failure.to_json().items() if key != "trace"} for failure in self.failures
+            ],
+            "pretraining_seconds": dict(self.pretraining),
+            "data": dict(self.data),
+            "remarks": list(self.remarks),
+            "report": str(self.page),
+        }

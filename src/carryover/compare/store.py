@@ -1,0 +1,116 @@
+"""Where finished cells live: one folder a cell, whole or absent, each checked against its manifest when it is read.
+
+    OUT/plan.json                       what is compared (see `plan.check_same_question`)
+    OUT/cells/RUNG-BUDGET-SEED/         cell.json, predictions.npy, manifest.json
+    OUT/failures/RUNG-BUDGET-SEED.json  the error a cell ended in, until it succeeds
+
+Predictions are whole numbers: places in the list of labels for texts and tokens (tokens of all sentences one after the
+other), or a table [N, K] of 0 and 1 where a text may have several labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carryover.compare.cells import Cell, CellFailure, CellResult
+from carryover.errors import BadData, CarryoverError
+from carryover.progress import say
+from carryover.storage import atomic_folder, atomic_write, read_json, verify_manifest
+
+CELL_SCHEMA = "carryover.compare-cell/1"
+FAILURE_SCHEMA = "carryover.compare-failure/1"
+Predictions = list[tuple[str, ...]]
+
+
+class CellStore:
+    """Cells of one comparison under `folder`. `lengths` are the numbers of tokens of the test sentences when tagging."""
+
+    def __init__(self, folder: Path, *, lengths: Sequence[int] | None = None, multi_label: bool = False) -> None:
+        self.folder = folder
+        self.lengths = None if lengths is None else list(lengths)
+        self.multi_label = multi_label
+
+    def path(self, cell: Cell) -> Path:
+        return self.folder / "cells" / cell.name
+
+    def failure_path(self, cell: Cell) -> Path:
+        return self.folder / "failures" / f"{cell.name}.json"
+
+    def write(self, result: CellResult, predictions: Predictions) -> None:
+        """Store a finished cell, whole or not at all; an older failure of it is forgotten. Raises CannotWrite, DiskFault."""
+        labels = sorted({label for row in predictions for label in row})
+        document = {"schema": CELL_SCHEMA, **result.to_json(), "predicted_labels": labels}
+        with atomic_folder(self.path(result.cell)) as folder:
+            np.save(folder / "predictions.npy", self._encode(predictions, labels), allow_pickle=False)
+            (folder / "cell.json").write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
+        self.failure_path(result.cell).unlink(missing_ok=True)
+
+    def write_failure(self, failure: CellFailure) -> None:
+        document = {"schema": FAILURE_SCHEMA, **failure.to_json()}
+        atomic_write(self.failure_path(failure.cell), json.dumps(document, ensure_ascii=False, indent=1))
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether the cell is stored and sound. A damaged one is said aloud and counts as absent: it is done again."""
+        if not self.path(cell).is_dir():
+            return False
+        try:
+            self.read(cell)
+        except CarryoverError as error:
+            say(f"{error}: {cell} is done again")
+            return False
+        return True
+
+    def read(self, cell: Cell) -> tuple[CellResult, Predictions]:
+        """A finished cell. Raises InputMissing or BadData naming the file that is missing or damaged."""
+        folder = self.path(cell)
+        verify_manifest(folder)
+        document = read_json(folder / "cell.json")
+        if not isinstance(document, dict) or document.pop("schema", None) != CELL_SCHEMA:
+            raise BadData(f"is no cell of format {CELL_SCHEMA}", path=folder / "cell.json")
+        labels = document.pop("predicted_labels")
+        try:
+            result = CellResult(**document)
+            numbers = np.load(folder / "predictions.npy", allow_pickle=False)
+            predictions = self._decode(numbers, labels)
+        except (TypeError, ValueError, IndexError) as error:
+            raise BadData(f"does not hold what its format promises: {error}", path=folder) from error
+        if result.cell != cell or len(predictions) != result.test_examples:
+            found = f"{result.cell} with {len(predictions)} predictions"
+            raise BadData(f"holds {found}, not {cell} with {result.test_examples}", path=folder)
+        return result, predictions
+
+    def failures(self, cells: Sequence[Cell]) -> list[CellFailure]:
+        """Recorded failures of these cells, in their order."""
+        found = []
+        for cell in cells:
+            path = self.failure_path(cell)
+            if path.is_file():
+                document: dict[str, Any] = read_json(path)
+                document.pop("schema", None)
+                found.append(CellFailure(**document))
+        return found
+
+    def _encode(self, predictions: Predictions, labels: list[str]) -> np.ndarray:
+        place = {label: i for i, label in enumerate(labels)}
+        if self.multi_label:
+            table = np.zeros((len(predictions), len(labels)), dtype=np.uint8)
+            for row, predicted in enumerate(predictions):
+                table[row, [place[label] for label in predicted]] = 1
+            return table
+        return np.array([place[label] for row in predictions for label in row], dtype=np.int32)
+
+    def _decode(self, numbers: np.ndarray, labels: list[str]) -> Predictions:
+        if self.multi_label:
+            return [tuple(labels[i] for i in np.flatnonzero(row)) for row in numbers]
+        flat = [labels[i] for i in numbers]
+        if self.lengths is None:
+            return [(label,) for label in flat]
+        if len(flat) != sum(self.lengths):
+            raise ValueError(f"{len(flat)} tags for {sum(self.lengths)} test tokens")
+        ends = np.cumsum(self.lengths).tolist()
+        return [tuple(flat[end - length : end]) for end, length in zip(ends, self.lengths, strict=True)]

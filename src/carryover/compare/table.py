@@ -1,0 +1,102 @@
+"""The table in the terminal: drawn by rich where there is a terminal, plain aligned text in a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from carryover.compare.cells import table_rank
+from carryover.compare.result import CompareResult
+from carryover.compare.verdict import duration_text, median, points
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BEST = "*"
+NEAR = "~"
+LEGEND = "* highest mean   ~ not separable from it   mean and interval in points of 100"
+
+
+def rows(result: CompareResult) -> tuple[list[str], list[list[str]]]:
+    """Head and body: a row a rung, a column a budget, then what the rung costs at its largest budget."""
+    analysis = result.analysis
+    head = ["rung"]
+    head += [f"all ({analysis.labels[budget]:,})" if budget == "all" else f"{budget:,}" for budget in analysis.budgets]
+    head += ["pretraining", "training", "ms/example", "parameters", "memory"]
+    best = {budget: analysis.present(budget)[0].rung for budget in analysis.budgets}
+    near = {budget: {point.rung for point in analysis.within_noise(budget)} for budget in analysis.budgets}
+    body = []
+    for rung in sorted(analysis.rungs, key=table_rank):
+        row = [rung]
+        for budget in analysis.budgets:
+            point = analysis.points.get((rung, budget))
+            if point is None:
+                row.append("–")
+                continue
+            mark = BEST if best[budget] == rung else NEAR if rung in near[budget] else " "
+            row.append(f"{points(point.score)} [{points(point.interval.low)}, {points(point.interval.high)}]{mark}")
+        body.append(row + list(costs(result, rung)))
+    return head, body
+
+
+def costs(result: CompareResult, rung: str) -> tuple[str, str, str, str, str]:
+    """Pretraining, training, prediction, parameters and memory of a rung at its largest finished budget (medians)."""
+    budgets = [budget for budget in result.analysis.budgets if (rung, budget) in result.analysis.points]
+    cells = [row for row in result.results if row.rung == rung and row.budget == budgets[-1]]
+    pretraining = result.pretraining_seconds(rung)
+    return (
+        duration_text(pretraining) if pretraining else "–",
+        duration_text(median(cell.seconds for cell in cells)),
+        f"{median(cell.prediction_milliseconds for cell in cells):.2g}",
+        amount(median(cell.parameters for cell in cells)),
+        f"{median(cell.peak_memory_mib for cell in cells):,.0f} MiB",
+    )
+
+
+def amount(number: float) -> str:
+    """970, 21 k, 4.8 M."""
+    if number < 1000:
+        return f"{number:.0f}"
+    if number < 1e6:
+        return f"{number / 1e3:.3g} k"
+    return f"{number / 1e6:.3g} M"
+
+
+def plain_table(result: CompareResult) -> str:
+    """Aligned columns without decoration; empty when no cell is finished."""
+    if not result.results:
+        return ""
+    head, body = rows(result)
+    widths = [max(len(row[column]) for row in [head, *body]) for column in range(len(head))]
+    lines = []
+    for row in [head, *body]:
+        first = row[0].ljust(widths[0])
+        lines.append("  ".join([first, *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]).rstrip())
+    return "\n".join([*lines, "", LEGEND])
+
+
+def rich_table(result: CompareResult) -> Table:
+    """The same for a terminal, what is best or not separable from it in bold."""
+    from rich.table import Table
+    from rich.text import Text
+
+    head, body = rows(result)
+    table = Table(title=f"{result.analysis.metric.title} by number of labels", caption=LEGEND)
+    for column, name in enumerate(head):
+        table.add_column(name, justify="left" if column == 0 else "right")
+    for row in body:
+        table.add_row(*(Text(text.strip(), style="bold" if text.endswith((BEST, NEAR)) else "") for text in row))
+    return table
+
+
+def print_table(result: CompareResult, stream: TextIO) -> None:
+    """Table, verdict and cost on `stream`, decorated only when it is a terminal."""
+    sentences = [*result.verdict, "", *result.cost]
+    if result.results and stream.isatty():
+        from rich.console import Console
+
+        console = Console(file=stream, highlight=False)
+        console.print(rich_table(result))
+        console.print("\n".join(f"• {line}" if line else "" for line in sentences), markup=False)
+        return
+    table = plain_table(result)
+    print("\n".join([*([table, ""] if table else []), *sentences]).rstrip(), file=stream)

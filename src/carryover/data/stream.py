@@ -1,0 +1,217 @@
+"""Batches for truncated back-propagation through time, each a pure function of (seed, epoch, step).
+
+The corpus is cut at line borders into blocks of about `block_tokens` tokens, and the blocks are put in an order drawn from
+(seed, epoch). Laid end to end they are cut into chunks of `steps` tokens (the last chunk of a block may be shorter), and the
+chunks are dealt to `batch_size` lanes: with S = ⌈chunks / lanes⌉, lane b owns the chunks b·S … (b+1)·S − 1 and shows chunk
+b·S + s at step s. A lane carries its recurrent state from step to step; a new block starts from a fresh one.
+
+The backward model reads the same blocks reversed as a whole. So its chunk at step s is of the same block and length as the
+forward one, but from the block's other end.
+
+Since a batch depends on nothing but three numbers, a resumed run asks for step k and gets it, and the order does not depend
+on how many processes share the lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from carryover.data.coding import TokenBatch
+from carryover.data.order import permutation
+from carryover.data.shards import Shards
+from carryover.data.vocabulary import Vocabulary
+from carryover.errors import UsageError
+from carryover.sequence import Sequence
+
+NO_LOSS = -1
+"""Target of a position that is not scored."""
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModelBatch:
+    """What both directions of a language model read and predict in one step.
+
+    `forward` and `backward` have the same lengths [B] (0 for a lane that has run out) and, for character input, share one
+    table of the batch's distinct words. Targets are softmax ids [B, T], `NO_LOSS` where nothing is predicted.
+    `fresh` [B] is true where the carried state must be reset before this batch. `tokens` counts forward targets.
+    """
+
+    forward: TokenBatch
+    forward_targets: Tensor
+    backward: TokenBatch
+    backward_targets: Tensor
+    fresh: Tensor
+    tokens: int
+
+    def to(self, device: torch.device | str) -> LanguageModelBatch:
+        """The same batch on a device; the shared table of words is moved once."""
+        forward, backward = self.forward.to(device), self.backward.to(device)
+        if forward.characters is not None:
+            backward = replace(backward, characters=forward.characters)
+        return LanguageModelBatch(
+            forward,
+            self.forward_targets.to(device),
+            backward,
+            self.backward_targets.to(device),
+            self.fresh.to(device),
+            self.tokens,
+        )
+
+
+class LanguageModelStream:
+    """Random access to the batches of an epoch.
+
+    Parameters
+    ----------
+    shards : the tokenised corpus.
+    batch_size : number of lanes B.
+    steps : tokens T of a chunk, the length of truncated back-propagation.
+    block_tokens : size of the blocks that are shuffled. No line is split unless it alone is longer.
+    shuffle : `False` keeps the blocks in the order of the text, whatever seed and epoch.
+    round_words_to : round the number of distinct words up to a multiple, so that shapes repeat (compiled models).
+
+    In an epoch every token but the line borders `<s>` is a forward target once, and every token but `</s>` a backward target
+    once. Not scored are: forward what follows `</s>`, backward what follows `<s>`, for there one line ends and an unrelated
+    one begins. Raises UsageError when a size is not positive.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        batch_size: int,
+        steps: int,
+        block_tokens: int = 2048,
+        shuffle: bool = True,
+        round_words_to: int = 1,
+    ) -> None:
+        sizes = {"batch_size": batch_size, "steps": steps, "block_tokens": block_tokens, "round_words_to": round_words_to}
+        for name, size in sizes.items():
+            if size < 1:
+                raise UsageError(f"{name} is {size}", repair="it must be 1 or more")
+        self.shards = shards
+        self.batch_size, self.steps, self.shuffle, self.round_words_to = batch_size, steps, shuffle, round_words_to
+        self.block_starts = block_borders(shards, block_tokens)  # [blocks + 1]
+        self._chunks = -(-np.diff(self.block_starts) // steps)  # [blocks]
+        self._steps_per_epoch = -(-int(self._chunks.sum()) // batch_size)
+        self._latest_order: tuple[tuple[int, int], _Order] | None = None
+
+    def steps_per_epoch(self) -> int:
+        """Number of batches S."""
+        return self._steps_per_epoch
+
+    def batch(self, seed: int, epoch: int, step: int) -> LanguageModelBatch:
+        """Batch number `step` of an epoch. Raises IndexError outside 0 … steps_per_epoch() − 1."""
+        rows = self._rows(seed, epoch, step)
+        # What is read and one token more, to be predicted: [B, T + 1] types, 0 in the padding.
+        ahead = np.zeros((self.batch_size, self.steps + 1), dtype=np.int64)
+        behind = np.zeros_like(ahead)
+        for row in np.flatnonzero(rows.lengths).tolist():
+            length, start, stop = int(rows.lengths[row]), int(rows.forward_starts[row]), int(rows.backward_stops[row])
+            types = self.shards.read(start, min(start + length + 1, self.shards.tokens))
+            ahead[row, : len(types)] = types
+            types = self.shards.read(max(stop - length - 1, 0), stop)[::-1]
+            behind[row, : len(types)] = types
+        real = np.arange(self.steps) < rows.lengths[:, None]  # [B, T]
+        forward_targets = self._targets(ahead, real & (ahead[:, :-1] != Vocabulary.END_ID))
+        backward_targets = self._targets(behind, real & (behind[:, :-1] != Vocabulary.BEGIN_ID))
+        forward, backward = self._token_batches(np.stack([ahead[:, :-1] * real, behind[:, :-1] * real]), rows.lengths)
+        return LanguageModelBatch(
+            forward,
+            torch.from_numpy(forward_targets),
+            backward,
+            torch.from_numpy(backward_targets),
+            torch.from_numpy(rows.fresh),
+            int((forward_targets != NO_LOSS).sum()),
+        )
+
+    def _rows(self, seed: int, epoch: int, step: int) -> _Rows:
+        """Which part of the corpus each lane reads."""
+        if not 0 <= step < self._steps_per_epoch:
+            raise IndexError(f"step {step} of an epoch of {self._steps_per_epoch}: ask for 0 to {self._steps_per_epoch - 1}")
+        order = self._order(seed, epoch)
+        chunks = np.arange(self.batch_size) * self._steps_per_epoch + step  # [B]
+        present = chunks < order.chunk_ends[-1]
+        places = np.searchsorted(order.chunk_ends, np.where(present, chunks, 0), side="right")
+        blocks = order.blocks[places]
+        offsets = (chunks - order.chunk_ends[places] + self._chunks[blocks]) * self.steps
+        starts, stops = self.block_starts[blocks], self.block_starts[blocks + 1]
+        return _Rows(
+            lengths=np.where(present, np.minimum(self.steps, stops - starts - offsets), 0),
+            forward_starts=starts + offsets,
+            backward_stops=stops - offsets,
+            fresh=present & ((offsets == 0) | (step == 0)),
+        )
+
+    def _order(self, seed: int, epoch: int) -> _Order:
+        if self._latest_order is None or self._latest_order[0] != (seed, epoch):
+            blocks = permutation(len(self._chunks), seed, epoch) if self.shuffle else np.arange(len(self._chunks))
+            self._latest_order = (seed, epoch), _Order(blocks, np.cumsum(self._chunks[blocks]))
+        return self._latest_order[1]
+
+    def _targets(self, types: NDArray[np.int64], scored: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Softmax ids [B, T] of the types [B, T + 1] one step further."""
+        return np.where(scored, self.shards.softmax_ids(types[:, 1:]), NO_LOSS)
+
+    def _token_batches(self, types: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[TokenBatch, TokenBatch]:
+        """Both directions [2, B, T] of types as an encoder reads them."""
+        characters = None
+        if self.shards.kind == "characters":
+            distinct, index = np.unique(np.append(types.ravel(), Vocabulary.PAD_ID), return_inverse=True)
+            index = index[:-1].reshape(types.shape)
+            rows = -(-len(distinct) // self.round_words_to) * self.round_words_to
+            table = np.zeros((rows, self.shards.characters.shape[1]), dtype=np.int64)
+            table[: len(distinct)] = self.shards.characters[distinct]
+            characters = torch.from_numpy(table)  # [U, 50]
+        else:
+            index = self.shards.softmax_ids(types)
+        borders = (types == Vocabulary.BEGIN_ID) | (types == Vocabulary.END_ID)
+        words = lengths - borders.sum(axis=2)  # [2, B]
+        real = torch.from_numpy(lengths)
+        forward, backward = (
+            TokenBatch(Sequence(torch.from_numpy(index[i]), real), characters, None, torch.from_numpy(words[i]))
+            for i in range(2)
+        )
+        return forward, backward
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Blocks in the order of one epoch and the number of chunks up to and including each, [blocks]."""
+
+    blocks: NDArray[np.int64]
+    chunk_ends: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Each lane's part of the corpus at one step, [B]: `lengths` tokens from `forward_starts`, or back from `backward_stops`."""
+
+    lengths: NDArray[np.int64]
+    forward_starts: NDArray[np.int64]
+    backward_stops: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
+
+
+def block_borders(shards: Shards, block_tokens: int) -> NDArray[np.int64]:
+    """Positions where blocks begin, then the number of tokens, [blocks + 1].
+
+    As many whole lines as fit make a block. A line longer than a block is cut into pieces of `block_tokens`, and its last
+    piece begins the block of the lines that follow.
+    """
+    borders, last_end = [0], 0
+    for ends in shards.line_end_chunks():
+        while last_end < ends[-1]:
+            limit = borders[-1] + block_tokens
+            fitting = int(np.searchsorted(ends, limit, side="right"))
+            if fitting:
+                last_end = max(last_end, int(ends[fitting - 1]))
+            if fitting == len(ends):
+                break  # the lines of the next chunk may fit as well
+            borders.append(last_end if last_end > borders[-1] else limit)
+    return np.array([*borders, shards.tokens], dtype=np.int64)

@@ -1,0 +1,313 @@
+"""Pieces of words learned from a text: byte-pair encoding, WordPiece and Unigram, on the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from carryover.data.tokenizers import Token, Tokenizer
+from carryover.data.vocabulary import Vocabulary
+from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+
+Result = TypeVar("Result")
+
+KINDS = ("bpe", "wordpiece", "unigram")
+LONGEST_WORD = 100  # code points; longer ones (encoded files, lines of dashes) teach nothing and cost much
+LARGEST_FILE = 64 * 1024 * 1024  # bytes
+
+# What a tokenizer from elsewhere may be made of. Left out on purpose: anything with a regular expression of its own (it
+# can be made to run for ever), compiled character maps, and types added by later versions of the library.
+_ALLOWED: dict[str, frozenset[str]] = {
+    "normalizer": frozenset(
+        "Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents BertNormalizer Prepend Replace Nmt ByteLevel".split()
+    ),
+    "pre_tokenizer": frozenset(
+        "Sequence BertPreTokenizer ByteLevel Whitespace WhitespaceSplit Metaspace Punctuation Digits CharDelimiterSplit "
+        "UnicodeScripts Split".split()
+    ),
+    "model": frozenset("BPE WordPiece Unigram WordLevel".split()),
+    "decoder": frozenset("Sequence WordPiece ByteLevel Metaspace BPEDecoder ByteFallback Fuse Strip Replace".split()),
+}
+
+
+class Piece(NamedTuple):
+    """A piece as the model names it (`##ing`, `▁the`, `Ġthe`), its id, and its place in the text in code points.
+
+    A character that byte-pair encoding cuts into several bytes gives all its pieces the place of the whole character.
+    """
+
+    piece: str
+    id: int
+    start: int
+    end: int
+
+
+class SubwordTokenizer(Tokenizer):
+    """Cuts text into learned pieces; places in the original text are kept.
+
+    "bpe": byte-pair encoding over bytes (Sennrich et al. 2016; no text is unknown). "wordpiece": longest match first
+    (Schuster & Nakajima 2012), `##` inside a word. "unigram": most probable cut (Kudo 2018), `▁` before a word.
+    The ids 0 to 3 are the fixed entries of `Vocabulary` for every tokenizer trained here. The same text and settings
+    give the same tokenizer on every run.
+    """
+
+    kind: ClassVar[str] = "subwords"
+
+    def __init__(self, description: dict[str, Any], *, path: str | PathLike[str] | None = None) -> None:
+        """`description` is the content of a `tokenizer.json`. Raises BadData when it is none or holds foreign parts."""
+        self.description = _checked(description, path)
+        self._library = _load(self.description, path)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], kind: str = "bpe", size: int = 8000) -> SubwordTokenizer:
+        """Learn at most `size` pieces (the four fixed entries included) from texts.
+
+        Raises UsageError for an unknown kind or a size too small, BadData when the texts hold nothing to learn from.
+        """
+        if kind not in KINDS:
+            raise UsageError(f"subword kind {kind!r} is unknown", repair=f"use one of {', '.join(KINDS)}")
+        if size < 4 + 256:
+            raise UsageError(f"{size} pieces are too few", repair="ask for at least 260 (4 fixed entries and 256 bytes)")
+        description = _guard("the tokenizer could not be trained", lambda: _train(texts, kind, size))
+        return cls(description)
+
+    @classmethod
+    def from_file(cls, path: str | PathLike[str]) -> SubwordTokenizer:
+        """A `tokenizer.json` from elsewhere. Raises InputMissing or BadData."""
+        path = Path(path)
+        try:
+            if path.stat().st_size > LARGEST_FILE:
+                raise BadData(f"the file is larger than {LARGEST_FILE >> 20} MiB", path=path, repair="this is no tokenizer")
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputMissing(f"cannot be read ({error.strerror})", path=path, repair="check the path") from error
+        except UnicodeDecodeError as error:
+            raise BadData("the file is not UTF-8", path=path, repair="give a tokenizer.json") from error
+        try:
+            return cls(json.loads(text), path=path)
+        except (ValueError, RecursionError) as error:
+            raise BadData(f"the file is not JSON ({error})", path=path, repair="give a tokenizer.json") from error
+
+    def __len__(self) -> int:
+        return int(self._library.get_vocab_size(with_added_tokens=True))
+
+    def vocabulary(self) -> Vocabulary:
+        """The pieces in the order of their ids. Raises UsageError when the fixed entries are not ids 0 to 3."""
+        numbered = self._library.get_vocab(with_added_tokens=True)
+        tokens = tuple(sorted(numbered, key=lambda piece: int(numbered[piece])))
+        if tokens[:4] != Vocabulary.FIXED or [numbered[piece] for piece in tokens] != list(range(len(tokens))):
+            raise UsageError(
+                f"the pieces begin with {', '.join(tokens[:4])}, not with {', '.join(Vocabulary.FIXED)}",
+                repair="use a tokenizer trained with SubwordTokenizer.train",
+            )
+        return Vocabulary(tokens)
+
+    def pieces(self, text: str) -> list[Piece]:
+        """All pieces of a running text; those of white space alone too, where the model has them."""
+        one = _guard("the text cannot be cut", lambda: self._library.encode(_safe(text), add_special_tokens=False))
+        return [Piece(piece, number, *place) for piece, number, place in zip(one.tokens, one.ids, one.offsets, strict=True)]
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Places of the pieces without white space around them; pieces of white space alone are left out."""
+        tokens = []
+        for _, _, start, end in self.pieces(text):
+            while start < end and text[start].isspace():
+                start += 1
+            while end > start and text[end - 1].isspace():
+                end -= 1
+            if start < end:
+                tokens.append(Token(text[start:end], start, end))
+        return tokens
+
+    def pieces_of_words(self, words: list[str]) -> list[list[int]]:
+        """Ids of each word's pieces, every word cut by itself as if a space stood before it; may be empty for a word."""
+        safe = [_safe(word) for word in words]
+        found = _guard("the words cannot be cut", lambda: self._library.encode_batch(safe, add_special_tokens=False))
+        return [one.ids for one in found]
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of pieces, as far as the model can restore it; fixed entries are left out."""
+        kept = [number for number in ids if self._library.id_to_token(number) not in Vocabulary.FIXED]
+        return str(_guard("the pieces cannot be joined", lambda: self._library.decode(kept)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": "carryover.tokenizer/1", "kind": self.kind, "description": self.description}
+
+    @classmethod
+    def from_json(cls, value: Any) -> SubwordTokenizer:
+        """Inverse of `to_json`. Raises BadData for anything else."""
+        if not isinstance(value, dict) or value.get("kind") != cls.kind:
+            raise BadData("this is no subword tokenizer", repair="save it again with to_json")
+        return cls(value.get("description"))  # type: ignore[arg-type]  # checked there
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"description": self.description}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["description"])  # type: ignore[misc]
+
+
+def _guard(what: str, call: Callable[[], Result]) -> Result:
+    """Result of a call into the library; its errors, of which PanicException is not an Exception, become BadData."""
+    try:
+        return call()
+    except (CarryoverError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise BadData(f"{what}: {error}", repair="check the text and the tokenizer") from error
+
+
+def _safe(text: str) -> str:
+    """The library takes valid Unicode only; a lone surrogate becomes one question mark, so that places stay right."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _checked(description: Any, path: str | PathLike[str] | None) -> dict[str, Any]:
+    """A description whose parts are all allowed, without padding, truncation and added borders (ours to do)."""
+    if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
+        raise BadData("this is no tokenizer.json (no `model` in it)", path=path, repair="give the file of a tokenizer")
+    for part, allowed in _ALLOWED.items():
+        for kind, settings in _components(part, description.get(part)):
+            if kind is None and part == "model":
+                kind = "WordPiece" if "continuing_subword_prefix" in settings else "BPE"  # files of old versions
+            if kind not in allowed:
+                raise BadData(
+                    f"its {part} is of type {kind!r}, which is not allowed", path=path, repair=f"allowed: {sorted(allowed)}"
+                )
+            if isinstance(settings.get("pattern"), dict) and set(settings["pattern"]) != {"String"}:
+                raise BadData(
+                    f"its {part} {kind} holds a regular expression",
+                    path=path,
+                    repair="only fixed strings are allowed; train a tokenizer of your own",
+                )
+    return {**description, "truncation": None, "padding": None, "post_processor": None}
+
+
+def _components(part: str, value: Any, depth: int = 0) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """All components in a part, those inside sequences too, as (type, settings)."""
+    if value is None:
+        return
+    if not isinstance(value, dict) or depth > 8:
+        yield f"{type(value).__name__}", {}
+        return
+    yield value.get("type"), value
+    for name in ("normalizers", "pretokenizers", "decoders"):
+        inner = value.get(name)
+        for one in inner if isinstance(inner, list) else []:
+            yield from _components(part, one, depth + 1)
+
+
+def _load(description: dict[str, Any], path: str | PathLike[str] | None) -> Any:
+    from tokenizers import Tokenizer as LibraryTokenizer
+
+    try:
+        return _guard("the tokenizer is damaged", lambda: LibraryTokenizer.from_str(json.dumps(description)))
+    except BadData as error:
+        raise BadData(error.message, path=path, repair="train or fetch it again") from error
+
+
+def _train(texts: Iterable[str], kind: str, size: int) -> dict[str, Any]:
+    """Description of a trained tokenizer.
+
+    The library numbers characters and adds up probabilities in the order of a hash table that differs from run to run.
+    Hence the alphabet is given to it in order, and the probabilities of Unigram are estimated again.
+    """
+    from tokenizers import Tokenizer as LibraryTokenizer
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    words = _count_words(texts)
+    if not words:
+        raise BadData("there is no text to learn pieces from", repair="give a file with words in it")
+    fixed = list(Vocabulary.FIXED)
+    alphabet: list[str] = []
+    if kind != "bpe":
+        words, alphabet = _limit_alphabet(words, size // 4)
+    running = (" ".join([word] * count) for word, count in _in_portions(words))
+    common = {"vocab_size": size, "show_progress": False}
+    if kind == "bpe":
+        library = LibraryTokenizer(models.BPE())
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        library.decoder = decoders.ByteLevel()
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        library.train_from_iterator(
+            running, trainers.BpeTrainer(special_tokens=fixed, initial_alphabet=letters, **common)
+        )
+    elif kind == "wordpiece":
+        library = LibraryTokenizer(models.WordPiece(unk_token=Vocabulary.UNKNOWN))
+        library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        inside = ["##" + letter for letter in alphabet]
+        library.train_from_iterator(
+            running, trainers.WordPieceTrainer(special_tokens=[*fixed, *alphabet, *inside], **common)
+        )
+        pieces = library.get_vocab(with_added_tokens=False)
+        library = LibraryTokenizer(models.WordPiece(pieces, unk_token=Vocabulary.UNKNOWN))
+        library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        library.decoder = decoders.WordPiece()
+    else:
+        library = LibraryTokenizer(models.Unigram())
+        library.pre_tokenizer = pre_tokenizers.Metaspace()
+        library.train_from_iterator(
+            running, trainers.UnigramTrainer(special_tokens=fixed, unk_token=Vocabulary.UNKNOWN, **common)
+        )
+        library = _with_probabilities(sorted(set(library.get_vocab()) - set(fixed)), words)
+    # The fixed entries are numbers, not words: a text that holds "</s>" gets ordinary pieces for it. Only "<unk>", which
+    # prepared corpora write for a word they left out, means what it says.
+    library.add_special_tokens([Vocabulary.UNKNOWN])
+    description: dict[str, Any] = json.loads(library.to_str())
+    description["added_tokens"] = [one for one in description["added_tokens"] if one["content"] == Vocabulary.UNKNOWN]
+    return description
+
+
+def _count_words(texts: Iterable[str]) -> dict[str, int]:
+    """How often each word stands in the texts, in the order of code points."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(_safe(text).replace("\0", " ").split())
+    return {word: counts[word] for word in sorted(counts) if len(word) <= LONGEST_WORD}
+
+
+def _limit_alphabet(words: dict[str, int], room: int) -> tuple[dict[str, int], list[str]]:
+    """The `room` most frequent characters in order, and the words made of them: other characters stay unknown."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            counts[letter] += count
+    alphabet = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:room])
+    if len(alphabet) < len(counts):
+        known = set(alphabet)
+        words = {word: count for word, count in words.items() if known.issuperset(word)}
+    return words, alphabet
+
+
+def _in_portions(words: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """Words with counts of at most 1,000, so that no line of repetitions becomes long."""
+    for word, count in words.items():
+        for start in range(0, count, 1000):
+            yield word, min(1000, count - start)
+
+
+def _with_probabilities(pieces: list[str], words: dict[str, int], rounds: int = 4) -> Any:
+    """A Unigram tokenizer with log probabilities estimated from its own best cuts, beginning with the fewest pieces."""
+    from tokenizers import Tokenizer as LibraryTokenizer
+    from tokenizers import decoders, models, pre_tokenizers
+
+    scores = dict.fromkeys(pieces, -10.0)
+    for turn in range(rounds + 1):
+        ordered = sorted(pieces, key=lambda piece: (-scores[piece], piece))
+        listed = [(token, -1000.0) for token in Vocabulary.FIXED] + [(piece, scores[piece]) for piece in ordered]
+        library = LibraryTokenizer(models.Unigram(listed, unk_id=Vocabulary.UNKNOWN_ID))
+        library.pre_tokenizer = pre_tokenizers.Metaspace()
+        if turn < rounds:
+            counts: Counter[str] = Counter()
+            for found, count in zip(library.encode_batch(list(words)), words.values(), strict=True):
+                for piece in found.tokens:
+                    counts[piece] += count
+            total = math.log(sum(counts.values()) + len(pieces))
+            scores = {piece: math.log(counts[piece] + 0.5) - total for piece in pieces}
+    library.decoder = decoders.Metaspace()
+    return library

@@ -1,0 +1,156 @@
+"""What readers hand out, and the formats that are nothing but lines: running text, plain examples, label-first lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from carryover.data.opening import Source, read_lines, scan_lines
+from carryover.errors import BadData, UsageError
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text and its labels: one for ordinary classification, none to many for multi-label, none when unlabelled."""
+
+    text: str
+    labels: tuple[str, ...]
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """Words and one tag for each; no tags at all when unlabelled. `line` is where the sentence begins."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row left out because it is faulty: where, why, and the row (its first 1,000 characters)."""
+
+    path: str
+    line: int
+    reason: str
+    text: str
+
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class ReadResult(Generic[E]):
+    """Everything a file held: rows == len(examples) + len(rejected).
+
+    `scheme` is the span scheme the tags had in the file ("IOB1", "IOB2", "BIOES", "BILOU"), None when they name no spans;
+    the examples hold IOB2 then.
+    """
+
+    examples: list[E]
+    rejected: list[Rejected] = field(default_factory=list)
+    rows: int = 0
+    scheme: str | None = None
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """In place of an example: the error, and the row it stands for."""
+
+    error: BadData
+    text: str
+
+    def rejected(self, path: Source) -> Rejected:
+        reason = self.error.message if self.error.repair is None else f"{self.error.message}; {self.error.repair}"
+        return Rejected(str(path), self.error.line or 0, reason, self.text[:1000])
+
+
+def collect(items: Iterable[E | Faulty], path: Source, on_error: str) -> ReadResult[E]:
+    """All examples of a file. A faulty row raises its error, or is set aside when `on_error` is "skip".
+
+    Raises BadData also when nothing usable is left.
+    """
+    check_on_error(on_error)
+    examples: list[E] = []
+    rejected: list[Rejected] = []
+    for item in items:
+        if not isinstance(item, Faulty):
+            examples.append(item)
+        elif on_error == "stop":
+            raise item.error
+        else:
+            rejected.append(item.rejected(path))
+    if not examples:
+        if not rejected:
+            raise BadData("the file holds no examples", path=path, repair="is it the right file?")
+        first = rejected[0]
+        raise BadData(
+            f"none of the {len(rejected)} rows can be used; the first: {first.reason}", path=path, line=first.line or None
+        )
+    return ReadResult(examples, rejected, len(examples) + len(rejected))
+
+
+def check_on_error(on_error: str) -> None:
+    if on_error not in ("stop", "skip"):
+        raise UsageError(f"on_error={on_error!r} is unknown", repair='use "stop" or "skip"')
+
+
+def read_raw_file(path: Source) -> Iterator[tuple[int, str]]:
+    """Running text as (line number, line); an empty string at blank lines, which separate documents.
+
+    Raises InputMissing, BadData with the line at the first fault, and BadData at the end when there was no text at all.
+    """
+    empty = True
+    for number, line in read_lines(path):
+        line = line.strip()
+        empty = empty and not line
+        yield number, line
+    if empty:
+        raise BadData("the file holds no text", path=path, repair="is it the right file?")
+
+
+def plain_examples(path: Source) -> Iterator[TextExample | Faulty]:
+    """Every line that is not blank as an example without labels."""
+    for number, line in scan_lines(path):
+        if isinstance(line, BadData):
+            yield Faulty(line, "")
+        elif line.strip():
+            yield TextExample(line, (), number)
+
+
+def label_first_examples(path: Source, multi_label: str | None) -> Iterator[TextExample | Faulty]:
+    """`LABEL the text`: the label ends at the first white space. `multi_label` separates several labels."""
+    for number, line in scan_lines(path):
+        if isinstance(line, BadData):
+            yield Faulty(line, "")
+            continue
+        label, _, text = line.strip().replace("\t", " ", 1).partition(" ")
+        if not label:
+            continue
+        if text.strip():
+            labels = (label,) if multi_label is None else split_labels(label, multi_label)
+            yield TextExample(text.strip(), labels, number)
+        else:
+            yield Faulty(
+                BadData(f"no text after the label {label!r}", path=path, line=number, repair="write LABEL, a space, the text"),
+                line,
+            )
+
+
+def split_labels(cell: str, separator: str) -> tuple[str, ...]:
+    """The labels of one cell, each once, in their order; an empty cell has none."""
+    parts = (part.strip() for part in cell.split(separator))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def looks_label_first(path: Source, examples: list[TextExample]) -> None:
+    """Refuse running text that was taken for label-first lines because of the file's name. Raises BadData."""
+    labels = {label for example in examples for label in example.labels}
+    if len(examples) >= 20 and 2 * len(labels) > len(examples):
+        raise BadData(
+            f"this looks like text without labels: {len(labels)} different first words in {len(examples)} lines",
+            path=path,
+            repair="give a TSV, CSV or JSONL file with a label column, or say format=label-first",
+        )

@@ -1,0 +1,94 @@
+"""From text to tokens with their places in the text: the contract, characters, and pieces of words learned from a text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from carryover.errors import BadData
+
+
+class Token(NamedTuple):
+    """A stretch of a text: `text` equals original[start:end], counted in code points."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Tokenizer(ABC):
+    """Splits text into tokens that lie in order and, taken from the original, are exactly what they say."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def tokenize(self, text: str) -> list[Token]:
+        """Tokens with their places."""
+
+    def words(self, text: str) -> list[str]:
+        """The tokens' texts alone; faster where the places are not needed."""
+        return [token.text for token in self.tokenize(text)]
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, value: Any) -> Tokenizer: ...
+
+
+class CharacterTokenizer(Tokenizer):
+    """Every code point a token; white space too, so that nothing of the text is lost."""
+
+    kind: ClassVar[str] = "characters"
+
+    def tokenize(self, text: str) -> list[Token]:
+        return [Token(character, place, place + 1) for place, character in enumerate(text)]
+
+    def words(self, text: str) -> list[str]:
+        return list(text)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": "carryover.tokenizer/1", "kind": self.kind}
+
+    @classmethod
+    def from_json(cls, value: Any) -> CharacterTokenizer:
+        return cls()
+
+
+class WhitespaceTokenizer(Tokenizer):
+    """For text that is tokenised already: words are what white space separates."""
+
+    kind: ClassVar[str] = "whitespace"
+
+    def tokenize(self, text: str) -> list[Token]:
+        tokens, end = [], 0
+        for word in text.split():
+            start = text.index(word, end)
+            end = start + len(word)
+            tokens.append(Token(word, start, end))
+        return tokens
+
+    def words(self, text: str) -> list[str]:
+        return text.split()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": "carryover.tokenizer/1", "kind": self.kind}
+
+    @classmethod
+    def from_json(cls, value: Any) -> WhitespaceTokenizer:
+        return cls()
+
+
+def tokenizer_from_json(value: Any) -> Tokenizer:
+    """The tokenizer that wrote this with `to_json`. Raises BadData naming what it is instead."""
+    from carryover.data.subwords import SubwordTokenizer
+    from carryover.data.words import WordTokenizer
+
+    kinds: dict[str, type[Tokenizer]] = {
+        one.kind: one for one in (WordTokenizer, CharacterTokenizer, WhitespaceTokenizer, SubwordTokenizer)
+    }
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in kinds or value.get("schema") != "carryover.tokenizer/1":
+        raise BadData(f"a tokenizer of kind {kind!r} is unknown", repair=f"the kinds are {', '.join(sorted(kinds))}")
+    return kinds[kind].from_json(value)

@@ -1,0 +1,57 @@
+"""Static word vectors: a vocabulary and one row a word, with the one query everything else builds on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from carryover.data.vocabulary import Vocabulary
+from carryover.errors import BadData
+from carryover.storage import atomic_folder, load_tensors, read_json, save_tensors, verify_manifest
+
+
+@dataclass(frozen=True, eq=False)
+class WordVectors:
+    """`array` float32 [V, D]: row i belongs to token i of `vocabulary`; the special tokens have rows of zeros."""
+
+    vocabulary: Vocabulary
+    array: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.array.shape[0] != len(self.vocabulary):
+            raise ValueError(f"{self.array.shape[0]} vectors for {len(self.vocabulary)} words: there must be one a word")
+
+    def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:
+        """The `count` words of largest cosine to `word`, itself left out. Raises KeyError for an unknown word."""
+        if word not in self.vocabulary:
+            raise KeyError(f"{word!r} has no vector: it is not among the {len(self.vocabulary)} words of the vocabulary")
+        norms = np.linalg.norm(self.array, axis=1)
+        unit = self.array / np.where(norms == 0, 1, norms)[:, None]
+        cosine = unit @ unit[self.vocabulary.id(word)]
+        cosine[self.vocabulary.id(word)] = -np.inf
+        cosine[norms == 0] = -np.inf
+        best = np.argsort(-cosine, kind="stable")[:count]
+        return [(self.vocabulary.tokens[i], float(cosine[i])) for i in best]
+
+    def save(self, folder: Path) -> None:
+        """Write `vectors.safetensors`, `vocabulary.json` and their manifest, whole or not at all."""
+        with atomic_folder(folder) as temporary:
+            save_tensors(temporary / "vectors.safetensors", {"vectors": torch.from_numpy(self.array)})
+            (temporary / "vocabulary.json").write_text(json.dumps(self.vocabulary.to_json()), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> WordVectors:
+        """Read what `save` wrote. Raises BadData when a file is damaged or the two disagree."""
+        verify_manifest(folder)
+        array = load_tensors(folder / "vectors.safetensors")["vectors"].numpy()
+        content = read_json(folder / "vocabulary.json")
+        vocabulary = Vocabulary.from_json(content)
+        if array.shape[0] != len(vocabulary):
+            raise BadData(
+                f"{array.shape[0]} vectors for {len(vocabulary)} words", path=folder, repair="train the vectors again"
+            )
+        return cls(vocabulary, array)

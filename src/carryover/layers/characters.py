@@ -1,0 +1,109 @@
+"""A word's vector from its spelling: convolutions over its characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from carryover.layers.element import ElementLayer
+from carryover.layers.highway import Highway
+from carryover.sequence import Sequence
+
+
+@final
+class CharacterCNN(ElementLayer):
+    """Words as rows of character ids [B, T, characters a word] to word vectors [B, T, out_size].
+
+    Every character id becomes a vector e of `character_size`; a filter of width w gives
+    max_p f(W · [e_p; …; e_{p+w−1}] + b) over all places p in the word; the filters of all widths side by side pass
+    through the highway layers and an affine projection. Kim et al. 2016, "Character-aware neural language models"
+    equations 1–6; with the projection as in Jozefowicz et al. 2016, "Exploring the limits of language modeling".
+
+    Each distinct word of a batch is computed once. Ids are 0 … in_size−1; id 0 stands for "no word here", its vector
+    is zero and stays so. All places count, those that hold the padding character too (as in the published weights).
+
+    Parameters
+    ----------
+    in_size : number of character ids (262 in the published layout of 256 bytes, 5 marks and the 0).
+    character_size : length of a character's vector.
+    filters : pairs (width, number of filters).
+    highway_layers : how many highway layers follow.
+    projection : size of the word vector, `None` to leave out the projection.
+    activation : f, which must be non-decreasing (it is applied after the maximum, which is the same and cheaper).
+
+    Parameters learned: `characters` [in_size, character_size], `convolutions.k.weight` [number, character_size, width],
+    `convolutions.k.bias` [number], `highways.k.…` and `projection.weight`, `projection.bias`.
+    """
+
+    reads_ids = True
+
+    def __init__(
+        self,
+        filters: tuple[tuple[int, int], ...],
+        *,
+        in_size: int = 262,
+        character_size: int = 16,
+        highway_layers: int = 1,
+        projection: int | None = None,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+    ) -> None:
+        super().__init__()
+        if not filters:
+            raise ValueError("CharacterCNN was given no filters: give pairs (width, number of filters)")
+        total = sum(number for _, number in filters)
+        self.in_size, self.out_size = in_size, projection or total
+        self.widest = max(width for width, _ in filters)
+        self.activation = activation
+        self.characters = nn.Parameter(torch.randn(in_size, character_size) / character_size**0.5)
+        with torch.no_grad():
+            self.characters[0] = 0
+        self.convolutions = nn.ModuleList(nn.Conv1d(character_size, number, width) for width, number in filters)
+        self.highways = nn.ModuleList(Highway(total) for _ in range(highway_layers))
+        self.projection = None if projection is None else nn.Linear(total, projection)
+
+    def encode_types(self, characters: Tensor) -> Tensor:
+        """Vectors [U, out_size] of words given as character ids [U, characters a word], one row a word."""
+        if characters.shape[1] < self.widest:
+            raise ValueError(
+                f"words are given as {characters.shape[1]} characters and the widest filter spans {self.widest}: "
+                "pad the words further or use narrower filters"
+            )
+        characters = self._without_equal_places(characters)
+        embedded = F.embedding(characters, self.characters, padding_idx=0).transpose(1, 2).contiguous()  # [U, C, places]
+        # With gradients, the maximum that remembers its place is faster than the one that compares again.
+        found = [
+            convolution(embedded).max(-1).values if torch.is_grad_enabled() else convolution(embedded).amax(-1)
+            for convolution in self.convolutions
+        ]
+        features = self.activation(torch.cat(found, dim=-1))  # [U, all filters]
+        for highway in self.highways:
+            features = cast(Highway, highway).element(features)
+        return features if self.projection is None else self.projection(features)
+
+    def element(self, values: Tensor) -> Tensor:
+        words = values.reshape(-1, values.shape[-1])  # [words, characters a word]
+        if len(words) == 0:
+            return self.characters.new_zeros(*values.shape[:-1], self.out_size)
+        distinct, place = torch.unique(words, dim=0, return_inverse=True)
+        return self.encode_types(distinct)[place].view(*values.shape[:-1], self.out_size)
+
+    def check_input(self, x: Sequence) -> None:
+        super().check_input(x)
+        if x.values.dim() != 3:
+            raise ValueError(
+                f"CharacterCNN reads character ids [batch, time, characters a word], got shape {tuple(x.values.shape)}"
+            )
+
+    def _without_equal_places(self, characters: Tensor) -> Tensor:
+        """Leave out places at the end where every word of the batch only repeats its last character.
+
+        All windows there are equal, so one of them is enough for the maximum. Words are padded to 50 characters and
+        mostly shorter than 15, so this saves most of the work.
+        """
+        varying = (characters != characters[:, -1:]).any(0).nonzero()
+        used = int(varying[-1]) + 1 if len(varying) else 0
+        return characters[:, : used + self.widest]

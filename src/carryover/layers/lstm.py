@@ -1,0 +1,143 @@
+"""Long short-term memory, with optional peepholes, projection and clipping of cell and projection."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from carryover.layers.base import Layer
+from carryover.layers.recurrence import LSTMState, lstm_together
+from carryover.sequence import Sequence
+
+__all__ = ["LSTM", "LSTMState", "lstm_loop"]
+
+
+class LSTMShape(NamedTuple):
+    """What two LSTMs must share to run in one scan."""
+
+    in_size: int
+    cell_size: int
+    projection: int | None
+    cell_clip: float | None
+    projection_clip: float | None
+    peephole: bool
+
+
+class LSTM(Layer):
+    """LSTM (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000), one layer, forward in time.
+
+        i, f, o = σ(W x_t + U h_{t−1} + b + p ⊙ c)       peepholes p (Gers & Schmidhuber 2002): i, f see c_{t−1}, o sees c_t
+        g       = tanh(W x_t + U h_{t−1} + b)
+        c_t     = clip(f ⊙ c_{t−1} + i ⊙ g, ± cell_clip)
+        h_t     = clip(W_p (o ⊙ tanh c_t), ± projection_clip)       projection W_p (Sak, Senior & Beaufays 2014, eqs. 7–12)
+
+    A clipped number has derivative zero. A row of length l ends with its state after l steps; one of length 0 keeps it.
+
+    Parameters: `input_weight` [4C, in], `hidden_weight` [4C, P], `bias` [4C], `projection_weight` [P, C],
+    `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
+
+    `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
+    the options allow, else "scan" (`carryover.layers.recurrence`). `lstm_loop` is the plain loop both are tested against.
+
+    Raises ValueError for a size or clip that is not positive.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        in_size: int,
+        cell_size: int,
+        *,
+        projection: int | None = None,
+        cell_clip: float | None = None,
+        projection_clip: float | None = None,
+        peephole: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value in [
+            ("in_size", in_size),
+            ("cell_size", cell_size),
+            ("projection", projection),
+            ("cell_clip", cell_clip),
+            ("projection_clip", projection_clip),
+        ]:
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}: it must be positive (or None where it is optional)")
+        if projection is None and projection_clip is not None:
+            raise ValueError(f"projection_clip is {projection_clip} without a projection: give projection, or leave the clip out")
+        self.in_size, self.cell_size = in_size, cell_size
+        self.out_size = cell_size if projection is None else projection
+        self.cell_clip, self.projection_clip = cell_clip, projection_clip
+        self.input_weight = nn.Parameter(torch.empty(4 * cell_size, in_size))
+        self.hidden_weight = nn.Parameter(torch.empty(4 * cell_size, self.out_size))
+        self.bias = nn.Parameter(torch.empty(4 * cell_size))
+        self.projection_weight = None if projection is None else nn.Parameter(torch.empty(projection, cell_size))
+        self.peephole_weight = nn.Parameter(torch.empty(3, cell_size)) if peephole else None
+        self.last_path: str | None = None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/√C as `torch.nn.LSTM`; the forget gate's bias 1, so that memories last from the start
+        (Jozefowicz, Zaremba & Sutskever 2015)."""
+        bound = self.cell_size**-0.5
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-bound, bound)
+            self.bias[self.cell_size : 2 * self.cell_size] = 1
+
+    @property
+    def shape(self) -> LSTMShape:
+        projection = None if self.projection_weight is None else self.out_size
+        peephole = self.peephole_weight is not None
+        return LSTMShape(self.in_size, self.cell_size, projection, self.cell_clip, self.projection_clip, peephole)
+
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """Input, bias, hidden, projection, peephole, as `carryover.layers.recurrence.scan` takes them."""
+        return self.input_weight, self.bias, self.hidden_weight, self.projection_weight, self.peephole_weight
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> LSTMState:
+        """Zeros: hidden [batch_size, P] and cell [batch_size, C], of the parameters' device and type by default."""
+        like = self.bias.new_empty(0, device=device, dtype=dtype)
+        return LSTMState(like.new_zeros(batch_size, self.out_size), like.new_zeros(batch_size, self.cell_size))
+
+    def forward(self, x: Sequence) -> Sequence:
+        return self.step(x, self.initial_state(x.batch_size, device=x.device))[0]
+
+    def step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
+        outputs, states = lstm_together([self], [x], [state])
+        self.last_path = "scan"
+        return outputs[0], states[0]
+
+
+def lstm_loop(layer: LSTM, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
+    """The equations of `LSTM` word by word, one step at a time: slow, for reading and as the test of the fast paths."""
+    hidden, cell = state
+    values = x.zero_padding().values
+    outputs = []
+    for t in range(x.time):
+        a = values[:, t] @ layer.input_weight.t() + hidden @ layer.hidden_weight.t() + layer.bias  # [B, 4C]
+        a_i, a_f, a_g, a_o = a.chunk(4, dim=1)
+        if layer.peephole_weight is not None:
+            a_i = a_i + layer.peephole_weight[0] * cell
+            a_f = a_f + layer.peephole_weight[1] * cell
+        new_cell = torch.sigmoid(a_f) * cell + torch.sigmoid(a_i) * torch.tanh(a_g)
+        if layer.cell_clip is not None:
+            new_cell = new_cell.clamp(-layer.cell_clip, layer.cell_clip)
+        if layer.peephole_weight is not None:
+            a_o = a_o + layer.peephole_weight[2] * new_cell
+        new_hidden = torch.sigmoid(a_o) * torch.tanh(new_cell)
+        if layer.projection_weight is not None:
+            new_hidden = new_hidden @ layer.projection_weight.t()
+        if layer.projection_clip is not None:
+            new_hidden = new_hidden.clamp(-layer.projection_clip, layer.projection_clip)
+        running = (t < x.lengths).unsqueeze(1)  # [B, 1]
+        hidden, cell = torch.where(running, new_hidden, hidden), torch.where(running, new_cell, cell)
+        outputs.append(new_hidden)
+    if not outputs:
+        return x.with_values(hidden.new_zeros(x.batch_size, 0, layer.out_size)), LSTMState(hidden, cell)
+    return x.with_values(torch.stack(outputs, dim=1)).zero_padding(), LSTMState(hidden, cell)

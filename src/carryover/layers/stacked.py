@@ -1,0 +1,91 @@
+"""Layers one above the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, prod
+from typing import cast, final
+
+import torch
+from torch import nn
+
+from carryover.layers.base import Layer, State
+from carryover.sequence import Sequence
+
+
+@final
+class Stacked(Layer):
+    """y = layer_L(… layer_2(layer_1(x))): each layer reads what the one below it wrote.
+
+    Causal when all layers are. The state is the tuple of their states, first layer first. The receptive field is
+    1 + Σ_k (r_k − 1) / (ratio_1 ⋯ ratio_{k−1}), unbounded when that of any layer is. ValueError when there is no layer
+    or when one layer's output does not fit the next.
+
+    The layers' parameters are named `layers.k.…`, k from 0.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__()
+        if not layers:
+            raise ValueError("Stacked was given no layer: give at least one")
+        for k, (below, above) in enumerate(pairwise(layers)):
+            if below.out_size != above.in_size:
+                raise ValueError(
+                    f"layer {k} ({type(below).__name__}) gives {below.out_size} features and layer {k + 1} "
+                    f"({type(above).__name__}) expects {above.in_size}: make the sizes equal"
+                )
+        self.layers = nn.ModuleList(layers)
+        self.in_size, self.out_size = layers[0].in_size, layers[-1].out_size
+        self.causal = all(layer.causal for layer in layers)
+        self.ratio = prod((layer.ratio for layer in layers), start=Fraction(1))
+        self.receptive_field = _receptive_field(layers)
+
+    def forward(self, x: Sequence) -> Sequence:
+        for layer in self._each():
+            x = layer(x)
+        return x
+
+    def all_outputs(self, x: Sequence) -> list[Sequence]:
+        """What every layer wrote in a whole pass, first layer first; the last one is `forward`'s answer."""
+        outputs: list[Sequence] = []
+        for layer in self._each():
+            x = layer(x)
+            outputs.append(x)
+        return outputs
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        self._require_causal("has no initial state")
+        return tuple(layer.initial_state(batch_size, device=device, dtype=dtype) for layer in self._each())
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        self._require_causal("cannot be stepped")
+        if len(state) != len(self.layers):
+            raise ValueError(
+                f"Stacked was given {len(state)} states for {len(self.layers)} layers: make one with initial_state"
+            )
+        states = []
+        for layer, before in zip(self._each(), state, strict=True):
+            x, after = layer.step(x, before)
+            states.append(after)
+        return x, tuple(states)
+
+    def _each(self) -> Iterable[Layer]:
+        return cast("Iterable[Layer]", self.layers)
+
+    def _require_causal(self, what: str) -> None:
+        if not self.causal:
+            raise TypeError(self._not_causal(what))
+
+
+def _receptive_field(layers: tuple[Layer, ...]) -> int | None:
+    total, stride = Fraction(1), Fraction(1)  # in steps of the first layer's input
+    for layer in layers:
+        if layer.receptive_field is None:
+            return None
+        total += (layer.receptive_field - 1) * stride
+        stride /= layer.ratio
+    return ceil(total)

@@ -1,0 +1,317 @@
+"""The bidirectional language model of ELMo: one token encoder, a forward and a backward stack, one shared output layer.
+
+M. E. Peters et al., "Deep contextualized word representations", NAACL 2018, sections 3.1–3.3; the character encoder and
+the projected LSTM are those of R. Jozefowicz et al., "Exploring the limits of language modeling", 2016.
+
+With token representation x_k of word k and L layers in each direction (cells of size C projected to P):
+
+    h_{k,0} = x_k                                            from characters, a word table or a piece table
+    f_{k,1} = LSTM_1(x_1 … x_k),  f_{k,j} = LSTM_j(f_{1,j-1} … f_{k,j-1}) + f_{k,j-1}      (residual from layer 2 on)
+    b_{k,j}   likewise from the right, with its own weights
+    p(t_{k+1} | t_1 … t_k) = softmax(W f_{k,L} + c),  p(t_{k-1} | t_k … t_n) = softmax(W b_{k,L} + c)
+
+The representation of a word is the L+1 vectors [x_k; x_k] and [f_{k,j}; b_{k,j}], j = 1 … L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carryover.data.coding import TokenBatch
+from carryover.errors import UsageError
+from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
+from carryover.layers.lstm import LSTMState
+from carryover.layers.recurrence import lstm_together
+from carryover.models.output import AdaptiveOutputLayer, OutputLayer, default_cutoffs
+from carryover.models.sizes import SIZES
+from carryover.sequence import Sequence
+
+INPUTS = ("characters", "words", "subwords")
+SOFTMAXES = ("full", "sampled", "adaptive")
+
+BiLanguageModelState = tuple[tuple[LSTMState, LSTMState], ...]
+"""For each layer the states of the forward and of the backward LSTM, every tensor [batch, ...]."""
+
+
+class BiLanguageModel(nn.Module):
+    """Token encoder → L forward and L backward LSTM layers → shared output layer.
+
+    Attributes
+    ----------
+    mixed_layers : number of vectors a word has, L + 1.
+    out_size : size of each of them, 2P.
+    output : the output layer; `carryover.objectives` computes losses from it.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """What the model is made of. Raises UsageError naming the field that is wrong.
+
+        `vocabulary_size` counts the classes of the softmax and, for words and subwords, the input ids as well.
+        `filters` are pairs (width in characters, number of filters). `samples` is for the sampled softmax, `cutoffs`
+        and `reduction` for the adaptive one (no cutoffs: a tenth and four tenths of the vocabulary).
+        """
+
+        vocabulary_size: int
+        input: str = "characters"
+        character_size: int = 16
+        filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 96), (5, 96))
+        highway_layers: int = 1
+        projection: int = 128
+        cells: int = 512
+        layers: int = 2
+        dropout: float = 0.1
+        cell_clip: float | None = 3.0
+        projection_clip: float | None = 3.0
+        softmax: str = "full"
+        samples: int = 8192
+        cutoffs: tuple[int, ...] | None = None
+        reduction: float = 4.0
+        residual: bool = True
+
+        def __post_init__(self) -> None:
+            # lists come from JSON; the frozen form is tuples
+            object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
+            if self.cutoffs is not None:
+                object.__setattr__(self, "cutoffs", tuple(int(cutoff) for cutoff in self.cutoffs))
+            _check_choice("input", self.input, INPUTS)
+            _check_choice("softmax", self.softmax, SOFTMAXES)
+            for name in ("vocabulary_size", "character_size", "projection", "cells", "layers", "samples"):
+                if getattr(self, name) < 1:
+                    raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+            if not 0 <= self.dropout < 1:
+                raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
+            for name in ("cell_clip", "projection_clip"):
+                value = getattr(self, name)
+                if value is not None and value <= 0:
+                    raise UsageError(f"{name} is {value}", repair="give a positive bound, or null for no clipping")
+            if not self.filters or any(width < 1 or count < 1 for width, count in self.filters):
+                raise UsageError(
+                    f"filters is {list(self.filters)}", repair="give pairs of width and count, each at least 1"
+                )
+
+        @classmethod
+        def of_size(cls, size: str, **others: Any) -> BiLanguageModel.Config:
+            """One of `SIZES` with `others` on top. Raises UsageError for an unknown name."""
+            _check_choice("size", size, tuple(SIZES))
+            return cls(**{**SIZES[size], **others})
+
+        def to_json(self) -> dict[str, Any]:
+            return asdict(self)
+
+        @classmethod
+        def from_json(cls, content: dict[str, Any]) -> BiLanguageModel.Config:
+            """Inverse of `to_json`. Raises UsageError for a field that this version does not know or that is missing."""
+            known = [field.name for field in fields(cls)]
+            for name in content:
+                if name not in known:
+                    near = get_close_matches(name, known, n=1)
+                    raise UsageError(
+                        f"unknown field {name!r} in the configuration of a bidirectional language model",
+                        repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
+                    )
+            if "vocabulary_size" not in content:
+                raise UsageError("the configuration of a bidirectional language model has no vocabulary_size", repair="add it")
+            return cls(**content)
+
+    SIZES = SIZES
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        size = config.projection
+        self.mixed_layers = config.layers + 1
+        self.out_size = 2 * size
+        if config.input == "characters":
+            self.token_encoder: CharacterCNN | Embedding = CharacterCNN(
+                config.filters,
+                character_size=config.character_size,
+                highway_layers=config.highway_layers,
+                projection=size,
+            )
+        else:
+            self.token_encoder = Embedding(config.vocabulary_size, size)
+
+        def stack() -> nn.ModuleList:
+            return nn.ModuleList(
+                LSTM(
+                    size,
+                    config.cells,
+                    projection=size,
+                    cell_clip=config.cell_clip,
+                    projection_clip=config.projection_clip,
+                )
+                for _ in range(config.layers)
+            )
+
+        self.forward_layers = stack()
+        self.backward_layers = stack()
+        self.dropout = Dropout(size, config.dropout)
+        self.output: OutputLayer | AdaptiveOutputLayer = (
+            AdaptiveOutputLayer(
+                size, config.vocabulary_size, config.cutoffs or default_cutoffs(config.vocabulary_size), config.reduction
+            )
+            if config.softmax == "adaptive"
+            else OutputLayer(size, config.vocabulary_size)
+        )
+
+    # ------------------------------------------------------------------ tokens
+
+    def token_representations(self, batch: TokenBatch) -> Sequence:
+        """Context-free vector of every token, [B, T, P]; the character encoder runs once a distinct word."""
+        return self._look_up(batch, self._encode_types(batch))
+
+    def _encode_types(self, batch: TokenBatch) -> Tensor | None:
+        """[U, P] of the batch's distinct words; None for words and subwords, which need no table of their own."""
+        if self.config.input != "characters":
+            return None
+        if batch.characters is None:
+            raise ValueError(
+                "the model reads characters but the batch has none: make it with a coder of kind 'characters', "
+                f"or build the model with input={'subwords' if batch.word_of_unit is not None else 'words'!r}"
+            )
+        return self.token_encoder.encode_types(batch.characters)
+
+    def _look_up(self, batch: TokenBatch, types: Tensor | None) -> Sequence:
+        if types is None:
+            if batch.characters is not None:
+                raise ValueError(
+                    f"the model reads {self.config.input} but the batch holds characters: make it with a coder of kind "
+                    f"{self.config.input!r}, or build the model with input='characters'"
+                )
+            return self.token_encoder(batch.index)
+        index = batch.index.zero_padding()
+        return index.with_values(nn.functional.embedding(index.values, types)).zero_padding()
+
+    # ------------------------------------------------------------------ pretraining
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> BiLanguageModelState:
+        """Zeros: what every text begins with."""
+        return tuple(
+            (
+                forward.initial_state(batch_size, device=device, dtype=dtype),
+                backward.initial_state(batch_size, device=device, dtype=dtype),
+            )
+            for forward, backward in self._pairs()
+        )
+
+    def advance(
+        self, forward: TokenBatch, backward: TokenBatch, state: BiLanguageModelState
+    ) -> tuple[Sequence, Sequence, BiLanguageModelState]:
+        """Read the next chunk of both directions and carry the state on.
+
+        `forward` is in text order, `backward` in reversed order; both have the same lengths. Returns the top hidden
+        states [B, T, P] of each, ready for the output layer, and the state after the chunk. Detach that state between
+        training steps. Raises ValueError when lengths or batch sizes disagree.
+        """
+        if not torch.equal(forward.index.lengths, backward.index.lengths):
+            raise ValueError(
+                f"the forward chunk has lengths {forward.index.lengths.tolist()} and the backward chunk "
+                f"{backward.index.lengths.tolist()}: both directions must advance by the same number of tokens"
+            )
+        if len(state) != self.config.layers:
+            raise ValueError(
+                f"the state has {len(state)} layers and the model {self.config.layers}: make it with initial_state"
+            )
+        if state[0][0].hidden.shape[0] != forward.index.batch_size:
+            raise ValueError(
+                f"the state has batch size {state[0][0].hidden.shape[0]} and the batch {forward.index.batch_size}: "
+                f"make it with initial_state({forward.index.batch_size})"
+            )
+        types = self._encode_types(forward)
+        same = types is None or forward.characters is backward.characters or _equal(forward.characters, backward.characters)
+        tokens = (
+            self._look_up(forward, types),
+            self._look_up(backward, types if same else self._encode_types(backward)),
+        )
+        layers, state = self._run(tokens, state)
+        top_forward, top_backward = (self.dropout(top) if self.training else top for top in layers[-1])
+        return top_forward, top_backward, state
+
+    def _run(
+        self, tokens: tuple[Sequence, Sequence], state: BiLanguageModelState
+    ) -> tuple[list[tuple[Sequence, Sequence]], BiLanguageModelState]:
+        """Outputs of layers 1 … L in each direction, and the new state. The two directions run side by side."""
+        outputs: list[tuple[Sequence, Sequence]] = []
+        states: list[tuple[LSTMState, LSTMState]] = []
+        inputs: SequenceOf[Sequence] = tokens
+        for number, (pair, pair_state) in enumerate(zip(self._pairs(), state, strict=True)):
+            inputs = [self.dropout(x) for x in inputs] if self.training else inputs
+            ys, new = lstm_together(list(pair), list(inputs), list(pair_state))
+            if self.config.residual and number > 0:
+                ys = [y.with_values(y.values + x.values) for x, y in zip(inputs, ys, strict=True)]
+            outputs.append((ys[0], ys[1]))
+            states.append((new[0], new[1]))
+            inputs = ys
+        return outputs, tuple(states)
+
+    def _pairs(self) -> list[tuple[LSTM, LSTM]]:
+        return list(zip(self.forward_layers, self.backward_layers, strict=True))  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ representations
+
+    def representations(self, batch: TokenBatch) -> Sequence:
+        """All L+1 vectors of every word, [B, W, L+1, 2P], from a batch coded with borders around each sentence.
+
+        Every call starts from the zero state, so a sentence has the same vectors alone and in any batch. The borders
+        are left out; the vector of a word of several pieces is the mean of theirs. Layer 0 holds the token vector
+        twice. Gradients flow; in evaluation mode the result is deterministic. Raises ValueError without borders.
+        """
+        self._check_borders(batch)
+        tokens = self.token_representations(batch)
+        state = self.initial_state(tokens.batch_size, device=tokens.device, dtype=tokens.values.dtype)
+        layers, _ = self._run((tokens, tokens.reverse()), state)
+        vectors = [torch.cat([tokens.values, tokens.values], dim=-1)]
+        vectors += [torch.cat([forward.values, backward.reverse().values], dim=-1) for forward, backward in layers]
+        stacked = tokens.with_values(torch.stack(vectors, dim=2)).zero_padding()  # [B, T, L+1, 2P]
+        if batch.word_of_unit is not None:
+            return _mean_over_pieces(stacked, batch.word_of_unit, batch.word_lengths)
+        words = int(batch.word_lengths.max()) if len(batch.word_lengths) else 0
+        inner = Sequence(stacked.values[:, 1 : 1 + words], batch.word_lengths)
+        return inner.zero_padding()
+
+    def _check_borders(self, batch: TokenBatch) -> None:
+        if batch.word_of_unit is not None:
+            bordered = bool((batch.word_of_unit[:, :1] == -1).all())
+        else:
+            bordered = torch.equal((batch.index.lengths - 2).clamp(min=0), batch.word_lengths)
+        if not bordered:
+            raise ValueError(
+                f"the batch has lengths {batch.index.lengths.tolist()} for {batch.word_lengths.tolist()} words, so it was "
+                "coded without sentence borders: code it with borders=True"
+            )
+
+
+def _mean_over_pieces(pieces: Sequence, word_of_unit: Tensor, word_lengths: Tensor) -> Sequence:
+    """[B, T, ...] of pieces → [B, W, ...] of words: the mean of each word's pieces, zero for a word without any.
+
+    A product with a [B, W, T] matrix of shares rather than a scattered sum: deterministic on every device.
+    """
+    words = int(word_lengths.max()) if len(word_lengths) else 0
+    numbers = torch.arange(words, device=word_of_unit.device)
+    belongs = (word_of_unit.unsqueeze(1) == numbers.view(1, -1, 1)).to(pieces.values.dtype)  # [B, W, T]
+    shares = belongs / belongs.sum(dim=2, keepdim=True).clamp(min=1)
+    flat = pieces.values.flatten(2)  # [B, T, (L+1)·2P]
+    means = torch.bmm(shares, flat).view(flat.shape[0], words, *pieces.values.shape[2:])
+    return Sequence(means, word_lengths).zero_padding()
+
+
+def _equal(first: Tensor | None, second: Tensor | None) -> bool:
+    return first is not None and second is not None and torch.equal(first, second)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        raise UsageError(
+            f"{name} is {value!r} but must be one of {', '.join(choices)}",
+            repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
+        )

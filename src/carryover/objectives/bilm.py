@@ -1,0 +1,227 @@
+"""The objective of a bidirectional language model: guess the next word from the left and the one before from the right.
+
+    loss = − (Σ_k log p(t_{k+1} | t_1 … t_k) + Σ_k log p(t_{k−1} | t_k … t_n)) / number of targets
+
+(Peters et al. 2018, section 3.1), with the state carried from chunk to chunk and gradients cut at the chunk's border.
+Perplexity is the exponential of the mean negative log-likelihood in nats, of each direction and of both together, and is
+always computed with the exact softmax, whatever the model was trained with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from carryover.data.coding import TokenBatch, TokenCoder
+from carryover.data.stream import LanguageModelBatch, LanguageModelStream
+from carryover.layers.base import choose_rows, detach_state
+from carryover.models.bilm import BiLanguageModel, BiLanguageModelState
+from carryover.models.output import AdaptiveOutputLayer
+from carryover.objectives.adaptive import AdaptiveSoftmax
+from carryover.objectives.sampled import SampledSoftmax
+from carryover.objectives.softmax import FullSoftmax, Softmax
+from carryover.sequence import Sequence
+
+
+class BiLanguageModelObjective:
+    """Batch and carried state in, mean loss and new state out.
+
+    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights) and `chunk_rows` are
+    passed on to it.
+    """
+
+    def __init__(self, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> None:
+        self.logits_dtype = logits_dtype
+        self.chunk_rows = chunk_rows
+
+    def softmax(self, model: BiLanguageModel) -> Softmax:
+        """The training softmax over the model's output layer."""
+        return softmax_of(model, logits_dtype=self.logits_dtype, chunk_rows=self.chunk_rows)
+
+    def __call__(
+        self, model: BiLanguageModel, batch: LanguageModelBatch, state: BiLanguageModelState, *, step_seed: int
+    ) -> tuple[Tensor, BiLanguageModelState, dict[str, float]]:
+        """The loss of one chunk.
+
+        Rows marked fresh start from zeros. Returns the mean loss in nats over the targets of both directions (a scalar
+        with gradient; 0 when the chunk has no target), the state after the chunk without its history, and the figures
+        `forward_nll` and `backward_nll` (sums in nats), `forward_tokens`, `backward_tokens` and `tokens` (the number of
+        forward targets). `step_seed` decides the words a sampled softmax draws.
+        """
+        forward, backward, state = _advance(model, batch, state)
+        rows = torch.cat([forward, backward])  # both directions in one call share every chunk's weights
+        targets = torch.cat([batch.forward_targets.flatten(), batch.backward_targets.flatten()])
+        total, parts = self.softmax(model).loss(rows, targets, seed=step_seed)
+        counted = targets >= 0
+        border = len(forward)
+        forward_tokens, backward_tokens = int(counted[:border].sum()), int(counted[border:].sum())
+        figures = {
+            "forward_nll": float(parts[:border].sum()),
+            "backward_nll": float(parts[border:].sum()),
+            "forward_tokens": forward_tokens,
+            "backward_tokens": backward_tokens,
+            "tokens": forward_tokens,
+        }
+        return total / max(1, forward_tokens + backward_tokens), state, figures
+
+
+def softmax_of(
+    model: BiLanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
+) -> Softmax:
+    """The softmax that the model's configuration names, over the model's own output layer."""
+    if isinstance(model.output, AdaptiveOutputLayer):
+        return AdaptiveSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+    if model.config.softmax == "sampled":
+        return SampledSoftmax(
+            model.output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows
+        )
+    return FullSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+
+
+def _advance(
+    model: BiLanguageModel, batch: LanguageModelBatch, state: BiLanguageModelState
+) -> tuple[Tensor, Tensor, BiLanguageModelState]:
+    """Hidden states of both directions, one below the other [B·T, P], and the detached state."""
+    if bool(batch.fresh.any()):
+        hidden = state[0][0].hidden
+        zeros = model.initial_state(len(batch.fresh), device=hidden.device, dtype=hidden.dtype)
+        state = choose_rows(batch.fresh, zeros, state)
+    forward, backward, state = model.advance(batch.forward, batch.backward, state)
+    return forward.values.flatten(0, 1), backward.values.flatten(0, 1), detach_state(state)
+
+
+@torch.no_grad()
+def evaluate(
+    model: BiLanguageModel,
+    stream: LanguageModelStream | Iterable[LanguageModelBatch],
+    *,
+    device: torch.device | str | None = None,
+) -> dict[str, float]:
+    """Exact perplexities over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
+
+    Keys: `forward_perplexity`, `backward_perplexity`, `perplexity` (of both together) and `tokens` (forward targets).
+    The model is put into evaluation mode meanwhile. Raises ValueError when there is nothing to score.
+    """
+    batches = _batches(stream) if isinstance(stream, LanguageModelStream) else stream
+    sums = {"forward": 0.0, "backward": 0.0}
+    counts = {"forward": 0, "backward": 0}
+    state: BiLanguageModelState | None = None
+    exact = softmax_of(model)
+    with evaluation_mode(model):
+        for batch in batches:
+            if device is not None:
+                batch = batch.to(device)
+            if state is None:
+                parameter = next(model.parameters())
+                state = model.initial_state(len(batch.fresh), device=parameter.device, dtype=parameter.dtype)
+            forward, backward, state = _advance(model, batch, state)
+            for name, hidden, targets in (
+                ("forward", forward, batch.forward_targets),
+                ("backward", backward, batch.backward_targets),
+            ):
+                nats = exact.negative_log_likelihood(hidden, targets.flatten())
+                sums[name] += float(nats.double().sum())
+                counts[name] += int((targets >= 0).sum())
+    return perplexities(sums["forward"], counts["forward"], sums["backward"], counts["backward"])
+
+
+def perplexities(
+    forward_nats: float, forward_tokens: int, backward_nats: float, backward_tokens: int
+) -> dict[str, float]:
+    """Perplexity of each direction and of both from summed nats. Raises ValueError when there is no target at all."""
+    if not forward_tokens or not backward_tokens:
+        raise ValueError("there is no word to score: give held-out text of at least one line with a word in it")
+    both = (forward_nats + backward_nats) / (forward_tokens + backward_tokens)
+    return {
+        "forward_perplexity": _exponential(forward_nats / forward_tokens),
+        "backward_perplexity": _exponential(backward_nats / backward_tokens),
+        "perplexity": _exponential(both),
+        "tokens": forward_tokens,
+    }
+
+
+def _exponential(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def _batches(stream: LanguageModelStream) -> Iterator[LanguageModelBatch]:
+    for step in range(stream.steps_per_epoch()):
+        yield stream.batch(0, 0, step)
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, whatever it was before afterwards."""
+    was = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was)
+
+
+@torch.no_grad()
+def lines_perplexity(
+    model: BiLanguageModel, coder: TokenCoder, lines: SequenceOf[str], *, batch_size: int = 32
+) -> dict[str, float]:
+    """Exact perplexities of lines of text, each read by itself from the zero state; the measure of the carry-over proof.
+
+    Words, the border before and the border behind are predicted as in pretraining: forward every word and the end of the
+    line, backward every word and its beginning. Empty lines are left out. Besides the keys of `evaluate` it returns
+    `lines`, the number of lines scored. The result does not depend on `batch_size` beyond rounding.
+    """
+    sentences = [words for words in (coder.tokenize(line) for line in lines) if words]
+    order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
+    sums = [0.0, 0.0]
+    counts = [0, 0]
+    exact = softmax_of(model)
+    parameter = next(model.parameters())
+    with evaluation_mode(model):
+        for start in range(0, len(order), batch_size):
+            chosen = [sentences[number] for number in order[start : start + batch_size]]
+            batch = coder.batch(chosen, borders=True).to(parameter.device)
+            ids = _softmax_ids(coder, chosen, batch)
+            backward_ids = ids.reverse()
+            state = model.initial_state(len(chosen), device=parameter.device, dtype=parameter.dtype)
+            tops = model.advance(batch, _reversed(batch), state)
+            for side, (top, side_ids) in enumerate(((tops[0], ids), (tops[1], backward_ids))):
+                targets = _next_targets(side_ids)
+                nats = exact.negative_log_likelihood(top.values.flatten(0, 1), targets.flatten())
+                sums[side] += float(nats.double().sum())
+                counts[side] += int((targets >= 0).sum())
+    result = perplexities(sums[0], counts[0], sums[1], counts[1])
+    return {**result, "lines": len(sentences)}
+
+
+def _softmax_ids(coder: TokenCoder, sentences: SequenceOf[SequenceOf[str]], batch: TokenBatch) -> Sequence:
+    """Softmax id of every token of a batch with borders, [B, T]."""
+    if coder.kind != "characters":
+        return batch.index
+    vocabulary = coder.vocabulary
+    rows = [vocabulary.ids([vocabulary.BEGIN, *words, vocabulary.END]) for words in sentences]
+    return Sequence.pad([torch.as_tensor(row, dtype=torch.int64) for row in rows]).to(batch.index.device)
+
+
+def _reversed(batch: TokenBatch) -> TokenBatch:
+    """The same tokens from the last to the first, sharing the table of characters."""
+    return TokenBatch(
+        index=batch.index.reverse(),
+        characters=batch.characters,
+        word_of_unit=None if batch.word_of_unit is None else batch.index.with_values(batch.word_of_unit).reverse().values,
+        word_lengths=batch.word_lengths,
+    )
+
+
+def _next_targets(ids: Sequence) -> Tensor:
+    """[B, T]: at each step the id of the next one, −1 at the last step and in the padding."""
+    if ids.time == 0:
+        return ids.values
+    targets = torch.full_like(ids.values, -1)
+    targets[:, :-1] = ids.values[:, 1:]
+    real = torch.arange(ids.time, device=ids.device) < (ids.lengths - 1).unsqueeze(1)
+    return targets.masked_fill(~real, -1)

@@ -1,0 +1,102 @@
+"""Tensors on disk without pickle, and fingerprints of content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carryover.errors import BadData, InputMissing
+from carryover.storage.files import replace_file
+
+if TYPE_CHECKING:
+    import numpy
+    from torch import Tensor
+
+_LARGEST_HEADER = 32 << 20
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write `tensors` in the safetensors format, by rename. Raises CannotWrite, DiskFault.
+
+    The file is written tensor by tensor (the library's own writer would hold a second copy of a whole checkpoint), widest
+    numbers first so that all are aligned, in an order that depends on names only: equal tensors make equal bytes.
+    """
+    import torch
+
+    kinds = {
+        torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+        torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL", torch.uint16: "U16",
+    }  # fmt: skip
+    path = Path(path)
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    position = 0
+    for name in names:
+        tensor = tensors[name]
+        end = position + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": kinds[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [position, end]}
+        position = end
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield len(head).to_bytes(8, "little") + head
+        for name in names:
+            tensor = tensors[name].detach().cpu().contiguous()
+            if tensor.numel():
+                yield memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+    replace_file(path, parts(), position + len(head) + 8)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, in private memory (not mapped: later changes of the file cannot reach them).
+
+    Raises InputMissing, or BadData when the file is cut short, its header is larger than 32 MiB or anything disagrees.
+    """
+    import safetensors
+    import safetensors.torch
+
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            header = int.from_bytes(file.read(8), "little")
+            if size < 8 or header > min(size - 8, _LARGEST_HEADER):
+                raise BadData(
+                    f"is not a whole safetensors file: its header claims {header} bytes, the file has {size}",
+                    path=path,
+                    repair="restore it from a copy; other formats are never tried",
+                )
+            file.seek(0)
+            data = file.read()
+    except OSError as error:
+        raise InputMissing(f"cannot be read: {error.strerror}", path=path, repair="check the path") from error
+    try:
+        return dict(safetensors.torch.load(data))
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        raise BadData(f"is not a sound safetensors file: {error}", path=path, repair="restore it from a copy") from error
+
+
+def fingerprint(*parts: str | bytes | Tensor | numpy.ndarray[Any, Any]) -> str:
+    """SHA-256, hexadecimal, over the parts with their kinds, types and shapes; tensors and arrays of equal content agree."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str | bytes):
+            kind, data = type(part).__name__, memoryview(part.encode() if isinstance(part, str) else part)
+        else:
+            if not hasattr(part, "tobytes"):  # a tensor; bfloat16 has no numpy type, so the bytes are viewed as integers
+                import torch
+
+                flat = part.detach().cpu().contiguous()
+                kind = f"{str(flat.dtype).removeprefix('torch.')}{list(flat.shape)}"
+                data = memoryview(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+            else:
+                kind, data = f"{part.dtype}{list(part.shape)}", memoryview(part.tobytes())
+        digest.update(f"{kind}:{data.nbytes}:".encode())
+        digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""What every task is: a head with its loss, its decoder and its score over the states of an encoder.
+
+A task never sees words, only labels and the states [B, W, D] the encoder made of an example. Gold labels and predictions
+have one form, a tuple of strings for each example: the labels of a text, or one tag for each word of a sentence.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from collections.abc import Sequence as ListOf
+from os import PathLike
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from carryover.errors import BadData, UsageError
+from carryover.sequence import Sequence
+
+Labels = tuple[str, ...]
+
+
+class Task(nn.Module, ABC):
+    """A head over states of size `in_size` that chooses among `labels`.
+
+    Attributes
+    ----------
+    kind : name of the task in artefacts and on the command line.
+    labels : everything it can answer, in the order of its probabilities.
+    main_score : key of `score` that stands for the whole: `accuracy`, `macro_f1` or `span_f1`.
+    """
+
+    kind: ClassVar[str]
+    main_score: str
+
+    def __init__(self, labels: Iterable[str], in_size: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.labels: Labels = tuple(labels)
+        self.in_size = in_size
+        self.dropout = dropout
+        self._numbers = {label: number for number, label in enumerate(self.labels)}
+        if len(self._numbers) != len(self.labels):
+            repeated = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise UsageError(f"label {repeated!r} is listed twice", repair="list every label once")
+
+    # ------------------------------------------------------------------ examples
+
+    @staticmethod
+    @abstractmethod
+    def gold(example: Any) -> Labels:
+        """The labels an example carries."""
+
+    @classmethod
+    def labels_of(cls, examples: Iterable[Any]) -> Labels:
+        """All labels that occur, sorted, so that the order of the examples does not matter."""
+        return tuple(sorted({label for example in examples for label in cls.gold(example)}))
+
+    def check(self, examples: Iterable[Any], path: str | PathLike[str] | None = None) -> None:
+        """Raise BadData, with the example's line, at the first label that this task does not know.
+
+        For files at the moment they enter: `score` itself counts an unknown gold label as one that was missed.
+        """
+        for example in examples:
+            for label in self.gold(example):
+                if label not in self._numbers:
+                    raise BadData(
+                        f"label {label!r} was not among the {len(self.labels)} labels of the training data "
+                        f"({_first(self.labels)})",
+                        path=path,
+                        line=getattr(example, "line", 0) or None,
+                        repair="correct the label, or train on examples that have it",
+                    )
+
+    @abstractmethod
+    def encode(self, example: Any) -> Tensor:
+        """Labels of one example as numbers. Raises BadData for labels it cannot learn from."""
+
+    @abstractmethod
+    def stack(self, targets: ListOf[Tensor]) -> Tensor:
+        """Targets of a batch from those of its examples."""
+
+    def targets(self, examples: Iterable[Any]) -> Tensor:
+        """Targets of a batch of examples."""
+        return self.stack([self.encode(example) for example in examples])
+
+    def number(self, label: str, example: Any) -> int:
+        """Position of a label. Raises BadData with the example's line when it is unknown."""
+        if label not in self._numbers:
+            self.check([example])
+        return self._numbers[label]
+
+    # ------------------------------------------------------------------ model
+
+    @abstractmethod
+    def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
+        """Mean loss in nats, a scalar; 0 for a batch without anything to learn from."""
+
+    @abstractmethod
+    def probabilities(self, hidden: Sequence) -> list[Tensor]:
+        """For each row the probability of every label: [K] for a text, [W, K] for a sentence of W words."""
+
+    @abstractmethod
+    def decode(self, hidden: Sequence) -> list[Labels]:
+        """The answer for each row."""
+
+    # ------------------------------------------------------------------ score and storage
+
+    @abstractmethod
+    def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
+        """Scores as JSON: `main` (the value), `main_name`, the scores themselves, counts, and `unscored`, always 0."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of the constructor beyond `labels` and `in_size`."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "in_size": self.in_size, "labels": list(self.labels), **self.options()}
+
+    def _scored(self, figures: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
+        return {"main": figures[self.main_score], "main_name": self.main_score, **figures, **counts, "unscored": 0}
+
+
+def softmax_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy in nats of `scores` [N, K]; targets of −1 do not count. 0 when none counts."""
+    total = nn.functional.cross_entropy(scores, targets, ignore_index=-1, reduction="sum")
+    return total / (targets >= 0).sum().clamp(min=1)
+
+
+def need_two_labels(labels: Labels, what: str) -> None:
+    """Raise BadData when there is nothing to choose between."""
+    if len(labels) < 2:
+        found = f"only the label {labels[0]!r}" if labels else "no label at all"
+        raise BadData(f"the training data holds {found}: {what} needs at least two", repair="add examples of another label")
+
+
+def argmax_labels(labels: Labels, scores: Tensor) -> Labels:
+    """The best label of every row of `scores` [N, K]; of equal ones the first."""
+    return tuple(labels[number] for number in torch.argmax(scores, dim=-1).tolist())
+
+
+def _first(labels: Labels, count: int = 8) -> str:
+    return ", ".join(labels[:count]) + (", …" if len(labels) > count else "")

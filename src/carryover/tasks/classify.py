@@ -1,0 +1,143 @@
+"""Classification of single texts: pool the states over time, then one linear layer.
+
+Multi-class: exactly one label a text, softmax cross entropy. Multi-label: any number of labels, one binary cross entropy a
+label. Pooling is a name or several joined by `+`: `mean+max`, or `ends+max+mean`, the concat pooling of Howard and Ruder
+2018 ("Universal language model fine-tuning for text classification", section 3.3) for a bidirectional encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence as ListOf
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from carryover.data.reading import TextExample
+from carryover.errors import BadData, UsageError
+from carryover.layers import (
+    AttentionPooling,
+    ConcatenatedPooling,
+    LastPooling,
+    MaxPooling,
+    MeanPooling,
+    Pooling,
+    SumPooling,
+)
+from carryover.sequence import Sequence
+from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
+from carryover.tasks.metrics import ConfusionMatrix, accuracy, label_scores, macro_f1, micro_average
+
+
+POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
+
+
+def build_pooling(names: str, size: int) -> Pooling:
+    """One pooling, or several joined by `+` side by side. Raises UsageError for an unknown name.
+
+    `ends` is what a bidirectional encoder knows after reading everything: the forward half of the last state and the
+    backward half of the first.
+    """
+
+    def build(name: str) -> Pooling:
+        if name not in POOLINGS:
+            raise UsageError(f"pooling {name!r} is unknown", repair=f"use {', '.join(POOLINGS)}, or several joined by +")
+        if name == "attention":
+            return AttentionPooling(size, size)
+        if name in ("last", "ends"):
+            return LastPooling(size, both_ends=name == "ends")
+        return {"mean": MeanPooling, "max": MaxPooling, "sum": SumPooling}[name](size)
+
+    return ConcatenatedPooling(*(build(name) for name in names.split("+")))
+
+
+class Classify(Task):
+    """One label for each text, or with `multi_label` the set of all labels whose probability reaches `threshold`."""
+
+    kind: ClassVar[str] = "classify"
+
+    def __init__(
+        self,
+        labels: Iterable[str],
+        in_size: int,
+        *,
+        multi_label: bool = False,
+        pooling: str = "mean+max",
+        dropout: float = 0.0,
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__(labels, in_size, dropout=dropout)
+        if not multi_label:
+            need_two_labels(self.labels, "classification")
+        elif not self.labels:
+            raise BadData("no text of the training data has a label", repair="add labelled texts")
+        self.multi_label = multi_label
+        self.main_score = "macro_f1" if multi_label else "accuracy"
+        self.threshold = threshold
+        self.pooling = pooling
+        self.pool = build_pooling(pooling, in_size)
+        self.output = nn.Linear(self.pool.out_size, len(self.labels))
+
+    @staticmethod
+    def gold(example: TextExample) -> Labels:
+        return example.labels
+
+    def encode(self, example: TextExample) -> Tensor:
+        numbers = [self.number(label, example) for label in example.labels]
+        if self.multi_label:
+            target = torch.zeros(len(self.labels))
+            target[numbers] = 1
+            return target
+        if len(numbers) != 1:
+            raise BadData(
+                f"a text has {len(numbers)} labels {list(example.labels)} where exactly one is needed",
+                line=example.line or None,
+                repair="give each text one label, or ask for multi-label classification",
+            )
+        return torch.tensor(numbers[0])
+
+    def stack(self, targets: ListOf[Tensor]) -> Tensor:
+        return torch.stack(list(targets))
+
+    def scores(self, hidden: Sequence) -> Tensor:
+        """Logits [B, K]. A text of no words is pooled to zeros and gets what the bias says."""
+        return self.output(nn.functional.dropout(self.pool(hidden), self.dropout, self.training))
+
+    def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
+        scores = self.scores(hidden)
+        if self.multi_label:
+            return nn.functional.binary_cross_entropy_with_logits(scores, targets)
+        return softmax_loss(scores, targets)
+
+    def probabilities(self, hidden: Sequence) -> list[Tensor]:
+        scores = self.scores(hidden)
+        return list(scores.sigmoid() if self.multi_label else scores.softmax(1))
+
+    def decode(self, hidden: Sequence) -> list[Labels]:
+        if not self.multi_label:
+            return [(label,) for label in argmax_labels(self.labels, self.scores(hidden))]
+        chosen = (torch.stack(self.probabilities(hidden)) >= self.threshold).tolist()
+        return [tuple(label for label, yes in zip(self.labels, row, strict=True) if yes) for row in chosen]
+
+    def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
+        """Accuracy (of the whole set of labels when multi-label), macro and micro F1, each label, and the confusion."""
+        each = label_scores(gold, predicted)
+        figures: dict[str, Any] = {
+            "accuracy": accuracy([set(labels) for labels in gold], [set(labels) for labels in predicted]),
+            "macro_f1": macro_f1(each),
+            "micro_f1": micro_average(each).f1,
+            "per_label": {label: part.to_json() for label, part in each.items()},
+        }
+        if not self.multi_label:
+            one = [labels[0] for labels in gold], [labels[0] for labels in predicted]
+            figures["confusion"] = ConfusionMatrix.count(*one, labels=self.labels).to_json()
+        return self._scored(figures, {"examples": len(gold)})
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "multi_label": self.multi_label,
+            "pooling": self.pooling,
+            "dropout": self.dropout,
+            "threshold": self.threshold,
+        }

@@ -1,0 +1,122 @@
+"""Tagging: one label for each word, each by itself (softmax) or all of a sentence together (conditional random field).
+
+Where the labels are IOB2 spans (`B-x`, `I-x`, `O`) the default is the random field, restricted to taggings that are valid
+IOB2, and the score is the F1 of exact spans; otherwise softmax and accuracy over words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence as ListOf
+from itertools import chain
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from carryover.data.reading import TaggedSentence
+from carryover.errors import BadData, UsageError
+from carryover.layers import Dropout
+from carryover.sequence import Sequence
+from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
+from carryover.tasks.crf import LinearChainCRF
+from carryover.tasks.metrics import ConfusionMatrix, accuracy, label_scores, macro_f1, micro_average
+from carryover.tasks.spans import first_violation, is_span_scheme, may_follow, span_scores
+
+_LARGEST_CONFUSION = 60  # labels; a larger table tells nobody anything
+
+
+class Tag(Task):
+    """A tag for every word. `output` is "softmax", "crf" or None for the default that fits the labels."""
+
+    kind: ClassVar[str] = "tag"
+
+    def __init__(
+        self, labels: Iterable[str], in_size: int, *, output: str | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__(labels, in_size, dropout=dropout)
+        need_two_labels(self.labels, "tagging")
+        self.spans = is_span_scheme(self.labels)
+        self.main_score = "span_f1" if self.spans else "accuracy"
+        self.output_kind = output or ("crf" if self.spans else "softmax")
+        if self.output_kind not in ("softmax", "crf"):
+            raise UsageError(f"output {output!r} is unknown", repair='use "softmax" or "crf"')
+        self.input_dropout = Dropout(in_size, dropout)
+        self.output = nn.Linear(in_size, len(self.labels))
+        self.crf = self._field() if self.output_kind == "crf" else None
+
+    def _field(self) -> LinearChainCRF:
+        if not self.spans:
+            return LinearChainCRF(len(self.labels))
+        allowed = torch.tensor([[may_follow(tag, previous) for tag in self.labels] for previous in self.labels])
+        first = torch.tensor([may_follow(tag, None) for tag in self.labels])
+        return LinearChainCRF(len(self.labels), allowed=allowed, allowed_first=first)
+
+    @staticmethod
+    def gold(example: TaggedSentence) -> Labels:
+        return example.tags
+
+    def encode(self, example: TaggedSentence) -> Tensor:
+        if len(example.tags) != len(example.tokens):
+            raise BadData(
+                f"a sentence has {len(example.tokens)} words but {len(example.tags)} tags",
+                line=example.line or None,
+                repair="give every word one tag",
+            )
+        position = first_violation(example.tags) if self.spans else None
+        if position is not None and self.crf is not None:
+            raise BadData(
+                f"tag {example.tags[position]!r} of word {position + 1} ({example.tokens[position]!r}) "
+                f"{f'follows {example.tags[position - 1]!r}' if position else 'begins a sentence'}, which IOB2 does not allow",
+                line=example.line or None,
+                repair="begin every span with B-, read the file with its own scheme, or train with output='softmax'",
+            )
+        return torch.tensor([self.number(tag, example) for tag in example.tags], dtype=torch.int64)
+
+    def stack(self, targets: ListOf[Tensor]) -> Tensor:
+        """[B, T], −1 in the padding."""
+        return nn.utils.rnn.pad_sequence(list(targets), batch_first=True, padding_value=-1)
+
+    def scores(self, hidden: Sequence) -> Sequence:
+        """Logits, [B, T, K]."""
+        return self.input_dropout(hidden).map(self.output)
+
+    def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
+        """Nats a word, for both outputs, so that long sentences weigh by their words."""
+        scores = self.scores(hidden)
+        if self.crf is None:
+            return softmax_loss(scores.values.flatten(0, 1), targets.flatten())
+        return self.crf.loss(scores, targets).sum() / scores.lengths.sum().clamp(min=1)
+
+    def probabilities(self, hidden: Sequence) -> list[Tensor]:
+        scores = self.scores(hidden)
+        table = scores.values.softmax(2) if self.crf is None else self.crf.marginals(scores)
+        return scores.with_values(table).rows()
+
+    def decode(self, hidden: Sequence) -> list[Labels]:
+        scores = self.scores(hidden)
+        if self.crf is None:
+            return [argmax_labels(self.labels, row) for row in scores.rows()]
+        return [tuple(self.labels[number] for number in path) for path in self.crf.decode(scores)]
+
+    def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
+        """Accuracy and F1 over words; for spans precision, recall and F1 of exact spans, together and for each type."""
+        spans = span_scores(gold, predicted) if self.spans else None
+        for number, (one, other) in enumerate(zip(gold, predicted, strict=True)):
+            if len(one) != len(other):
+                raise ValueError(f"sentence {number} has {len(one)} gold tags but {len(other)} predicted: score every word")
+        words = list(chain.from_iterable(gold)), list(chain.from_iterable(predicted))
+        figures: dict[str, Any] = {"accuracy": accuracy(*words)}
+        if spans is not None:
+            together = micro_average(spans)
+            figures |= {"span_precision": together.precision, "span_recall": together.recall, "span_f1": together.f1}
+            each = spans
+        else:
+            each = label_scores([(tag,) for tag in words[0]], [(tag,) for tag in words[1]])
+        figures |= {"macro_f1": macro_f1(each), "per_label": {label: part.to_json() for label, part in each.items()}}
+        if len({*words[0], *words[1], *self.labels}) <= _LARGEST_CONFUSION:
+            figures["confusion"] = ConfusionMatrix.count(*words, labels=self.labels).to_json()
+        return self._scored(figures, {"sentences": len(gold), "words": len(words[0])})
+
+    def options(self) -> dict[str, Any]:
+        return {"output": self.output_kind, "dropout": self.dropout}

@@ -1,0 +1,167 @@
+"""From a folder to a model: the kind named in the artefact decides what is built. Nothing stored is ever executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from carryover.errors import BadData, CarryoverError
+from carryover.training.artefact import Artefact, load_artefact
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from carryover.data.coding import TokenCoder
+    from carryover.models.bilm import BiLanguageModel
+
+Model = TypeVar("Model", bound="nn.Module")
+
+KINDS = ("bilm", "task")
+
+
+def load(folder: Path | str, *, device: str = "cpu") -> Any:
+    """The model in a folder: a `LanguageModel`, or the `TaskPredictor` of a task.
+
+    Raises InputMissing when there is none, BadData when it is damaged, of another format version, of an unknown kind, or
+    its parts do not fit together; the message shows both values.
+    """
+    stored = load_artefact(Path(folder))
+    if stored.kind == "bilm":
+        return LanguageModel.from_artefact(stored, device=device)
+    if stored.kind == "task":
+        from carryover.training.task_model import TaskPredictor
+
+        return TaskPredictor.from_artefact(stored, device=device)
+    raise BadData(
+        f"the artefact is of kind {stored.kind[:80]!r}, this version knows {', '.join(KINDS)}",
+        path=folder,
+        repair="upgrade carryover",
+    )
+
+
+class LanguageModel:
+    """A pretrained bidirectional language model, ready to turn words into vectors.
+
+    `model` is the network in evaluation mode, `coder` turns words into its input, `record` says how it came about,
+    `heldout` are the lines whose perplexity `record["heldout_check"]` holds.
+    """
+
+    def __init__(
+        self,
+        model: BiLanguageModel,
+        coder: TokenCoder,
+        record: dict[str, Any],
+        heldout: SequenceOf[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.coder = coder
+        self.record = record
+        self.heldout = list(heldout)
+        self.folder = folder
+
+    @classmethod
+    def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> LanguageModel:
+        """Build and fill the network. Raises BadData where configuration, vocabulary and weights disagree."""
+        from carryover.data.coding import TokenCoder
+        from carryover.models.bilm import BiLanguageModel
+
+        try:
+            config = BiLanguageModel.Config.from_json(stored.config)
+        except (CarryoverError, TypeError, ValueError) as error:
+            raise BadData(f"the configuration cannot be used: {error}", path=stored.folder / "config.json") from error
+        coder = TokenCoder.from_json(stored.tokenizer)
+        if coder.kind != config.input or len(coder.vocabulary) != config.vocabulary_size:
+            raise BadData(
+                f"tokenizer.json has {coder.kind} with {len(coder.vocabulary)} words, config.json {config.input} with "
+                f"{config.vocabulary_size}",
+                path=stored.folder,
+                repair="restore the folder from a copy",
+            )
+        if max(config.layers, config.highway_layers) > len(stored.tensors):
+            raise BadData(
+                f"config.json asks for {max(config.layers, config.highway_layers)} layers, model.safetensors has "
+                f"{len(stored.tensors)} tensors",
+                path=stored.folder,
+                repair="restore the folder from a copy",
+            )
+        model = fill(lambda: BiLanguageModel(config), stored.tensors, stored.folder)
+        try:
+            heldout = stored.files.get("heldout.txt", b"").decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise BadData("is not UTF-8", path=stored.folder / "heldout.txt") from error
+        return cls(model.to(device), coder, stored.record, heldout, stored.folder)
+
+    def embed(self, sentences: SequenceOf[SequenceOf[str]], *, batch_tokens: int = 4096) -> list[Tensor]:
+        """All layers' vectors of every word, [words, L+1, 2P] a sentence, in the order given.
+
+        Sentences of similar length are read together, about `batch_tokens` at a time; that changes the speed and not the
+        result. A sentence is a sequence of words (`coder.tokenize` makes them from text); one without words gives [0, …].
+        Raises TypeError for a sentence that is a string.
+        """
+        import torch
+
+        for sentence in sentences:
+            if isinstance(sentence, str):
+                raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: use coder.tokenize first")
+        order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
+        found: dict[int, Tensor] = {}
+        with torch.inference_mode():
+            for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
+                batch = self.coder.batch([sentences[number] for number in chosen], borders=True)
+                batch = batch.to(next(self.model.parameters()).device)
+                rows = self.model.representations(batch).rows()
+                for number, row in zip(chosen, rows, strict=True):
+                    found[number] = row.clone()
+        return [found[number] for number in range(len(sentences))]
+
+
+def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path) -> Model:
+    """The module that `build` makes, with `tensors` for its parameters and buffers.
+
+    It is first built without memory, so that a configuration which does not fit its weights costs nothing, however large
+    the sizes it names. Raises BadData naming the first tensor that is missing, unknown or of another shape.
+    """
+    import torch
+
+    path = Path(folder) / "model.safetensors"
+    try:
+        with torch.device("meta"):
+            wanted = build().state_dict()
+    except (RuntimeError, ValueError, TypeError, OverflowError, CarryoverError) as error:
+        raise BadData(f"the configuration cannot be built: {error}", path=Path(folder) / "config.json") from error
+    for name, tensor in wanted.items():
+        if name not in tensors:
+            raise BadData(f"has no tensor {name!r}, which config.json asks for", path=path)
+        if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
+            raise BadData(
+                f"tensor {name!r} is {_describe(tensors[name])}, config.json asks for {_describe(tensor)}",
+                path=path,
+                repair="restore the folder from a copy",
+            )
+    unknown = sorted(set(tensors) - set(wanted))
+    if unknown:
+        raise BadData(f"has a tensor {unknown[0][:80]!r} that config.json does not ask for", path=path)
+    module = build()
+    module.load_state_dict(dict(tensors))
+    return module
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _batches(order: list[int], lengths: list[int], limit: int) -> Iterator[list[int]]:
+    """Numbers in the given order, so many at a time that the longest times their count stays below `limit`."""
+    chosen: list[int] = []
+    longest = 0
+    for number in order:
+        if chosen and max(longest, lengths[number]) * (len(chosen) + 1) > limit:
+            yield chosen
+            chosen, longest = [], 0
+        chosen.append(number)
+        longest = max(longest, lengths[number])
+    if chosen:
+        yield chosen

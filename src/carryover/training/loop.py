@@ -1,0 +1,338 @@
+"""The training loop: any objective over any stream of batches, continued exactly where it was killed.
+
+Nothing random is carried from step to step. The batch of step k is a pure function of (seed, epoch, position), and the
+random numbers of step k (dropout, sampled words) come from a generator seeded with (seed, k). So a checkpoint needs the
+weights, the optimiser's moments, the recurrent state carried between chunks and a few counts, and a run that continues
+from it takes the very steps that the uninterrupted run takes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from carryover import storage
+from carryover.data.order import random_bits
+from carryover.errors import BadData, TrainingFailed
+from carryover.layers.base import State, map_state, state_tensors
+from carryover.progress import Progress, say
+from carryover.training.checkpoint import checkpoint_folders, load_newest_checkpoint, save_checkpoint
+from carryover.training.devices import autocast
+from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
+from carryover.training.run_folder import MetricsLog, RunFolder
+from carryover.training.schedules import Schedule
+from carryover.training.stopping import StopRequest
+
+
+class Stream(Protocol):
+    """Batches by number; see `carryover.data.stream.LanguageModelStream`."""
+
+    def steps_per_epoch(self) -> int: ...
+
+    def batch(self, seed: int, epoch: int, step: int) -> Any: ...
+
+
+class Objective(Protocol):
+    """Batch and carried state in; mean loss, new state (without history) and figures out, `tokens` among them."""
+
+    def __call__(self, model: Any, batch: Any, state: Any, *, step_seed: int) -> tuple[Tensor, Any, dict[str, float]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is trained on what.
+
+    `initial_state` makes the state before the first step (`()` where nothing is carried). `evaluate` returns held-out
+    figures; `perplexity` among them decides which model is best, lower is better. `tokens` is the size of an epoch.
+    """
+
+    model: nn.Module
+    objective: Objective
+    stream: Stream
+    optimiser: torch.optim.Optimizer
+    initial_state: Callable[[], State]
+    evaluate: Callable[[], dict[str, float]]
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How a job is run. Times are in seconds, None is without limit; `evaluate_steps` and `log_steps` are intervals."""
+
+    seed: int = 0
+    epochs: int = 1
+    schedule: Schedule
+    clip: float | None = 1.0
+    patience: int | None = None
+    evaluate_steps: int = 1000
+    log_steps: int = 50
+    checkpoint_seconds: float = 120.0
+    checkpoint_steps: int | None = None
+    time_limit: float | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+
+
+@dataclass
+class LoopState:
+    """Counts and sums that a checkpoint stores beside the tensors. `best` is None before the first evaluation."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    sessions: int = 0
+    waited: int = 0
+    evaluated_at: int = 0
+    metrics_bytes: int = 0
+    best: dict[str, float] | None = None
+    best_step: int = 0
+    sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "weight": 0.0, "norm": 0.0, "steps": 0.0})
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """How a run ended: `stopped_by` is "epochs", "patience" or "time limit"."""
+
+    state: LoopState
+    stopped_by: str
+    best_folder: Path
+    resumed_from: int | None
+
+
+class TrainingLoop:
+    """One session of a run. `run` continues from the newest checkpoint of `folder`, or begins."""
+
+    def __init__(
+        self, job: Job, settings: LoopSettings, folder: RunFolder, *, stop: StopRequest | None = None, quiet: bool = False
+    ) -> None:
+        self.job, self.settings, self.folder, self.quiet = job, settings, folder, quiet
+        self.stop = stop or StopRequest(quiet)
+        self.state = LoopState()
+        self.per_epoch = job.stream.steps_per_epoch()
+        self.total = self.per_epoch * settings.epochs
+        self.carried: State = ()
+        self._names = {parameter: name for name, parameter in job.model.named_parameters()}
+        self._saved_step = -1
+        self._earlier_seconds = 0.0
+
+    def run(self) -> LoopResult:
+        """Train until the epochs are done, nothing improves any more, the time is up, or a signal asks to stop.
+
+        Raises TrainingFailed on a loss or gradient that is not finite, `stopping.Interrupted` and `stopping.Terminated`
+        after saving, DiskFault and CannotWrite while saving; the last good checkpoint is intact in every case.
+        """
+        began = self._saved_at = time.monotonic()
+        resumed = self._restore()
+        self._earlier_seconds = self.state.seconds
+        self.state.sessions += 1
+        self.metrics = MetricsLog(self.folder.metrics_file, self.state.metrics_bytes)
+        self.folder.note_time(event="start", at=time.time(), step=self.state.step, session=self.state.sessions)
+        total_tokens = self.job.tokens * self.settings.epochs
+        try:
+            with (
+                Progress("pretraining", total_tokens, quiet=self.quiet, done=self.state.tokens) as progress,
+                self._gently(),
+            ):
+                reason = self._steps(began, progress)
+            rate = progress.rate()
+        finally:
+            self.metrics.close()
+        self.folder.note_time(
+            event="end", at=time.time(), step=self.state.step, seconds=self.state.seconds, tokens_per_second=round(rate, 1)
+        )
+        return LoopResult(self.state, reason, self._best_folder(self.state.best_step), resumed)
+
+    # ------------------------------------------------------------------ steps
+
+    def _steps(self, began: float, progress: Progress) -> str:
+        state = self.state
+        while True:
+            reason = self._why_end()
+            if reason is not None:
+                if state.evaluated_at != state.step or state.best is None:
+                    self._evaluate(progress)
+                self._save()
+                return reason
+            figures = self._one_step(state.step)
+            state.step += 1
+            state.seconds = self._earlier_seconds + time.monotonic() - began
+            mean = state.sums["loss"] / max(state.sums["weight"], 1.0)
+            progress.advance(int(figures["tokens"]), training_perplexity=_perplexity(mean))
+            if state.step % self.settings.log_steps == 0:
+                self._log()
+            if state.step % self.settings.evaluate_steps == 0 or state.step == self.total:
+                self._evaluate(progress)
+            state.seconds = self._earlier_seconds + time.monotonic() - began
+            if self.stop.pending is not None and state.step < self.total:
+                self._save()
+                raise self.stop.pending(
+                    f"stopped after step {state.step} of {self.total} and saved",
+                    repair="run the same command again to continue",
+                )
+            if self._checkpoint_is_due():
+                self._save()
+
+    def _one_step(self, step: int) -> dict[str, float]:
+        settings, job = self.settings, self.job
+        epoch, position = divmod(step, self.per_epoch)
+        seeds = random_bits(2, settings.seed, step)
+        torch.manual_seed(int(seeds[0] >> 1))
+        rate = settings.schedule.rate(step)
+        set_learning_rate(job.optimiser, rate)
+        batch = job.stream.batch(settings.seed, epoch, position)
+        if settings.device != "cpu":
+            batch = batch.to(settings.device)
+        job.model.train()
+        job.optimiser.zero_grad(set_to_none=True)
+        with autocast(settings.precision, settings.device):
+            loss, carried, figures = job.objective(job.model, batch, self.carried, step_seed=int(seeds[1] >> 33))
+        value = float(loss.detach())
+        if loss.requires_grad:
+            loss.backward()
+        norm = clip_gradients(job.model, settings.clip)
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            kept = checkpoint_folders(self.folder.checkpoints)
+            raise TrainingFailed(
+                f"not finite at step {step} (epoch {epoch}, batch {position}): loss {value:g}, gradient norm {norm:g}, "
+                f"learning rate {rate:g}; the last good checkpoint is "
+                + (f"{kept[-1].name}, unharmed" if kept else "none yet"),
+                path=self.folder.out,
+                repair="lower the learning rate or the clipping norm, in another output folder",
+            )
+        job.optimiser.step()
+        self.carried = carried
+        sums, tokens = self.state.sums, int(figures.get("tokens", 1))
+        self.state.tokens += tokens
+        sums["loss"] += value * tokens
+        sums["weight"] += tokens
+        sums["norm"] += norm
+        sums["steps"] += 1
+        return {**figures, "tokens": tokens}
+
+    def _why_end(self) -> str | None:
+        if self.state.step >= self.total:
+            return "epochs"
+        if self.settings.patience is not None and self.state.waited >= self.settings.patience:
+            return "patience"
+        if self.settings.time_limit is not None and self.state.seconds >= self.settings.time_limit:
+            return "time limit"
+        return None
+
+    # ------------------------------------------------------------------ measuring
+
+    def _log(self) -> None:
+        sums, step = self.state.sums, self.state.step
+        self.metrics.add(
+            step=step,
+            epoch=round(step / self.per_epoch, 6),
+            tokens=self.state.tokens,
+            loss=sums["loss"] / max(sums["weight"], 1.0),
+            gradient_norm=sums["norm"] / max(sums["steps"], 1.0),
+            learning_rate=self.settings.schedule.rate(step - 1),
+        )
+        for name in sums:
+            sums[name] = 0.0
+
+    def _evaluate(self, progress: Progress) -> None:
+        state = self.state
+        figures = self.job.evaluate()
+        perplexity = figures["perplexity"]
+        if math.isnan(perplexity):
+            raise TrainingFailed(f"the held-out perplexity is not a number after step {state.step}", path=self.folder.out)
+        state.evaluated_at = state.step
+        better = state.best is None or perplexity < state.best["perplexity"]
+        if better:
+            state.best, state.best_step, state.waited = figures, state.step, 0
+            self._save_best()
+        else:
+            state.waited += 1
+        self.metrics.add(step=state.step, held_out=figures, best_step=state.best_step)
+        progress.advance(0, held_out_perplexity=perplexity)
+
+    def _save_best(self) -> None:
+        with storage.atomic_folder(self._best_folder(self.state.step)) as temporary:
+            storage.save_tensors(temporary / "model.safetensors", self.job.model.state_dict())
+
+    def _best_folder(self, step: int) -> Path:
+        return self.folder.best / f"step-{step:09d}"
+
+    # ------------------------------------------------------------------ saving
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.settings.checkpoint_steps
+        if every is not None:
+            return self.state.step % every == 0
+        return time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
+
+    def _save(self) -> None:
+        if self._saved_step == self.state.step:
+            return
+        self.state.metrics_bytes = self.metrics.length()
+        tensors = {f"model/{name}": tensor for name, tensor in self.job.model.state_dict().items()}
+        for name, tensor in optimiser_tensors(self.job.optimiser, self._names).items():
+            tensors[f"optimiser/{name}"] = tensor
+        for number, tensor in enumerate(state_tensors(self.carried)):
+            tensors[f"carried/{number:04d}"] = tensor
+        save_checkpoint(self.folder.checkpoints, self.state.step, tensors, {"loop": asdict(self.state)})
+        self._prune_best()
+        self._saved_step, self._saved_at = self.state.step, time.monotonic()
+
+    def _prune_best(self) -> None:
+        """Best models stay as long as a kept checkpoint refers to them."""
+        wanted = {self._best_folder(self.state.best_step).name}
+        for place in checkpoint_folders(self.folder.checkpoints):
+            wanted.add(f"step-{storage.read_json(place / 'state.json')['loop']['best_step']:09d}")
+        for place in checkpoint_folders(self.folder.best):
+            if place.name not in wanted:
+                storage.crash_point("prune")
+                storage.remove_folder(place)
+
+    def _restore(self) -> int | None:
+        """Load the newest checkpoint into model, optimiser and counts; the step it was taken at, or None."""
+        storage.sweep(self.folder.best)
+        found = load_newest_checkpoint(self.folder.checkpoints)
+        self.carried = self.job.initial_state()
+        if found is None:
+            return None
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "carried": {}}
+        for name, tensor in found.tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        try:
+            self.job.model.load_state_dict(parts["model"])
+        except RuntimeError as error:
+            raise BadData(f"the checkpoint is not of this model: {error}", path=self.folder.checkpoints) from error
+        restore_optimiser(self.job.optimiser, parts["optimiser"], self.job.model.named_parameters())
+        stored = [parts["carried"][name] for name in sorted(parts["carried"])]
+        if len(stored) != len(state_tensors(self.carried)):
+            raise BadData(
+                f"the checkpoint carries {len(stored)} state tensors, the model {len(state_tensors(self.carried))}",
+                path=self.folder.checkpoints,
+            )
+        left = iter(stored)
+        self.carried = map_state(lambda old: next(left).to(old.device), self.carried)
+        self.state = LoopState(**found.state["loop"])
+        self._saved_step = found.step
+        if not self.quiet:
+            say(f"continuing from step {found.step} of {self.total} ({self.folder.out})")
+        return found.step
+
+    @contextmanager
+    def _gently(self) -> Iterator[None]:
+        self.stop.gentle = True
+        try:
+            yield
+        finally:
+            self.stop.gentle = False
+
+
+def _perplexity(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf

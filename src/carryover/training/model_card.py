@@ -1,0 +1,63 @@
+"""The README of an artefact: what the model is, how good it is, how to use it, and what it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carryover.progress import duration
+
+
+def language_model_card(config: dict[str, Any], record: dict[str, Any]) -> str:
+    """Model card of a bidirectional language model from its configuration and record, as Markdown."""
+    corpus, held_out, check, versions = record["corpus"], record["held_out"], record["heldout_check"], record["versions"]
+    figures = [
+        ("held-out perplexity, both directions", f"{held_out['perplexity']:.2f}"),
+        ("forward", f"{held_out['forward_perplexity']:.2f}"),
+        ("backward", f"{held_out['backward_perplexity']:.2f}"),
+        ("held-out targets", f"{held_out['tokens']:,} in {held_out['lines']:,} lines"),
+        ("held-out words outside the vocabulary", f"{held_out['unknown_share']:.2%}"),
+        ("parameters", f"{record['parameters']:,}"),
+        ("training tokens in the corpus", f"{corpus['tokens']:,} in {corpus['lines']:,} lines"),
+        ("training tokens read", f"{record['tokens']:,} in {record['steps']:,} steps, ended by {record['stopped_by']}"),
+        ("best model after step", f"{held_out['best_step']:,}"),
+        ("time", duration(record["seconds"])),
+    ]
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
+    return f"""# Bidirectional language model
+
+Reads {config["input"]}, {config["layers"]} layers of {config["cells"]} cells projected to {config["projection"]} in each
+direction; predicts one of {config["vocabulary_size"]:,} words with a {config["softmax"]} softmax. Pretrained by carryover
+{versions["carryover"]} on raw text, without labels.
+
+| | |
+|---|---|
+{rows}
+
+Perplexities are exact (full softmax) and count the end (backward: the beginning) of every line. They compare only with
+models of the same vocabulary and the same held-out text.
+
+## Use
+
+```
+carryover embed FOLDER texts.txt --out vectors.safetensors
+carryover train --task classify --train train.tsv --encoder FOLDER --mode frozen --out runs/task
+```
+
+`heldout.txt` holds {check["lines"]} held-out lines; read one by one they have perplexity {check["forward_perplexity"]:.4f}
+forward and {check["backward_perplexity"]:.4f} backward. Whoever loads the model can measure that again.
+
+## Data
+
+* text: `{corpus["raw"]}`, SHA-256 `{corpus["fingerprint"]}`
+* held out: {held_out["text"]}
+* blank lines left out: {corpus["blank_lines"]:,}; words outside the vocabulary: {corpus["unknown_share"]:.2%}
+
+What the text says, the model repeats: its errors and prejudices are in the vectors. Whether the text may be used for this
+purpose is a question of its licence, which carryover does not know.
+
+## Made by
+
+`{record["command"]}` with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
+{versions["python"]}. All settings are in `record.json`. The folder `run`, where present, holds the log and the last
+checkpoints; the model does not need it.
+"""

@@ -1,0 +1,364 @@
+"""Pretraining a language model on raw text, from a file to an artefact; killed at any moment, it continues.
+
+Everything in the run is decided by the settings, the text and the seed. What has been prepared (the tokenised corpus) is
+kept in the run's folder and verified when a session takes it up again.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import carryover
+from carryover import storage
+from carryover.data.coding import TokenCoder
+from carryover.data.order import random_bits
+from carryover.data.shards import Shards, build_shards, content_fingerprint
+from carryover.data.stream import LanguageModelStream
+from carryover.errors import BadData, CarryoverError, InputMissing
+from carryover.models.bilm import BiLanguageModel
+from carryover.objectives.bilm import BiLanguageModelObjective, evaluate, lines_perplexity
+from carryover.progress import Progress, duration, say
+from carryover.training import artefact, settings
+from carryover.training.devices import choose_device, choose_precision
+from carryover.training.held_out import hold_out, raw_lines, sample_lines
+from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.model_card import language_model_card
+from carryover.training.optimisers import build_optimiser
+from carryover.training.run_folder import RunFolder, open_run
+from carryover.training.schedules import Schedule
+from carryover.training.settings import PretrainSettings
+from carryover.training.stopping import StopRequest, stop_signals
+
+_INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from those of the steps
+_LANES, _STEPS_PER_EPOCH = 32, 50
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """How a run ended and where it is. `record` is what the artefact stores; `resumed_from` a step or None."""
+
+    folder: Path
+    record: dict[str, Any]
+    stopped_by: str
+    resumed_from: int | None
+    steps: int
+    seconds: float
+    perplexity: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as one JSON object, its schema first."""
+        return {
+            "schema": "carryover.pretrain/1",
+            "folder": str(self.folder),
+            "perplexity": self.perplexity,
+            "stopped_by": self.stopped_by,
+            "resumed_from": self.resumed_from,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "record": self.record,
+        }
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """The tokenised text of a run, and a sample of the held-out lines for the carry-over proof."""
+
+    train: Shards
+    valid: Shards
+    coder: TokenCoder
+    sample: list[str]
+    fingerprint: str
+    valid_fingerprint: str
+
+
+def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) -> PretrainResult:
+    """Train a bidirectional language model as `wanted` says and write its artefact into `out`.
+
+    The same call again continues a run that was stopped or killed, to the bit on a CPU, and returns at once when it has
+    finished. Raises UsageError (other settings than the run was started with, a folder with other things in it), Busy,
+    InputMissing, BadData, CannotWrite, DiskFault, TrainingFailed, and after saving `stopping.Interrupted` or
+    `stopping.Terminated`.
+    """
+    device = choose_device(wanted.device)
+    precision = choose_precision(wanted.precision, device)
+    fingerprint = content_fingerprint(wanted.raw)
+    valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
+    with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder:
+        resolved = {
+            **wanted.to_json(),
+            "device": device,
+            "precision": precision,
+            "corpus": fingerprint,
+            "held_out_text": None if wanted.valid is None else valid_fingerprint,
+            "version": carryover.__version__,
+            "threads": torch.get_num_threads(),
+        }
+        folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
+        corpus = _prepare(wanted, folder, fingerprint, valid_fingerprint, quiet)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
+            model = BiLanguageModel(_model_config(wanted, corpus)).to(device)
+            result = _train(wanted, folder, corpus, model, device, precision, stop, quiet)
+        record = _publish(wanted, resolved, folder, corpus, model.cpu(), result)
+    assert result.state.best is not None
+    outcome = PretrainResult(
+        folder=folder.out,
+        record=record,
+        stopped_by=result.stopped_by,
+        resumed_from=result.resumed_from,
+        steps=result.state.step,
+        seconds=result.state.seconds,
+        perplexity=result.state.best["perplexity"],
+    )
+    if not quiet:
+        say(
+            f"held-out perplexity {outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
+            f"(ended by {outcome.stopped_by}): {outcome.folder}"
+        )
+    return outcome
+
+
+# The text ---------------------------------------------------------------------------------------------------------------
+
+
+def _prepare(wanted: PretrainSettings, folder: RunFolder, fingerprint: str, valid_fingerprint: str, quiet: bool) -> _Corpus:
+    """Tokenised training and held-out text: what an earlier session left, if it is sound, else made (again)."""
+    train_lines: Iterable[tuple[int, str]]
+    valid_lines: Iterable[tuple[int, str]]
+    shards = folder.run / "shards"
+    storage.sweep(shards)
+    if wanted.valid is None:
+        train_lines, valid_lines = hold_out(wanted.raw, wanted.held_out_share)
+    else:
+        train_lines, valid_lines = _Lines(wanted.raw), _Lines(wanted.valid)
+    coder = _coder(wanted, folder, train_lines)
+    train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet)
+    if wanted.input != "subwords":
+        coder = TokenCoder(wanted.input, train.vocabulary)
+    source = str(wanted.raw if wanted.valid is None else wanted.valid)
+    valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, held_out=True)
+    return _Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """All lines of a text, any number of times."""
+
+    raw: str | Path
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return raw_lines(self.raw)
+
+
+def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:
+    """What finds the words; for subwords the pieces are learned first, once a run."""
+    if wanted.input != "subwords":
+        return TokenCoder(wanted.input)
+    from carryover.data.subwords import SubwordTokenizer
+
+    stored = folder.run / "subwords.json"
+    if stored.exists():
+        return TokenCoder.from_json(storage.read_json(stored))
+    texts = (line for _, line in lines if line.strip())
+    coder = TokenCoder("subwords", subwords=SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size))
+    storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
+    return coder
+
+
+def _open_or_build(
+    place: Path,
+    lines: Iterable[tuple[int, str]],
+    wanted: PretrainSettings,
+    coder: TokenCoder,
+    source: str,
+    quiet: bool,
+    held_out: bool = False,
+) -> Shards:
+    try:
+        return Shards.open(place)
+    except InputMissing:
+        pass
+    except BadData as error:
+        say(f"the tokenised corpus of the earlier session is damaged ({error}); reading the text again")
+    given = held_out or wanted.input == "subwords"
+    label = "reading held-out text" if held_out else "reading text"
+    with Progress(label, None, quiet=quiet) as progress:
+        try:
+            return build_shards(
+                lines,
+                wanted.input,
+                place,
+                tokenize=coder.units,
+                vocabulary_size=wanted.vocabulary_size,
+                minimum_count=wanted.minimum_count,
+                vocabulary=coder.vocabulary if given else None,
+                progress=progress,
+            )
+        except BadData as error:
+            if error.path is None:
+                raise BadData(error.message, path=source, line=error.line, repair=error.repair) from error
+            raise
+
+
+# The training -----------------------------------------------------------------------------------------------------------
+
+
+def _model_config(wanted: PretrainSettings, corpus: _Corpus) -> BiLanguageModel.Config:
+    others = {**wanted.model, "input": wanted.input, "vocabulary_size": len(corpus.coder.vocabulary)}
+    if wanted.softmax is not None:
+        others["softmax"] = wanted.softmax
+    return BiLanguageModel.Config.of_size(wanted.size, **others)
+
+
+def lanes_for(tokens: int, steps: int) -> int:
+    """Lanes of text side by side: 32, but so few that a small corpus still makes some 50 steps an epoch."""
+    return max(1, min(_LANES, tokens // (steps * _STEPS_PER_EPOCH)))
+
+
+def _train(
+    wanted: PretrainSettings,
+    folder: RunFolder,
+    corpus: _Corpus,
+    model: BiLanguageModel,
+    device: str,
+    precision: str,
+    stop: StopRequest,
+    quiet: bool,
+) -> LoopResult:
+    lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
+    stream = LanguageModelStream(corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+    held_out = LanguageModelStream(
+        corpus.valid,
+        batch_size=min(lanes, lanes_for(corpus.valid.tokens, wanted.steps)),
+        steps=wanted.steps,
+        block_tokens=wanted.block_tokens,
+        shuffle=False,
+    )
+    per_epoch = stream.steps_per_epoch()
+    total = per_epoch * wanted.epochs
+    schedule = Schedule(
+        kind=wanted.schedule, peak=wanted.learning_rate, total=total, warm_up=max(1, round(wanted.warm_up * total))
+    )
+    logits = torch.bfloat16 if precision == "bfloat16" else None
+    job = Job(
+        model=model,
+        objective=BiLanguageModelObjective(logits_dtype=logits),
+        stream=stream,
+        optimiser=build_optimiser(
+            model, wanted.optimiser, learning_rate=wanted.learning_rate, weight_decay=wanted.weight_decay
+        ),
+        initial_state=lambda: model.initial_state(lanes, device=device),
+        evaluate=lambda: evaluate(model, held_out, device=device),
+        tokens=corpus.train.tokens - corpus.train.lines,
+    )
+    loop = TrainingLoop(
+        job,
+        LoopSettings(
+            seed=wanted.seed,
+            epochs=wanted.epochs,
+            schedule=schedule,
+            clip=wanted.clip,
+            patience=wanted.patience,
+            evaluate_steps=max(1, -(-per_epoch // wanted.evaluations)),
+            log_steps=wanted.log_steps,
+            checkpoint_seconds=wanted.checkpoint_seconds,
+            checkpoint_steps=wanted.checkpoint_steps,
+            time_limit=wanted.time_limit,
+            device=device,
+            precision=precision,
+        ),
+        folder,
+        stop=stop,
+        quiet=quiet,
+    )
+    return loop.run()
+
+
+# The artefact -----------------------------------------------------------------------------------------------------------
+
+
+def _publish(
+    wanted: PretrainSettings,
+    resolved: dict[str, Any],
+    folder: RunFolder,
+    corpus: _Corpus,
+    model: BiLanguageModel,
+    result: LoopResult,
+) -> dict[str, Any]:
+    """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
+    state = result.state
+    try:
+        existing = artefact.load_artefact(folder.out).record
+        if existing.get("steps") == state.step and existing.get("settings") == _comparable(resolved):
+            return existing
+    except CarryoverError:
+        pass
+    storage.verify_manifest(result.best_folder)
+    tensors = storage.load_tensors(result.best_folder / "model.safetensors")
+    model.load_state_dict(tensors)
+    check = lines_perplexity(model, corpus.coder, corpus.sample)
+    train, valid = corpus.train, corpus.valid
+    record = {
+        "schema": "carryover.record/1",
+        "objective": wanted.objective,
+        "corpus": {
+            "raw": str(wanted.raw),
+            "fingerprint": corpus.fingerprint,
+            "tokens": train.tokens,
+            "lines": train.lines,
+            "blank_lines": train.blank_lines,
+            "distinct_words": train.types,
+            "unknown_share": train.unknown_tokens / max(train.tokens, 1),
+        },
+        "held_out": {
+            "text": str(wanted.valid) if wanted.valid is not None else f"{wanted.held_out_share:.0%} of the lines, by hash",
+            "fingerprint": corpus.valid_fingerprint,
+            "lines": valid.lines,
+            "unknown_share": valid.unknown_tokens / max(valid.tokens, 1),
+            **(state.best or {}),
+            "best_step": state.best_step,
+        },
+        "heldout_check": check,
+        "seed": wanted.seed,
+        "steps": state.step,
+        "epochs": wanted.epochs,
+        "tokens": state.tokens,
+        "stopped_by": result.stopped_by,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "versions": {
+            "carryover": carryover.__version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+        "command": shlex.join(sys.argv),
+        "settings": _comparable(resolved),
+        "seconds": round(state.seconds, 3),
+    }
+    artefact.save_artefact(
+        folder.out,
+        kind="bilm",
+        config=model.config.to_json(),
+        tensors=tensors,
+        tokenizer=corpus.coder.to_json(),
+        labels=None,
+        record=record,
+        card=language_model_card(model.config.to_json(), record),
+        files={"heldout.txt": "".join(f"{line}\n" for line in corpus.sample).encode()},
+    )
+    return record
+
+
+def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back."""
+    return dict(json.loads(json.dumps(resolved)))

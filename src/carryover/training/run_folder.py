@@ -1,0 +1,148 @@
+"""The folder of a run: its lock, the settings it was started with, the metrics log, checkpoints, best models.
+
+```
+out/                  the artefact, once there is one (see `artefact`)
+out/run/settings.json resolved settings; the same command continues, another is refused
+out/run/metrics.jsonl one line a measurement; a function of data, settings and seed, so it holds no times
+out/run/times.jsonl   when, how long and how fast
+out/run/checkpoints/  the newest two
+out/run/best/         the best models that these refer to
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from carryover import storage
+from carryover.errors import UsageError
+from carryover.progress import say
+
+SCHEMA = "carryover.run/1"
+
+
+class RunFolder:
+    """Paths and files of one run. Use `open_run`, which holds the lock."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.run = out / "run"
+        self.settings_file = self.run / "settings.json"
+        self.metrics_file = self.run / "metrics.jsonl"
+        self.times_file = self.run / "times.jsonl"
+        self.checkpoints = self.run / "checkpoints"
+        self.best = self.run / "best"
+
+    def settle(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        growing: tuple[str, ...] = (),
+        free: tuple[str, ...] = (),
+        told: tuple[str, ...] = (),
+    ) -> bool:
+        """Store the settings of a new run (False), or compare them with those it was started with (True: it continues).
+
+        Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
+        those in `told` a change is only pointed out. Raises UsageError naming the first other one that differs, with
+        both values.
+        """
+        wanted = json.loads(json.dumps(settings))
+        if not self.settings_file.exists():
+            self.run.mkdir(parents=True, exist_ok=True)
+            self._store(wanted)
+            return False
+        stored = storage.read_json(self.settings_file)
+        before = stored.get("settings") if isinstance(stored, dict) else None
+        if not isinstance(before, dict) or stored.get("schema") != SCHEMA:
+            raise UsageError(
+                "is not the settings of a run of this version", path=self.settings_file, repair="choose another folder"
+            )
+        for name in sorted(set(before) | set(wanted)):
+            old, new = before.get(name), wanted.get(name)
+            if name in free or old == new:
+                continue
+            if name in growing and old is not None and (new is None or new > old):
+                continue
+            if name in told:
+                say(f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}: digits may differ")
+                continue
+            raise UsageError(
+                f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}",
+                path=self.out,
+                repair=f"give {json.dumps(old)} again to continue, or choose another output folder",
+            )
+        if before != wanted:
+            self._store(wanted)
+        return True
+
+    def _store(self, settings: dict[str, Any]) -> None:
+        storage.atomic_write(
+            self.settings_file, json.dumps({"schema": SCHEMA, "settings": settings}, indent=1, sort_keys=True)
+        )
+
+    def note_time(self, **entries: Any) -> None:
+        """Append to the times log; nothing reads it but people."""
+        with storage.writing(self.times_file), self.times_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entries) + "\n")
+
+
+class MetricsLog:
+    """A file of JSON lines that is cut back to where a checkpoint knew it to end."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self.path = path
+        with storage.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("ab", buffering=0)
+            if self._file.tell() < length:
+                say(f"{path} is shorter than it was at the checkpoint: earlier measurements are missing from it")
+            else:
+                self._file.truncate(length)
+
+    def add(self, **entries: Any) -> None:
+        """Append one line. Raises DiskFault."""
+        line = (json.dumps(entries) + "\n").encode()
+        with storage.writing(self.path, len(line)):
+            storage.write_all(self._file, line)
+
+    def length(self) -> int:
+        """Bytes so far, on the disk when this returns."""
+        with storage.writing(self.path):
+            storage.flush(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) -> Iterator[RunFolder]:
+    """The folder of a run, held for this process alone.
+
+    Raises UsageError when `out` holds other people's files (an entry that is neither a run's nor allowed by `may_hold`),
+    Busy when another process has it, CannotWrite when it cannot be made.
+    """
+    out = Path(out).resolve()
+    folder = RunFolder(out)
+    if out.is_dir() and not folder.settings_file.exists():
+        strange = [
+            place.name
+            for place in sorted(out.iterdir())
+            if place.name not in (storage.LOCK, "run") and not may_hold(place) and not storage.is_temporary(place)
+        ]
+        if strange:
+            raise UsageError(
+                f"is not empty and not the folder of a run: it holds {strange[0]!r}",
+                path=out,
+                repair="choose another folder",
+            )
+    with storage.run_lock(out):
+        storage.sweep(out)
+        storage.sweep(folder.run)
+        yield folder

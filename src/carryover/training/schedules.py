@@ -1,0 +1,79 @@
+"""Learning rates as pure functions of the step: nothing to store, nothing to go wrong on resume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from carryover.errors import UsageError
+
+KINDS = ("constant", "linear", "cosine", "slanted-triangular", "inverse-square-root")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate of every step of a run.
+
+    Attributes
+    ----------
+    kind : one of `KINDS`
+        constant
+            the peak, after the warm-up
+        linear
+            up to the peak in `warm_up` steps, then down to `floor · peak` at step `total`
+        cosine
+            up as in linear, then half a cosine down to `floor · peak` (Loshchilov and Hutter 2017, "SGDR", eq. 5,
+            without restarts)
+        slanted-triangular
+            Howard and Ruder 2018 (ULMFiT), eq. 3, with `cut` = cut_frac and `ratio`; its rise is its own warm-up
+        inverse-square-root
+            up to the peak in `warm_up` steps, then peak · √(warm_up / step) (Vaswani et al. 2017, eq. 3, scaled so that
+            its maximum is the peak)
+    peak : the largest learning rate.
+    total : number of steps of the whole run.
+    warm_up : number of steps of the linear rise; 0 begins at the peak.
+
+    Raises UsageError for an unknown kind or numbers out of range.
+    """
+
+    kind: str = "constant"
+    peak: float
+    total: int
+    warm_up: int = 0
+    floor: float = 0.0
+    cut: float = 0.1
+    ratio: float = 32.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UsageError(f"unknown schedule {self.kind!r}", repair=f"use one of {', '.join(KINDS)}")
+        if not (self.peak > 0 and math.isfinite(self.peak)):
+            raise UsageError(f"the learning rate is {self.peak}", repair="give a positive number")
+        if self.total < 1 or self.warm_up < 0:
+            raise UsageError(f"a schedule of {self.total} steps with {self.warm_up} steps of warm-up", repair="give counts")
+        if not 0 <= self.floor <= 1 or not 0 < self.cut < 1 or self.ratio < 1:
+            raise UsageError(
+                f"floor {self.floor}, cut {self.cut}, ratio {self.ratio}",
+                repair="floor lies in 0 … 1, cut strictly between 0 and 1, ratio is at least 1",
+            )
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0. Beyond `total` it stays where it ended."""
+        step = min(step, self.total - 1) if self.kind != "inverse-square-root" else step
+        if self.kind == "slanted-triangular":
+            return self._slanted_triangular(step)
+        if step < self.warm_up:
+            return self.peak * (step + 1) / self.warm_up
+        if self.kind == "constant":
+            return self.peak
+        if self.kind == "inverse-square-root":
+            return self.peak * math.sqrt(max(self.warm_up, 1) / max(step + 1, 1))
+        share = (step - self.warm_up) / max(self.total - self.warm_up, 1)  # of the way down, 0 … 1
+        left = 1 - share if self.kind == "linear" else 0.5 * (1 + math.cos(math.pi * share))
+        return self.peak * (self.floor + (1 - self.floor) * left)
+
+    def _slanted_triangular(self, step: int) -> float:
+        turn = max(math.floor(self.total * self.cut), 1)
+        # The paper divides by cut·(1/cut_frac − 1), which is total − cut where nothing is rounded.
+        share = step / turn if step < turn else 1 - (step - turn) / max(self.total - turn, 1)
+        return self.peak * (1 + share * (self.ratio - 1)) / self.ratio

@@ -1,0 +1,108 @@
+"""What a pretraining run is asked for, checked before anything is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from carryover.errors import UsageError
+from carryover.training import devices, optimisers, schedules
+
+OBJECTIVES = ("bilm",)
+
+# What the same run may be repeated with: longer, stored more often, from a moved file.
+GROWING = ("epochs", "time_limit")
+FREE = ("raw", "valid", "checkpoint_seconds", "checkpoint_steps")
+TOLD = ("version", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """Everything that decides the outcome of a pretraining run, and how long it may take.
+
+    raw, valid : a file of text lines (also .gz and .xz) or a built-in corpus by its name, `builtin:…`. Without `valid`,
+        `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line.
+    size, model : a named size of the model and single fields of its configuration on top.
+    input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
+    batch_size : lanes of text read side by side; None is 32, fewer for a small corpus.
+    steps : tokens of a chunk of truncated back-propagation. block_tokens : size of the blocks that are shuffled.
+    epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
+    optimiser, learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
+    evaluations : held-out measurements an epoch. log_steps : steps between lines of the metrics log.
+    checkpoint_seconds, checkpoint_steps : how often to save; the latter, if given, counts instead.
+    device, precision : "auto" chooses, see `devices`.
+
+    Raises UsageError naming the field that is wrong.
+    """
+
+    raw: str | Path
+    valid: str | Path | None = None
+    held_out_share: float = 0.02
+    objective: str = "bilm"
+    size: str = "small"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    input: str = "characters"
+    vocabulary_size: int = 20_000
+    minimum_count: int = 1
+    softmax: str | None = None
+    batch_size: int | None = None
+    steps: int = 20
+    block_tokens: int = 2048
+    epochs: int = 5
+    time_limit: float | None = None
+    patience: int | None = None
+    optimiser: str = "adam"
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    warm_up: float = 0.02
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    evaluations: int = 2
+    log_steps: int = 50
+    checkpoint_seconds: float = 120.0
+    checkpoint_steps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        _choice("objective", self.objective, OBJECTIVES)
+        _choice("schedule", self.schedule, schedules.KINDS)
+        _choice("optimiser", self.optimiser, optimisers.KINDS)
+        _choice("precision", self.precision, devices.PRECISIONS)
+        for name in ("vocabulary_size", "minimum_count", "steps", "block_tokens", "epochs", "evaluations", "log_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+        for name in ("batch_size", "patience", "checkpoint_steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+        for name in ("learning_rate", "time_limit", "clip"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name} is {value}", repair="give a positive number")
+        if not 0 < self.held_out_share < 1 or not 0 <= self.warm_up < 1:
+            raise UsageError(
+                f"held_out_share is {self.held_out_share}, warm_up is {self.warm_up}",
+                repair="give shares between 0 and 1",
+            )
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}", repair="give a whole number from 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object, paths as given."""
+        content = asdict(self)
+        content["raw"], content["valid"] = str(self.raw), None if self.valid is None else str(self.valid)
+        content["model"] = dict(self.model)
+        return content
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        raise UsageError(
+            f"unknown {name} {value!r}", repair=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(choices)}"
+        )

@@ -1,0 +1,65 @@
+"""Being asked to stop: the first signal finishes the step and saves, the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from carryover.errors import CarryoverError
+from carryover.progress import say
+
+
+class Interrupted(CarryoverError):
+    """Ended by Ctrl-C (SIGINT) after saving; the same command continues."""
+
+    exit_code = 130
+
+
+class Terminated(CarryoverError):
+    """Ended by SIGTERM after saving; the same command continues."""
+
+    exit_code = 143
+
+
+class StopRequest:
+    """What the signals of a process have asked for so far.
+
+    While `gentle` is set (a loop looks at `pending` after each step) the first signal is only noted; otherwise it raises
+    `Interrupted` or `Terminated` where the program stands, and what is being written is cleared on the way out.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.gentle = False
+        self.pending: type[CarryoverError] | None = None
+        self.quiet = quiet
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        kind = Terminated if number == signal.SIGTERM else Interrupted
+        if self.pending is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if not self.gentle:
+            raise kind("stopped before training began", repair="run the same command again")
+        self.pending = kind
+        if not self.quiet:
+            say("stopping: finishing the step and saving; a second signal ends at once, back at the last checkpoint")
+
+
+@contextmanager
+def stop_signals(quiet: bool = False) -> Iterator[StopRequest]:
+    """Listen to SIGINT and SIGTERM while the block runs (in the main thread; elsewhere the request stays empty)."""
+    request = StopRequest(quiet)
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carryover.classical.tag_features import FeatureTagger, token_features, word_shape
+from carryover.classical.text_features import CANDIDATES, Candidate, FeatureClassifier
+from carryover.errors import BadData
+
+RANDOM = np.random.default_rng(0)
+WORDS = {"sport": ["goal", "team", "match", "coach"], "food": ["soup", "bread", "salt", "oven"]}
+
+
+def texts_of(count: int) -> tuple[list[str], list[tuple[str, ...]]]:
+    labels = ["sport" if i % 2 else "food" for i in range(count)]
+    texts = [" ".join([*RANDOM.choice(WORDS[label], 3), *RANDOM.choice(["the", "a", "of", "and"], 4)]) for label in labels]
+    return texts, [(label,) for label in labels]
+
+
+def test_classifier_learns_and_explains() -> None:
+    texts, labels = texts_of(60)
+    classifier = FeatureClassifier().fit(texts, labels)
+    held_out, gold = texts_of(40)
+    assert classifier.predict(held_out) == gold
+    probabilities = classifier.predict_proba(held_out)
+    assert probabilities.shape == (40, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert [classifier.labels[i] for i in probabilities.argmax(axis=1)] == [row[0] for row in gold]
+    strongest = {feature for feature, _ in classifier.weights(3)["sport"]}
+    assert strongest & set(WORDS["sport"])
+    assert not strongest & set(WORDS["food"])
+
+
+@pytest.mark.parametrize("candidate", [CANDIDATES[0], CANDIDATES[2], CANDIDATES[5]], ids=str)
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_every_model_gives_probabilities_that_agree_with_its_predictions(candidate: Candidate, multi_label: bool) -> None:
+    texts, labels = texts_of(30)
+    classifier = FeatureClassifier(multi_label=multi_label, candidates=[candidate]).fit(texts, labels)
+    probabilities = classifier.predict_proba(texts)
+    predicted = classifier.predict(texts)
+    for row, names in zip(probabilities, predicted, strict=True):
+        expected = np.flatnonzero(row > 0.5) if multi_label else [row.argmax()]
+        assert names == tuple(classifier.labels[i] for i in expected)
+
+
+def test_multi_label_rows_may_hold_no_label() -> None:
+    texts, labels = texts_of(40)
+    texts, labels = [*texts, "nothing here at all", "plain filler words"] * 2, [*labels, (), ()] * 2
+    classifier = FeatureClassifier(multi_label=True).fit(texts, labels)
+    assert classifier.predict(["team goal match", "soup bread oven"]) == [("sport",), ("food",)]
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(BadData, match="only one class"):
+        FeatureClassifier().fit(["a b", "c d"], [("x",), ("x",)])
+    with pytest.raises(BadData, match="only one tag"):
+        FeatureTagger().fit([["a"]], [["N"]])
+
+
+def test_same_seed_same_choice_and_predictions() -> None:
+    texts, labels = texts_of(50)
+    one, two = FeatureClassifier().fit(texts, labels, seed=3), FeatureClassifier().fit(texts, labels, seed=3)
+    assert one.chosen == two.chosen
+    np.testing.assert_array_equal(one.predict_proba(texts), two.predict_proba(texts))
+
+
+def sentences_of(count: int) -> tuple[list[list[str]], list[list[str]]]:
+    """`watch` is a verb after `they` and a noun after `the`: only the neighbour tells."""
+    patterns = [(["they", "watch", "Rome"], ["PRON", "VERB", "PROPN"]), (["the", "watch", "stops"], ["DET", "NOUN", "VERB"])]
+    rows = [patterns[i % 2] for i in range(count)]
+    return [list(tokens) for tokens, _ in rows], [list(tags) for _, tags in rows]
+
+
+def test_tagger_uses_the_context_and_keeps_lengths() -> None:
+    sentences, tags = sentences_of(30)
+    tagger = FeatureTagger(updates=100).fit(sentences, tags)
+    predicted = tagger.predict([*sentences[:2], [], ["unheard"]])
+    assert [list(row) for row in predicted[:2]] == tags[:2]
+    assert [len(row) for row in predicted] == [3, 3, 0, 1]
+
+
+def test_tagger_is_deterministic_and_independent_of_the_batch() -> None:
+    sentences, tags = sentences_of(20)
+    one = FeatureTagger(updates=40).fit(sentences, tags, seed=1)
+    two = FeatureTagger(updates=40).fit(sentences, tags, seed=1)
+    assert all(
+        a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+        for a, b in zip(one._table.parameters(), two._table.parameters(), strict=True)
+    )
+    assert one.predict(sentences) == [one.predict([sentence])[0] for sentence in sentences]
+
+
+def test_shape_and_window() -> None:
+    assert word_shape("McDonald's-1997") == "XxXxx'x-00"
+    features = token_features(["New", "York"])
+    assert "-1=new" in features[1]
+    assert "+1=york" in features[0]
+    assert "+2=>" in features[0]
+    assert "-2=<<" in features[0]

@@ -1,0 +1,42 @@
+"""A small honest layer with memory; the broken layers of the law tests are this one with a single fault each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from carryover.layers import Layer, State
+from carryover.sequence import Sequence
+
+
+class LeakySum(Layer):
+    """h_t = 0.9 h_{t−1} + W x_t, y_t = h_t, as a plain loop."""
+
+    causal = True
+    receptive_field: int | None = None
+
+    def __init__(self, in_size: int = 3, out_size: int = 4) -> None:
+        super().__init__()
+        self.in_size, self.out_size = in_size, out_size
+        self.hidden_weight = nn.Parameter(torch.full((out_size,), 0.9))
+        self.input_weight = nn.Parameter(torch.randn(out_size, in_size))
+
+    def forward(self, x: Sequence) -> Sequence:
+        return self.step(x, self.initial_state(x.batch_size, device=x.device, dtype=x.values.dtype))[0]
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        return torch.zeros(batch_size, self.out_size, device=device, dtype=dtype)
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        inputs = x.zero_padding().values @ self.input_weight.T
+        outputs = []
+        for step in range(x.time):
+            state = self.advance(inputs[:, step], state, x.mask[:, step : step + 1])
+            outputs.append(state)
+        values = torch.stack(outputs, 1) if outputs else inputs
+        return x.with_values(values).zero_padding(), state
+
+    def advance(self, drive: Tensor, state: Tensor, real: Tensor) -> Tensor:
+        return torch.where(real, self.hidden_weight * state + drive, state)
