@@ -14,9 +14,7 @@ _START = {"features": 0.30, "static": 0.48, "scratch": 0.22, "frozen": 0.62, "fu
 _SLOPE = {"features": 0.115, "static": 0.10, "scratch": 0.16, "frozen": 0.055, "full": 0.09}
 
 
-def counts(
-    *, rungs=RUNGS, labels=None, seeds=5, examples=800, seed=0, spread=0.01
-) -> dict[Cell, np.ndarray]:
+def counts(*, rungs=RUNGS, labels=None, seeds=5, examples=800, seed=0, spread=0.01) -> dict[Cell, np.ndarray]:
     """Counts [N, 2] of correct / total of every cell; examples differ in difficulty, seeds in luck."""
     labels = labels or LABELS
     random = np.random.default_rng(seed)
@@ -45,11 +43,19 @@ def results(found: dict[Cell, np.ndarray], labels=None) -> list[CellResult]:
     size = {"features": 21_000, "static": 1_200_000, "scratch": 900_000, "frozen": 180_000, "full": 4_800_000}
     return [
         CellResult(
-            rung=cell.rung, budget=cell.budget, labels=labels[cell.budget], seed=cell.seed,
-            score=float(rows[:, 0].mean()), seconds=seconds[cell.rung] * labels[cell.budget] / 100,
-            prediction_milliseconds=speed[cell.rung], parameters=size[cell.rung], trainable=size[cell.rung],
-            peak_memory_mib=400.0, test_examples=len(rows), versions={"carryover": "0.1.0"},
-        )  # fmt: skip
+            rung=cell.rung,
+            budget=cell.budget,
+            labels=labels[cell.budget],
+            seed=cell.seed,
+            score=float(rows[:, 0].mean()),
+            seconds=seconds[cell.rung] * labels[cell.budget] / 100,
+            prediction_milliseconds=speed[cell.rung],
+            parameters=size[cell.rung],
+            trainable=size[cell.rung],
+            peak_memory_mib=400.0,
+            test_examples=len(rows),
+            versions={"carryover": "0.1.0"},
+        )
         for cell, rows in found.items()
     ]
 
@@ -62,16 +68,30 @@ def result(folder, *, missing=(), failures=(), **options):
     found = counts(**options)
     labels = options.get("labels") or LABELS
     plan = ComparePlan(
-        task="classify", train="train.tsv", test="test.tsv", raw="corpus.txt.gz", rungs=options.get("rungs", RUNGS),
-        budgets=tuple(labels), seeds=options.get("seeds", 5),
-    )  # fmt: skip
+        task="classify",
+        train="train.tsv",
+        test="test.tsv",
+        raw="corpus.txt.gz",
+        rungs=options.get("rungs", RUNGS),
+        budgets=tuple(labels),
+        seeds=options.get("seeds", 5),
+    )
     return CompareResult(
-        plan=plan, folder=folder, analysis=Analysis(found, labels, Metric("accuracy"), replicates=1000),
-        results=results(found, labels), missing=missing, failures=failures,
+        plan=plan,
+        folder=folder,
+        analysis=Analysis(found, labels, Metric("accuracy"), replicates=1000),
+        results=results(found, labels),
+        missing=missing,
+        failures=failures,
         pretraining={"language model": 312.0, "word vectors": 22.0},
         data={
-            "train_name": "train.tsv", "test_name": "test.tsv", "raw_name": "corpus.txt.gz", "encoder_name": None,
-            "train_examples": 400, "test_examples": 800, "labels": 6,
+            "train_name": "train.tsv",
+            "test_name": "test.tsv",
+            "raw_name": "corpus.txt.gz",
+            "encoder_name": None,
+            "train_examples": 400,
+            "test_examples": 800,
+            "labels": 6,
         },
         remarks=["3 test texts also occur in the training data."],
-    )  # fmt: skip
+    )

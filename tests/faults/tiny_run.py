@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from carryover import storage
 from carryover.data.order import permutation
 from carryover.layers.base import detach_state
+from carryover.training.artefact import save_artefact
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import open_run
@@ -73,7 +75,7 @@ def run(
     objective: Callable[..., Any] = tiny_objective,
     score: Callable[[TinyModel], dict[str, float]] = evaluate,
     stop: StopRequest | None = None,
-    device: str = "cpu",
+    publish: bool = False,
     **changes: Any,
 ) -> LoopResult:
     """Run or continue in `out` with `LoopSettings` changed by `changes`."""
@@ -100,4 +102,17 @@ def run(
     )
     with open_run(out) as folder:
         folder.settle({"epochs": settings.epochs, "seed": settings.seed}, growing=("epochs",))
-        return TrainingLoop(job, settings, folder, stop=stop, quiet=True).run()
+        result = TrainingLoop(job, settings, folder, stop=stop, quiet=True).run()
+        if publish:
+            save_artefact(
+                out,
+                kind="tiny",
+                config={"rows": ROWS},
+                tensors=storage.load_tensors(result.best_folder / "model.safetensors"),
+                tokenizer={},
+                labels=None,
+                record={"steps": result.state.step},
+                card="# Tiny\n",
+                files={"heldout.txt": b"a line\n"},
+            )
+        return result

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from faults import tiny_run
-from faults.outcome import leftovers, outcome
 
 from carryover import storage
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training.checkpoint import checkpoint_folders, load_checkpoint
 from carryover.training.stopping import Interrupted, StopRequest, Terminated
+from faults import tiny_run
+from faults.outcome import leftovers, outcome
 
 
 class StopAt(StopRequest):

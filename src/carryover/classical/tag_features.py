@@ -75,7 +75,7 @@ class FeatureTagger:
     """Fit and predict tags with a linear-chain CRF on hand-made features."""
 
     def __init__(
-        self, *, epochs: int = 15, updates: int = 600, batch_size: int = 16, learning_rate: float = 0.2, patience: int = 3
+        self, *, epochs: int = 15, updates: int = 600, batch_size: int | None = None, learning_rate: float = 0.2, patience: int = 3
     ) -> None:
         self.epochs = epochs
         self.updates = updates
@@ -98,7 +98,9 @@ class FeatureTagger:
         targets = [torch.tensor([place[tag] for tag in row]) for row in tags]
         order = np.random.default_rng([seed, 3]).permutation(len(data))
         held_out, rest = order[: len(data) // 5], order[len(data) // 5 :]
-        most = max(self.epochs, -(-self.updates * self.batch_size // max(1, len(rest))))
+        # Large batches for many sentences: there are updates enough, and a batch costs little more than a sentence.
+        self._batch = self.batch_size or min(64, max(16, len(data) // 100))
+        most = max(self.epochs, -(-self.updates * self._batch // max(1, len(rest))))
         most = min(most, 40)
         self.epochs_chosen = self._choose(data, targets, rest, held_out, most, seed) if len(held_out) else most
         self._start()
@@ -144,8 +146,8 @@ class FeatureTagger:
 
     def _pass(self, data: list, targets: list[Tensor], indices: np.ndarray, epoch: int, seed: int) -> None:
         shuffled = np.random.default_rng([seed, 4, epoch]).permutation(indices)
-        for start in range(0, len(shuffled), self.batch_size):
-            rows = [i for i in shuffled[start : start + self.batch_size] if len(data[i])]
+        for start in range(0, len(shuffled), self._batch):
+            rows = [i for i in shuffled[start : start + self._batch] if len(data[i])]
             if not rows:
                 continue
             scores = self._scores([data[i] for i in rows])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
+
+if TYPE_CHECKING:
+    from carryover.compare.result import CompareResult
 
 
 def compare(
@@ -26,9 +30,7 @@ def compare(
     rungs: Annotated[
         str, typer.Option("--rungs", help="Some of features,static,scratch,frozen,head,top-1,full; default: all that apply.")
     ] = "",
-    budgets: Annotated[
-        str, typer.Option("--budgets", help="Numbers of labelled examples, and all: 50,100,200,all.")
-    ] = "",
+    budgets: Annotated[str, typer.Option("--budgets", help="Numbers of labelled examples, and all: 50,100,200,all.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", help="How many seeds each cell is repeated with.")] = 5,
     seed: options.Seed = 0,
     text_column: options.TextColumn = "text",
@@ -38,10 +40,10 @@ def compare(
     metric: Annotated[
         str, typer.Option("--metric", help="accuracy, macro-f1 or span-f1; auto: span-f1 for BIO tags, else accuracy.")
     ] = "auto",
-    size: Annotated[str, typer.Option("--size", help="Size of the language model: tiny, small, medium, original.")] = "small",
-    pretrain_time: Annotated[
-        str | None, typer.Option("--pretrain-time", help="Most time for pretraining: 10m, 2h.")
-    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", help="Size of the language model: tiny, small, medium, original.")
+    ] = "small",
+    pretrain_time: Annotated[str | None, typer.Option("--pretrain-time", help="Most time for pretraining: 10m, 2h.")] = None,
     time_limit: options.TimeLimit = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Cells at once; default: one a core.")] = None,
     on_error: options.OnError = "stop",
@@ -58,6 +60,7 @@ def compare(
     from carryover.compare.plan import ComparePlan, parse_budgets, parse_rungs
     from carryover.compare.run import compare as run_comparison
     from carryover.compare.run import estimate
+    from carryover.compare.table import print_table
     from carryover.training.devices import choose_device
 
     pretraining: dict[str, Any] = {"size": size}
@@ -93,5 +96,19 @@ def compare(
     if as_json:
         print_document(result.to_json())
     else:
-        print_lines(result.lines())
-    suggest_next(result.next_command())
+        print_table(result, sys.stdout)
+        print_lines(["", f"page: {result.page}"])
+    suggest_next(_likely_next(result))
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def _likely_next(result: CompareResult) -> list[object]:
+    """Train the rung that the verdict names with all labels, or go on where cells are missing."""
+    plan = result.plan
+    if result.missing or result.failures:
+        return ["carryover", *sys.argv[1:]]
+    best = result.analysis.recommended_rung()
+    words: list[object] = ["carryover", "train", "--task", plan.task, "--train", plan.train, "--mode", best]
+    encoder = result.carried_folder(best)
+    return [*words, *(["--encoder", encoder] if encoder else []), "--out", result.folder.parent / "model"]

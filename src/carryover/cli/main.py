@@ -11,10 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from carryover import __version__
 from carryover.cli import compare, doctor, embed, evaluate, predict, pretrain, train, version
 from carryover.cli.configuration import nearest, read_defaults
-from carryover.errors import CarryoverError, UsageError
+from carryover.errors import CarryoverError
 
 app = typer.Typer(
     name="carryover",
@@ -85,8 +84,8 @@ def _spelling(error: Any) -> str:
     same, so they are told apart by that and not by their class.
     """
     message = " ".join(error.format_message().split())
-    context = getattr(error, "ctx", None)
-    command = getattr(context, "command", None)
+    context: Any = getattr(error, "ctx", None)
+    command: Any = getattr(context, "command", None)
     if hasattr(error, "option_name") and command is not None and "No such option" in message:
         names = {name for parameter in command.params for name in parameter.opts}
         message = f"there is no option {error.option_name}; {nearest(error.option_name, names)}"

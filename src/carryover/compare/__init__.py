@@ -1,0 +1,29 @@
+"""Comparing ways of using raw text: rungs × label budgets × seeds, with intervals, costs and a verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from carryover.compare.plan import ComparePlan, parse_budgets, parse_rungs
+    from carryover.compare.result import CompareResult
+    from carryover.compare.run import compare
+
+__all__ = ["ComparePlan", "CompareResult", "compare", "parse_budgets", "parse_rungs"]
+
+_PLACES = {
+    "ComparePlan": "plan",
+    "CompareResult": "result",
+    "compare": "run",
+    "parse_budgets": "plan",
+    "parse_rungs": "plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: the command line reads plans without paying for numpy and torch.
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(f"carryover.compare.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'carryover.compare' has no attribute {name!r}")

@@ -120,7 +120,8 @@ class Analysis:
                 seeds = self._seeds[rung, budget]
                 if seeds:
                     cells = [Cell(rung, budget, seed) for seed in seeds]
-                    interval = self.resampling.interval(self.resampling.replicates(cells))
+                    # The widened seed part can reach beyond what a score can be.
+                    interval = self.resampling.interval(self.resampling.replicates(cells).clip(0, 1))
                     score = self.resampling.mean(cells)
                     points[rung, budget] = Point(rung, budget, self.labels[budget], seeds, score, interval)
         return points

@@ -116,6 +116,4 @@ class CellFailure:
 def order_cells(rungs: Iterable[str], budgets: Iterable[int | str], seeds: Iterable[int]) -> list[Cell]:
     """All cells, so that what is finished first shows the whole picture soon: every rung at every budget, the smallest
     first, with the first seed, then the second seed. `budgets` must be rising."""
-    return [
-        Cell(rung, budget, seed) for seed in seeds for budget in budgets for rung in sorted(rungs, key=table_rank)
-    ]
+    return [Cell(rung, budget, seed) for seed in seeds for budget in budgets for rung in sorted(rungs, key=table_rank)]

@@ -40,7 +40,7 @@ def learning_curves(analysis: Analysis, frame: Frame) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none", "svg.hashsalt": f"carryover-{frame.name}", "font.size": frame.letters,
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "axes.unicode_minus": True,
     }  # fmt: skip
@@ -87,9 +87,7 @@ def _draw(axes: Any, analysis: Analysis, frame: Frame) -> None:
         high = np.array([100 * point.interval.high for point in curve])
         colour = _STAND_INS[family]
         axes.vlines(x, low, high, colors=colour, linewidth=1.6, alpha=0.55)
-        axes.plot(
-            x, y, color=colour, marker=_MARKERS[family], linestyle=_DASHES[family], linewidth=2, markersize=6
-        )
+        axes.plot(x, y, color=colour, marker=_MARKERS[family], linestyle=_DASHES[family], linewidth=2, markersize=6)
         ends.append((float(y[-1]) if have[-1] == len(labels) - 1 else float("nan"), rung))
     _decorate(axes, analysis, position, span)
     _name_lines(axes, [(height, rung) for height, rung in ends if height == height], position[-1] + 0.05 * span, frame)
@@ -126,9 +124,7 @@ def _name_lines(axes: Any, ends: list[tuple[float, str]], x: float, frame: Frame
         if not moved:
             break
     for height, (_, rung) in zip(heights, ends, strict=True):
-        axes.text(
-            x, height, rung, color=_STAND_INS[rung.partition("-")[0]], va="center", fontweight="bold", clip_on=False
-        )
+        axes.text(x, height, rung, color=_STAND_INS[rung.partition("-")[0]], va="center", fontweight="bold", clip_on=False)
 
 
 def _to_page(svg: str, frame: Frame, words: str) -> str:
@@ -140,6 +136,8 @@ def _to_page(svg: str, frame: Frame, words: str) -> str:
     for name, colour in _STAND_INS.items():
         variable = f"var(--{name})" if name in ("ink", "quiet", "grid") else f"var(--rung-{name})"
         svg = svg.replace(colour, variable)
+    # Two figures on one page must not share names, or one would draw with the other's pieces.
+    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{frame.name}-", svg)
     svg = svg.replace("'DejaVu Sans'", "system-ui").replace("DejaVu Sans", "system-ui")
     head, rest = svg.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)

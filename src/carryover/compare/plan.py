@@ -48,6 +48,8 @@ class ComparePlan:
     label_column: str | int | None = None
     format: str | None = None
     multi_label: str | None = None
+    coarse: str | None = None
+    scheme: str | None = None
     on_error: str = "stop"
     metric: str = "auto"
     time_limit: float | None = None
@@ -162,7 +164,9 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
     """
     repair = "give the same value, or choose another --out"
     if stored.get("schema") != asked["schema"]:
-        raise UsageError(f"its plan is {stored.get('schema')}, this version writes {asked['schema']}", path=folder, repair=repair)
+        raise UsageError(
+            f"its plan is {stored.get('schema')}, this version writes {asked['schema']}", path=folder, repair=repair
+        )
     before, now = stored["question"], asked["question"]
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):

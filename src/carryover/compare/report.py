@@ -52,14 +52,15 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "headline": headline,
         "sentences": sentences,
         # The figures are our own markup; every word in them comes from the fixed names of rungs and from numbers.
-        "curves": [Markup(learning_curves(analysis, frame)) for frame in (WIDE, NARROW)] if finished else [],  # noqa: S704
+        "curves": [Markup(learning_curves(analysis, frame)) for frame in (WIDE, NARROW)] if finished else [],
         "rungs": [
             {"name": rung, "family": rung.partition("-")[0], "what": WHAT_RUNGS_ARE[rung.partition("-")[0]]}
             for rung in sorted(analysis.rungs, key=table_rank)
         ],
-        "budgets": [label_count(analysis, budget) for budget in analysis.budgets],
+        "budgets": [label_count(analysis, budget).removesuffix(" labels") for budget in analysis.budgets],
         "scores": _scores(analysis) if finished else [],
         "matrices": [_matrix(analysis, budget) for budget in analysis.budgets],
+        "differences": _differences(analysis),
         "savings": _savings(analysis),
         "costs": [(rung, costs(result, rung)) for rung in sorted(analysis.rungs, key=table_rank)],
         "training": _training(result),
@@ -107,11 +108,26 @@ def _matrix(analysis: Analysis, budget: Budget) -> dict[str, Any]:
     return {"title": label_count(analysis, budget), "rungs": rungs, "rows": rows}
 
 
+def _differences(analysis: Analysis) -> list[dict[str, Any]]:
+    return [
+        {
+            "labels": f"{row.labels:,}",
+            "first": row.first,
+            "second": row.second,
+            "difference": signed(row.difference),
+            "interval": signed_interval(row.interval),
+            "separable": "yes" if row.separable else "no",
+            "seeds": len(row.seeds),
+        }
+        for row in analysis.differences.values()
+    ]
+
+
 def _savings(analysis: Analysis) -> list[dict[str, Any]]:
     """A row for every pair of rungs, a cell for every budget of the first."""
     table: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for row in analysis.savings:
-        interval = f"{_limit(row, row.low)} to {_limit(row, row.high)}"
+        interval = "" if row.low is None else f"{_limit(row, row.low)} to {_limit(row, row.high)}"
         cell = {"middle": _limit(row, row.equivalent), "interval": interval, "supported": row.supported}
         table.setdefault((row.rung, row.reference), {})[row.labels] = cell
     nothing = {"middle": "–", "interval": "", "supported": False}

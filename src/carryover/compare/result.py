@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder
+from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder, uses_raw_text
 from carryover.compare.plan import ComparePlan
 from carryover.compare.verdict import cost_sentences, verdict
 
@@ -93,6 +93,29 @@ class CompareResult:
             )
         return rows
 
+    def lines(self) -> list[str]:
+        """What the command prints: table, verdict, costs and where the page is, without decoration."""
+        from carryover.compare.table import plain_table
+
+        table = plain_table(self).splitlines()
+        cost = ["", *self.cost] if self.cost else []
+        return [*table, *([""] if table else []), *self.verdict, *cost, "", f"report: {self.page}"]
+
+    def next_command(self) -> list[str]:
+        """The likely next command: to continue when something is missing, else to train what the verdict takes."""
+        plan, analysis = self.plan, self.analysis
+        if self.missing or self.failures or not self.results:
+            return ["carryover", "compare", *_data_options(plan), "--out", str(self.folder)]
+        rung = analysis.within_noise(analysis.budgets[-1])[0].rung
+        family, _, layers = rung.partition("-")
+        if family == "features":
+            return ["python", "-m", "webbrowser", str(self.page)]
+        made = {"static": self.folder / "word-vectors"}.get(family, plan.encoder or self.folder / "language-model")
+        carried = ["--encoder", str(made)] if uses_raw_text(rung) else []
+        mode = ["--mode", "top-k", "--top", layers] if family == "top" else ["--mode", family]
+        out = str(self.folder.parent / f"{self.folder.name}-{rung}")
+        return ["carryover", "train", *_data_options(plan, training=True), *carried, *mode, "--out", out]
+
     def to_json(self) -> dict[str, Any]:
         """The document `--json` prints, `schema` first."""
         return {
@@ -108,7 +131,6 @@ class CompareResult:
             "looks_at_test": self.looks_at_test,
             "cells": self.cell_rows(),
             **self.analysis.to_json(),
-            "already_finished": self.already,
             "missing": [{"rung": cell.rung, "budget": cell.budget, "seed": cell.seed} for cell in self.missing],
             "failures": [
                 {key: value for key, value in failure.to_json().items() if key != "trace"} for failure in self.failures
@@ -118,3 +140,22 @@ class CompareResult:
             "remarks": list(self.remarks),
             "report": str(self.page),
         }
+
+
+def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
+    """The plan's data as options of the command line."""
+    words = ["--task", plan.task, "--train", str(plan.train)]
+    if not training:
+        for name in ("test", "raw", "valid", "encoder"):
+            value = getattr(plan, name)
+            words += [] if value is None else [f"--{name}", str(value)]
+        words += ["--rungs", ",".join(plan.rungs), "--budgets", ",".join(str(budget) for budget in plan.budgets)]
+        words += ["--seeds", str(plan.seeds), *(["--seed", str(plan.seed)] if plan.seed else [])]
+    if plan.task == "classify" and plan.text_column != "text":
+        words += ["--text-column", str(plan.text_column)]
+    if plan.label_column is not None:
+        words += ["--label-column", str(plan.label_column)]
+    for name in ("format", "multi_label"):
+        value = getattr(plan, name)
+        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    return words

@@ -50,7 +50,9 @@ class Metric:
         if self.tagging:
             for number, (g, p) in enumerate(zip(gold, predicted, strict=True)):
                 if len(g) != len(p):
-                    raise ValueError(f"sentence {number} has {len(g)} gold tags but {len(p)} predicted: tag every token once")
+                    raise ValueError(
+                        f"sentence {number} has {len(g)} gold tags but {len(p)} predicted: tag every token once"
+                    )
         if self.name == "accuracy":
             return self._count_correct(gold, predicted)
         if self.name == "span_f1":

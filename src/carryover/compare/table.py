@@ -70,7 +70,9 @@ def plain_table(result: CompareResult) -> str:
     lines = []
     for row in [head, *body]:
         first = row[0].ljust(widths[0])
-        lines.append("  ".join([first, *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]).rstrip())
+        lines.append(
+            "  ".join([first, *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        )
     return "\n".join([*lines, "", LEGEND])
 
 

@@ -39,8 +39,9 @@ def _does_pretraining_pay(analysis: Analysis) -> list[str]:
     for kind, gaps in groups.items():
         if not gaps:
             continue
-        everywhere = len(gaps) == len(analysis.budgets) and len(gaps) > 1
-        where = "at every budget" if everywhere else f"with {listed(_number(analysis, gap.budget) for gap in gaps)} labels"
+        where = f"with {listed(_number(analysis, gap.budget) for gap in gaps)} labels"
+        if len(gaps) == len(analysis.budgets) > 1:
+            where = "at any budget" if kind.startswith("is not") else "at every budget"
         shown = gaps if len(gaps) < 3 else [gaps[0], gaps[-1]]
         parts.append(f"{kind} {where}: {listed(_gap(analysis, gap, first=gap is shown[0]) for gap in shown)}")
     return [f"Using the raw text {'; it '.join(parts)}."] if parts else []
@@ -50,7 +51,9 @@ def _gap(analysis: Analysis, gap: Difference, *, first: bool) -> str:
     """`+8.1 points with 50 labels (frozen against features, +4.0 to +12.2)`."""
     unit = " points" if first else ""
     labels = f"{_number(analysis, gap.budget)} labels" if first else _number(analysis, gap.budget)
-    return f"{signed(gap.difference)}{unit} with {labels} ({gap.first} against {gap.second}, {signed_interval(gap.interval)})"
+    return (
+        f"{signed(gap.difference)}{unit} with {labels} ({gap.first} against {gap.second}, {signed_interval(gap.interval)})"
+    )
 
 
 def _number(analysis: Analysis, budget: Budget) -> str:
@@ -62,17 +65,20 @@ def _which_rung(analysis: Analysis, budget: Budget) -> str:
     best, cheapest = present[0], near[0]
     start = f"With {label_count(analysis, budget)}"
     if len(present) == 1:
-        return f"{start} only {scored(best)} is finished: there is nothing to compare it with."
+        return f"{start}: {scored(best)}, and no other rung to compare it with."
     if len(near) == 1:
         return f"{start} take {scored(best)}; every other rung is separably worse."
     others = [point.rung for point in near if point.rung not in (best.rung, cheapest.rung)]
     if cheapest.rung == best.rung:
-        return f"{start} take {scored(best)}: it scores highest, and what is not separable from it costs more ({listed(others)})."
+        tail = f"it scores highest, and what is not separable from it costs more ({listed(others)})"
+        return f"{start} take {scored(best)}: {tail}."
     difference = analysis.difference(budget, best.rung, cheapest.rung)
     assert difference is not None  # otherwise it would not be within noise
     gap = f"{points(difference.difference)} points, {signed_interval(difference.interval)}"
     tail = "" if not others else f"; {listed(others)} {'is' if len(others) == 1 else 'are'} not separable from it either"
-    return f"{start} take {scored(cheapest)}, the cheapest within noise of the best, {scored(best)} (difference {gap}){tail}."
+    return (
+        f"{start} take {scored(cheapest)}, the cheapest within noise of the best, {scored(best)} (difference {gap}){tail}."
+    )
 
 
 def _labels_saved(analysis: Analysis) -> list[str]:
@@ -86,7 +92,9 @@ def _labels_saved(analysis: Analysis) -> list[str]:
         if not rows:
             continue
         if not supported:
-            sentences.append(f"Labels saved: no budget shows {champion} doing with fewer labels what {reference} does with more.")
+            sentences.append(
+                f"Labels saved: no budget shows {champion} doing with fewer labels what {reference} does with more."
+            )
             continue
         inside = [row for row in supported if row.equivalent is not None]
         beyond = [f"{row.labels:,}" for row in supported if row.equivalent is None]
@@ -119,8 +127,9 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
         sentences.append("More raw text: cannot be judged, because no pair of rungs with and without it was compared.")
     elif gap.separable and gap.difference > 0:
         sentences.append(
-            f"More raw text: what it gave is still there at {label_count(analysis, last)} ({gap.first} against {gap.second}, "
-            f"{signed(gap.difference)} points), so it is worth trying; only one amount was pretrained on, so its slope is unknown."
+            f"More raw text: what it gave is still there at {label_count(analysis, last)} ({gap.first} against "
+            f"{gap.second}, {signed(gap.difference)} points), so it is worth trying; only one amount was pretrained on, "
+            "so its slope is unknown."
         )
     else:
         sentences.append(
@@ -135,14 +144,16 @@ def _cautions(analysis: Analysis, missing: Sequence[Cell], failures: Sequence[Ce
     fewest = min((len(point.seeds) for point in analysis.points.values()), default=0)
     if fewest == 1:
         sentences.append(
-            "Caution: somewhere only one seed is finished; its interval knows the test examples and not the luck of the seed."
+            "Caution: somewhere only one seed is finished; its interval knows the test examples, not the luck of the seed."
         )
     elif 0 < fewest < FEW_SEEDS:
         sentences.append(f"Caution: somewhere only {fewest} seeds are finished; at least {FEW_SEEDS} are advised.")
     if missing:
         sentences.append(f"Incomplete: {_cell_groups(missing)} not run yet; the same command continues.")
     if failures:
-        sentences.append(f"Failed: {_cell_groups([failure.cell for failure in failures])}; first error: {failures[0].message}")
+        sentences.append(
+            f"Failed: {_cell_groups([failure.cell for failure in failures])}; first error: {failures[0].message}"
+        )
     return sentences
 
 
@@ -175,9 +186,7 @@ def _champion(analysis: Analysis) -> str | None:
     shared = [budget for budget in analysis.budgets if all((rung, budget) in analysis.points for rung in rungs)]
     if not rungs or not shared:
         return None
-    return max(
-        sorted(rungs, key=cost_rank), key=lambda rung: sum(analysis.points[rung, budget].score for budget in shared)
-    )
+    return max(sorted(rungs, key=cost_rank), key=lambda rung: sum(analysis.points[rung, budget].score for budget in shared))
 
 
 def _equivalent(saving: Saving) -> str:

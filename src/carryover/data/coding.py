@@ -27,6 +27,7 @@ CHARACTER_IDS = 262  # 256 bytes, 5 signs, and 0 for nothing
 
 # The published layout before its shift by one: bytes 0…255, then these.
 _SENTENCE_BEGIN, _SENTENCE_END, _WORD_BEGIN, _WORD_END, _PADDING = 256, 257, 258, 259, 260
+_RESERVED = frozenset((Vocabulary.PAD, Vocabulary.BEGIN, Vocabulary.END))
 _BORDERS = {Vocabulary.BEGIN: _SENTENCE_BEGIN, Vocabulary.END: _SENTENCE_END}
 
 
@@ -129,7 +130,7 @@ class TokenCoder:
     kind "words": ids of `vocabulary`.
     kind "subwords": ids of pieces; `vocabulary` is the pieces' vocabulary and `subwords` cuts the words.
     `vocabulary` also numbers what the language model's softmax predicts. `tokenizer` finds the words in running text.
-    The strings `<s>` and `</s>` are sentence borders wherever they stand.
+    A word of the text that is spelled like a border or like the padding is read as `<unk>`.
 
     Raises UsageError for an unknown kind, and for subwords without a subword tokenizer or with foreign fixed entries.
     """
@@ -162,7 +163,7 @@ class TokenCoder:
     def _prepare(self) -> None:
         self._rows = _RowCache()
         self._pieces: dict[str, list[int]] = {}
-        self._ids = {token: number for number, token in enumerate(self.vocabulary.tokens) if number != Vocabulary.PAD_ID}
+        self._ids = {token: number for number, token in enumerate(self.vocabulary.tokens)}
         self._lock = threading.Lock()
 
     def tokenize(self, text: str) -> list[str]:
@@ -206,7 +207,7 @@ class TokenCoder:
 
     def unknown_share(self, sentences: Iterable[Words[str]]) -> float:
         """Share of words (for subwords: of pieces) that the vocabulary does not list; 0.0 when there are none."""
-        words = list(chain.from_iterable(sentences))
+        words, _ = _flatten(list(sentences), borders=False)
         if self.subwords is None:
             numbers = self._word_ids(words)
         else:
@@ -282,14 +283,17 @@ class TokenCoder:
 
 def _flatten(sentences: Words[Words[str]], borders: bool) -> tuple[list[str], list[int]]:
     """All words in one list, and how many belong to each sentence."""
-    if not borders:
-        return list(chain.from_iterable(sentences)), [len(sentence) for sentence in sentences]
     flat: list[str] = []
     for sentence in sentences:
-        flat.append(Vocabulary.BEGIN)
-        flat.extend(sentence)
-        flat.append(Vocabulary.END)
-    return flat, [len(sentence) + 2 for sentence in sentences]
+        if borders:
+            flat.append(Vocabulary.BEGIN)
+        if _RESERVED.isdisjoint(sentence):
+            flat.extend(sentence)
+        else:
+            flat.extend(Vocabulary.UNKNOWN if word in _RESERVED else word for word in sentence)
+        if borders:
+            flat.append(Vocabulary.END)
+    return flat, [len(sentence) + 2 * borders for sentence in sentences]
 
 
 def _side_by_side(numbers: np.ndarray, lengths: list[int], padding: int = 0) -> Sequence:

@@ -24,7 +24,7 @@ LONGEST_LINE = 256 * 1024 * 1024  # bytes; a longer one is no text file, and wou
 _GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"
 _OTHER = {
     b"PK\x03\x04": "a zip archive",
-    b"BZh": "compressed with bzip2",
+    b"BZh1AY&": "compressed with bzip2",  # behind the third byte stands a digit
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
@@ -50,7 +50,7 @@ def open_bytes(path: Source) -> Iterator[IO[bytes]]:
     with _open_file(path) as raw:
         start = raw.peek(8)[:8]
         for magic, kind in _OTHER.items():
-            if start.startswith(magic):
+            if start.startswith(magic) or (start[:3] + start[4:] == magic):
                 repair = "save it as UTF-8" if "UTF-16" in kind else "unpack it or save it as plain text"
                 raise BadData(f"the file is {kind}", path=path, repair=repair)
         stream: IO[bytes] = raw
@@ -58,7 +58,7 @@ def open_bytes(path: Source) -> Iterator[IO[bytes]]:
             if start.startswith(_GZIP):
                 stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
             elif start.startswith(_XZ):
-                stream = cast(IO[bytes], lzma.LZMAFile(raw))
+                stream = cast(IO[bytes], lzma.LZMAFile(raw))  # noqa: SIM115  (closing `raw` is enough)
             elif Path(path).suffix.lower() in (".gz", ".xz") and start:
                 raise BadData("the name says compressed, the content is not", path=path, repair="rename or pack it again")
             yield stream

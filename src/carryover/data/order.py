@@ -38,11 +38,6 @@ def uniform(count: int, *keys: int) -> NDArray[np.float64]:
     return (random_bits(count, *keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def choose(count: int, choices: int, *keys: int) -> NDArray[np.int64]:
-    """`count` numbers drawn uniformly from 0 … choices−1, [count]."""
-    return (uniform(count, *keys) * choices).astype(np.int64)
-
-
 def _mix(number: int) -> int:
     """The mixing function of SplitMix64 on one Python integer below 2⁶⁴."""
     number = ((number ^ (number >> 30)) * _FIRST) & _MASK

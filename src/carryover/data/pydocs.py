@@ -50,7 +50,8 @@ CLASSES: dict[str, str] = {
 EXAMPLES_PER_CLASS = 360
 MASK = "package"
 _FEWEST_PER_CLASS = 60
-_MOST_BYTES = 12_000_000
+_ENOUGH_WORDS, _MOST_WORDS = 30, 60
+_MOST_BYTES = 8_000_000
 """Source read of one library. A few are far larger than all others together; files are picked all over them."""
 _LARGEST_FILE = 400_000
 _LEFT_OUT = {"tests", "test", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "_vendor", "pydoc_data"}
@@ -192,7 +193,7 @@ def classification(passages: Iterable[Passage]) -> tuple[list[tuple[str, str]], 
     libraries: dict[str, set[str]] = {}
     origins: dict[str, list[tuple[str, ...]]] = {}
     for passage in passages:
-        text = " ".join(mask_names(passage.paragraphs[0]).split()[:80])
+        text = mask_names(_beginning(passage.paragraphs))
         if len(text) - len(MASK) * text.count(MASK) >= 40:
             libraries.setdefault(text, set()).add(passage.library)
             origins.setdefault(text, []).append(passage.paragraphs)
@@ -210,6 +211,16 @@ def classification(passages: Iterable[Passage]) -> tuple[list[tuple[str, str]], 
     examples = [(text, name) for name, texts in by_class.items() for text in sorted(texts, key=hash_of)[:count]]
     examples.sort(key=lambda example: hash_of(example[0]))
     return examples, {paragraphs for text, _ in examples for paragraphs in origins[text]}
+
+
+def _beginning(paragraphs: tuple[str, ...]) -> str:
+    """The first paragraphs up to some 30 words; one long paragraph is cut."""
+    words: list[str] = []
+    for paragraph in paragraphs:
+        if len(words) >= _ENOUGH_WORDS:
+            break
+        words += paragraph.split()
+    return " ".join(words[:_MOST_WORDS])
 
 
 def raw_passages(passages: Iterable[Passage], labelled: set[tuple[str, ...]]) -> Iterator[list[str]]:

@@ -26,8 +26,7 @@ import hashlib
 import json
 import os
 import weakref
-from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +35,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carryover.data.once import build_once
+from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
 from carryover.storage import atomic_folder, fingerprint, read_json, verify_manifest
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 SCHEMA = "carryover.shards/1"
 KINDS = ("characters", "words", "subwords")
 CHARACTERS_PER_WORD = 50
-_BUFFER = 1 << 20
-"""Numbers held in memory while writing and rewriting."""
-_WORDS_AT_ONCE = 8192
 
 
 class Shards:
@@ -104,6 +102,10 @@ class Shards:
         memory of the process.
         """
         data = os.pread(self._ids_file, 4 * (stop - start), 4 * start)
+        if len(data) != 4 * (stop - start):
+            raise BadData(
+                f"tokens {start} to {stop} of {self.tokens} cannot be read", path=self.folder, repair="build the shards again"
+            )
         return np.frombuffer(data, dtype="<i4")
 
     @cached_property
@@ -118,7 +120,7 @@ class Shards:
 
     def line_end_chunks(self) -> Iterator[NDArray[np.int64]]:
         """Where the lines end (one past each `</s>`), a bounded number of lines at a time."""
-        for offsets in _chunks_of(self.folder / "line_offsets.int64", "<i8", overlap=1):
+        for offsets in chunks_of(self.folder / "line_offsets.int64", "<i8", overlap=1):
             yield offsets[1:]
 
     @cached_property
@@ -148,12 +150,19 @@ class Shards:
     def sentences(self) -> Iterator[list[str]]:
         """The words of each line, without its borders, in order."""
         spellings = self.spellings
-        for offsets in _chunks_of(self.folder / "line_offsets.int64", "<i8", overlap=1):
+        for offsets in chunks_of(self.folder / "line_offsets.int64", "<i8", overlap=1):
             for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
                 yield [spellings[number] for number in self.read(start + 1, stop - 1).tolist()]
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.folder,)  # in another process: open the folder there
+
     def __repr__(self) -> str:
         return f"Shards of {self.tokens:,} tokens in {self.lines:,} lines, {len(self.vocabulary):,} words in the vocabulary"
+
+
+def _reopen(folder: Path) -> Shards:
+    return Shards.open(folder, verify=False)
 
 
 def build_shards(
@@ -186,7 +195,7 @@ def build_shards(
     source = str(raw) if isinstance(raw, (str, Path)) else None
     lines = _raw_lines(raw) if isinstance(raw, (str, Path)) else raw
     with atomic_folder(Path(folder)) as temporary:
-        seen = _write_first_met(lines, tokenize, temporary, progress)
+        seen = write_first_met(lines, tokenize, temporary, progress)
         if not seen.lines:
             raise BadData(
                 f"no text: all {seen.blank_lines} lines are blank" if seen.blank_lines else "no text: there is no line",
@@ -195,12 +204,12 @@ def build_shards(
             )
         if vocabulary is None:
             vocabulary = Vocabulary.from_counts(Counter(seen.counted()), vocabulary_size, minimum_count)
-        spellings, rank = _ranked(seen, vocabulary, beyond=kind == "characters")
-        digest, unknown = _rewrite(temporary, rank, len(vocabulary))
+        spellings, rank = ranked(seen, vocabulary, beyond=kind == "characters")
+        digest, unknown = rewrite(temporary, rank, len(vocabulary))
         counts = np.bincount(rank, weights=seen.counts, minlength=len(spellings)).astype("<i8")
         counts.tofile(temporary / "counts.int64")
         if kind == "characters":
-            _write_characters(spellings, temporary / "characters.uint16")
+            write_characters(spellings, temporary / "characters.uint16")
         _write_json(temporary / "types.json", spellings)
         header = {
             "schema": SCHEMA,
@@ -232,26 +241,27 @@ def open_or_build(
     """The shards of a file from a folder of caches, built only when the same were not built before or are damaged.
 
     `tokenizer` tells tokenisers apart (their JSON form); the rest is as in `build_shards`. The key covers the bytes of
-    the file, the tokeniser and the vocabulary. Several processes may ask at once: each builds its own and the last one
-    stays, all of them valid.
+    the file, the tokeniser and the vocabulary. Several processes may ask at once: one builds, the others wait for it.
     """
     _check_kind(kind, vocabulary)
     words = "" if vocabulary is None else fingerprint(json.dumps(vocabulary.tokens))
     key = fingerprint(SCHEMA, content_fingerprint(raw), kind, tokenizer, repr((vocabulary_size, minimum_count)), words)
     folder = Path(cache) / f"shards-{key[:20]}"
-    try:
-        return Shards.open(folder)
-    except (InputMissing, BadData):
-        return build_shards(
+
+    def build(place: Path) -> None:
+        build_shards(
             raw,
             kind,
-            folder,
+            place,
             tokenize=tokenize,
             vocabulary_size=vocabulary_size,
             minimum_count=minimum_count,
             vocabulary=vocabulary,
             progress=progress,
         )
+
+    build_once(folder, build)
+    return Shards.open(folder, verify=False)
 
 
 def content_fingerprint(raw: Path | str) -> str:
@@ -278,118 +288,6 @@ def _raw_lines(raw: Path | str) -> Iterator[tuple[int, str]]:
     from carryover.data.reading import read_raw
 
     return read_raw(raw)
-
-
-class _Seen:
-    """What the first pass learns: distinct words in the order they were met, how often, and sizes."""
-
-    def __init__(self) -> None:
-        self.numbers: defaultdict[str, int] = defaultdict()
-        self.numbers.default_factory = self.numbers.__len__
-        # Line borders take fixed numbers, and words that look like borders share the number of the unknown word.
-        self.numbers.update({Vocabulary.BEGIN: 0, Vocabulary.END: 1, Vocabulary.UNKNOWN: 2})
-        self.reserved = {Vocabulary.PAD, Vocabulary.BEGIN, Vocabulary.END}
-        self.counts: NDArray[np.int64] = np.zeros(3, dtype=np.int64)
-        self.tokens = 0
-        self.lines = 0
-        self.blank_lines = 0
-
-    def add(self, numbers: NDArray[np.int32]) -> None:
-        counts = np.bincount(numbers, minlength=len(self.numbers))
-        counts[: len(self.counts)] += self.counts
-        self.counts = counts
-        self.tokens += len(numbers)
-
-    def counted(self) -> dict[str, int]:
-        return dict(zip(self.numbers, self.counts.tolist(), strict=True))
-
-
-def _write_first_met(
-    lines: Iterable[tuple[int, str]],
-    tokenize: Callable[[str], list[str]],
-    folder: Path,
-    progress: Progress | None,
-) -> _Seen:
-    """First pass: `first_met.int32` and `line_offsets.int64`."""
-    seen = _Seen()
-    numbers, reserved = seen.numbers, seen.reserved
-    buffer, offsets, position = array("i"), array("q"), 0
-    with (folder / "first_met.int32").open("wb") as ids_file, (folder / "line_offsets.int64").open("wb") as offsets_file:
-
-        def flush() -> None:
-            flushed = np.frombuffer(buffer, dtype=np.intc).astype("<i4")
-            seen.add(flushed)
-            ids_file.write(flushed.tobytes())
-            offsets_file.write(np.frombuffer(offsets, dtype=np.int64).astype("<i8").tobytes())
-            if progress is not None:
-                progress.advance(len(flushed))
-
-        for _, line in lines:
-            words = tokenize(line)
-            if not words:
-                seen.blank_lines += 1
-                continue
-            if not reserved.isdisjoint(words):
-                words = [Vocabulary.UNKNOWN if word in reserved else word for word in words]
-            seen.lines += 1
-            offsets.append(position)
-            buffer.append(0)
-            buffer.extend([numbers[word] for word in words])
-            buffer.append(1)
-            position += len(words) + 2
-            if len(buffer) >= _BUFFER:
-                flush()
-                buffer, offsets = array("i"), array("q")
-        offsets.append(position)
-        flush()
-    return seen
-
-
-def _ranked(seen: _Seen, vocabulary: Vocabulary, *, beyond: bool) -> tuple[list[str], NDArray[np.int32]]:
-    """Spellings in the order of their types, and the type of every first-met number, [distinct words]."""
-    others = []
-    if beyond:
-        counted = seen.counted()
-        others = [word for word in counted if word not in vocabulary]
-        others.sort(key=lambda word: (-counted[word], word))
-    later = {word: number for number, word in enumerate(others, start=len(vocabulary))}
-    rank = np.array([later.get(word, vocabulary.id(word)) for word in seen.numbers], dtype=np.int32)
-    return [*vocabulary.tokens, *others], rank
-
-
-def _rewrite(folder: Path, rank: NDArray[np.int32], softmax_size: int) -> tuple[str, int]:
-    """Second pass: `ids.int32` from `first_met.int32`. Returns the SHA-256 of the ids and the number of unknown tokens."""
-    digest, unknown = hashlib.sha256(), 0
-    first_met = folder / "first_met.int32"
-    with (folder / "ids.int32").open("wb") as file:
-        for numbers in _chunks_of(first_met, "<i4"):
-            types = rank[numbers].astype("<i4")
-            unknown += int(((types >= softmax_size) | (types == Vocabulary.UNKNOWN_ID)).sum())
-            digest.update(types.tobytes())
-            file.write(types.tobytes())
-    first_met.unlink()
-    return digest.hexdigest(), unknown
-
-
-def _write_characters(spellings: list[str], path: Path) -> None:
-    from carryover.data.coding import character_rows
-
-    with path.open("wb") as file:
-        for start in range(0, len(spellings), _WORDS_AT_ONCE):
-            rows = character_rows(spellings[start : start + _WORDS_AT_ONCE]).astype("<u2")
-            if start == 0:
-                rows[Vocabulary.PAD_ID] = 0  # no word at all: masked everywhere
-            file.write(rows.tobytes())
-
-
-def _chunks_of(path: Path, kind: str, overlap: int = 0) -> Iterator[NDArray[Any]]:
-    """A file of numbers piece by piece; each piece begins with the last `overlap` numbers of the one before."""
-    with path.open("rb") as file:
-        kept = np.zeros(0, dtype=kind)
-        while len(chunk := np.fromfile(file, dtype=kind, count=_BUFFER)):
-            chunk = np.concatenate([kept, chunk])
-            yield chunk
-            kept = chunk[len(chunk) - overlap :]
 
 
 def _write_json(path: Path, value: Any) -> None:

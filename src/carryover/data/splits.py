@@ -81,7 +81,9 @@ def stratified_split(examples: Sequence[Any], fractions: Sequence[float], seed: 
     fractions do not fit or would leave a part empty, BadData for a single class.
     """
     if any(fraction <= 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise UsageError(f"the fractions {list(fractions)} sum to {sum(fractions):g}", repair="give positive ones that sum to 1")
+        raise UsageError(
+            f"the fractions {list(fractions)} sum to {sum(fractions):g}", repair="give positive ones that sum to 1"
+        )
     count = len(examples)
     sizes = _round_to_sum(np.array(fractions), count)
     if count and min(sizes) == 0:
@@ -126,7 +128,12 @@ def walk_forward(steps: int, origins: int, *, horizon: int = 1, window: int | No
     (or only on the last `window` steps of it). `gap` steps before each test are left out, for targets that overlap.
     Raises UsageError when nothing, or less than the window, would be left to train on.
     """
-    for name, value, least in (("origins", origins, 1), ("horizon", horizon, 1), ("window", window or 1, 1), ("gap", gap, 0)):
+    for name, value, least in (
+        ("origins", origins, 1),
+        ("horizon", horizon, 1),
+        ("window", window or 1, 1),
+        ("gap", gap, 0),
+    ):
         if value < least:
             raise UsageError(f"{name} is {value}", repair=f"it must be at least {least}")
     needed = origins * horizon + gap + (window or 1)

@@ -190,7 +190,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Each lane's part of the corpus at one step, [B]: `lengths` tokens from `forward_starts`, or back from `backward_stops`."""
+    """Each lane's part of the corpus, [B]: `lengths` tokens on from `forward_starts`, or back from `backward_stops`."""
 
     lengths: NDArray[np.int64]
     forward_starts: NDArray[np.int64]

@@ -18,21 +18,25 @@ Result = TypeVar("Result")
 
 KINDS = ("bpe", "wordpiece", "unigram")
 LONGEST_WORD = 100  # code points; longer ones (encoded files, lines of dashes) teach nothing and cost much
+_RESERVED_IDS = frozenset((Vocabulary.PAD_ID, Vocabulary.BEGIN_ID, Vocabulary.END_ID))
 LARGEST_FILE = 64 * 1024 * 1024  # bytes
 
 # What a tokenizer from elsewhere may be made of. Left out on purpose: anything with a regular expression of its own (it
 # can be made to run for ever), compiled character maps, and types added by later versions of the library.
-_ALLOWED: dict[str, frozenset[str]] = {
-    "normalizer": frozenset(
-        "Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents BertNormalizer Prepend Replace Nmt ByteLevel".split()
-    ),
-    "pre_tokenizer": frozenset(
-        "Sequence BertPreTokenizer ByteLevel Whitespace WhitespaceSplit Metaspace Punctuation Digits CharDelimiterSplit "
-        "UnicodeScripts Split".split()
-    ),
-    "model": frozenset("BPE WordPiece Unigram WordLevel".split()),
-    "decoder": frozenset("Sequence WordPiece ByteLevel Metaspace BPEDecoder ByteFallback Fuse Strip Replace".split()),
-}
+_ALLOWED: dict[str, frozenset[str | None]] = {
+    "normalizer": frozenset({
+        "Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "BertNormalizer", "Prepend",
+        "Replace", "Nmt", "ByteLevel",
+    }),
+    "pre_tokenizer": frozenset({
+        "Sequence", "BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Metaspace", "Punctuation",
+        "Digits", "CharDelimiterSplit", "UnicodeScripts", "Split",
+    }),
+    "model": frozenset({"BPE", "WordPiece", "Unigram", "WordLevel"}),
+    "decoder": frozenset({
+        "Sequence", "WordPiece", "ByteLevel", "Metaspace", "BPEDecoder", "ByteFallback", "Fuse", "Strip", "Replace",
+    }),
+}  # fmt: skip
 
 
 class Piece(NamedTuple):
@@ -125,10 +129,18 @@ class SubwordTokenizer(Tokenizer):
         return tokens
 
     def pieces_of_words(self, words: list[str]) -> list[list[int]]:
-        """Ids of each word's pieces, every word cut by itself as if a space stood before it; may be empty for a word."""
+        """Ids of each word's pieces, every word cut by itself as if a space stood before it; may be empty for a word.
+
+        No word becomes padding or a border: what is spelled like one is `UNKNOWN_ID`.
+        """
         safe = [_safe(word) for word in words]
         found = _guard("the words cannot be cut", lambda: self._library.encode_batch(safe, add_special_tokens=False))
-        return [one.ids for one in found]
+        return [
+            one.ids
+            if _RESERVED_IDS.isdisjoint(one.ids)
+            else [1 if number in _RESERVED_IDS else number for number in one.ids]
+            for one in found
+        ]
 
     def decode(self, ids: list[int]) -> str:
         """Text of pieces, as far as the model can restore it; fixed entries are left out."""
@@ -177,7 +189,9 @@ def _checked(description: Any, path: str | PathLike[str] | None) -> dict[str, An
                 kind = "WordPiece" if "continuing_subword_prefix" in settings else "BPE"  # files of old versions
             if kind not in allowed:
                 raise BadData(
-                    f"its {part} is of type {kind!r}, which is not allowed", path=path, repair=f"allowed: {sorted(allowed)}"
+                    f"its {part} is of type {kind!r}, which is not allowed",
+                    path=path,
+                    repair=f"allowed: {sorted(map(str, allowed))}",
                 )
             if isinstance(settings.get("pattern"), dict) and set(settings["pattern"]) != {"String"}:
                 raise BadData(
@@ -228,15 +242,13 @@ def _train(texts: Iterable[str], kind: str, size: int) -> dict[str, Any]:
     if kind != "bpe":
         words, alphabet = _limit_alphabet(words, size // 4)
     running = (" ".join([word] * count) for word, count in _in_portions(words))
-    common = {"vocab_size": size, "show_progress": False}
+    common: dict[str, Any] = {"vocab_size": size, "show_progress": False}
     if kind == "bpe":
         library = LibraryTokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         library.decoder = decoders.ByteLevel()
         letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-        library.train_from_iterator(
-            running, trainers.BpeTrainer(special_tokens=fixed, initial_alphabet=letters, **common)
-        )
+        library.train_from_iterator(running, trainers.BpeTrainer(special_tokens=fixed, initial_alphabet=letters, **common))
     elif kind == "wordpiece":
         library = LibraryTokenizer(models.WordPiece(unk_token=Vocabulary.UNKNOWN))
         library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

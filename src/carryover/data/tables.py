@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain, islice
 from typing import Any
 
 from carryover.data.opening import Source, open_bytes, scan_lines
@@ -88,14 +89,15 @@ def _csv_rows(path: Source) -> Iterator[_Row]:
     """Rows of a CSV file through the csv module, with the line each begins at."""
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long texts
     lines = scan_lines(path)
+    head = list(islice(lines, 1))
+    delimiter = ";" if head and isinstance(head[0][1], str) and ";" in head[0][1] and "," not in head[0][1] else ","
     taken: list[str] = []  # the lines of the row being read
     faults: list[BadData] = []
     last = 0
-    delimiter = ","
 
     def feed() -> Iterator[str]:
         nonlocal last
-        for number, line in lines:
+        for number, line in chain(head, lines):
             last = number
             if isinstance(line, BadData):
                 faults.append(line)
@@ -103,24 +105,7 @@ def _csv_rows(path: Source) -> Iterator[_Row]:
             taken.append(line)
             yield line + "\n"
 
-    first = next(feed(), None)
-    if first is None:
-        return
-    if ";" in first and "," not in first:
-        delimiter = ";"
-    pending = [first]
-    taken.clear()
-    last -= 1
-
-    def feed_again() -> Iterator[str]:
-        nonlocal last
-        for line in pending:
-            last += 1
-            taken.append(line.removesuffix("\n"))
-            yield line
-        yield from feed()
-
-    reader = csv.reader(feed_again(), delimiter=delimiter, strict=True)
+    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
     while True:
         begin = last + 1
         try:
@@ -222,7 +207,7 @@ def read_objects(path: Source) -> Iterator[tuple[int, dict[str, Any] | BadData, 
         if isinstance(value, dict):
             yield number, value, line
         else:
-            kind = {list: "an array", str: "a string"}.get(type(value), "a single value")
+            kind = "an array" if isinstance(value, list) else "a string" if isinstance(value, str) else "a single value"
             fault = BadData(f"the line is {kind}", path=path, line=number, repair="write one JSON object a line")
             yield number, fault, line
 

@@ -134,7 +134,9 @@ def label_first_examples(path: Source, multi_label: str | None) -> Iterator[Text
             yield TextExample(text.strip(), labels, number)
         else:
             yield Faulty(
-                BadData(f"no text after the label {label!r}", path=path, line=number, repair="write LABEL, a space, the text"),
+                BadData(
+                    f"no text after the label {label!r}", path=path, line=number, repair="write LABEL, a space, the text"
+                ),
                 line,
             )
 

@@ -11,6 +11,7 @@ from carryover.layers.element import ElementLayer
 from carryover.layers.embedding import Embedding, embed_by_one_hot
 from carryover.layers.highway import Highway
 from carryover.layers.laws import LawBroken, check, ids, real_values
+from carryover.layers.lstm import LSTM, LSTMState
 from carryover.layers.mix import ScalarMix
 from carryover.layers.perceptron import Perceptron
 from carryover.layers.pooling import (
@@ -26,6 +27,7 @@ from carryover.layers.residual import Residual
 from carryover.layers.stacked import Stacked
 
 __all__ = [
+    "LSTM",
     "AttentionPooling",
     "Bidirectional",
     "CharacterCNN",
@@ -34,6 +36,7 @@ __all__ = [
     "ElementLayer",
     "Embedding",
     "Highway",
+    "LSTMState",
     "LastPooling",
     "LawBroken",
     "Layer",

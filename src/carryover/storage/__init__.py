@@ -15,6 +15,7 @@ from carryover.storage.files import (
     read_json,
     recover_folder,
     remove_folder,
+    replace_file,
     sweep,
     temporary_name,
     verify_manifest,
@@ -27,7 +28,7 @@ from carryover.storage.tensors import fingerprint, load_tensors, save_tensors
 
 __all__ = [
     "LOCK", "MANIFEST", "atomic_folder", "atomic_write", "cache_folder", "crash_point", "file_digest", "fingerprint",
-    "flush", "flush_folder", "is_temporary", "load_tensors", "read_json", "recover_folder", "remove_folder", "run_lock",
-    "save_tensors", "sweep", "temporary_name", "verify_manifest", "write_all", "write_file", "write_manifest",
-    "writing",
+    "flush", "flush_folder", "is_temporary", "load_tensors", "read_json", "recover_folder", "remove_folder",
+    "replace_file", "run_lock", "save_tensors", "sweep", "temporary_name", "verify_manifest", "write_all",
+    "write_file", "write_manifest", "writing",
 ]  # fmt: skip

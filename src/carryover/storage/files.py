@@ -26,6 +26,7 @@ MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 _PIECE = 8 << 20
+_SMALL = 1 << 16
 _LARGEST_JSON = 1 << 30
 
 
@@ -56,13 +57,20 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """A new file of the joined `parts`, on the disk when this returns. Raises OSError; see `writing`."""
     with path.open("wb", buffering=0) as file:
         faults.crash_point("file made")
+        small = bytearray()  # many small tensors make one write
         for part in parts:
+            if len(small) + memoryview(part).nbytes <= _SMALL:
+                small += part
+                continue
+            write_all(file, small)
             write_all(file, part)
+            small = bytearray()
+        write_all(file, small)
         faults.flush(file.fileno())
     faults.crash_point("file flushed")
 
 
-def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
     """Write every byte to an unbuffered file, in pieces. Raises OSError; see `writing`."""
     rest = memoryview(data).cast("B")
     while len(rest):
@@ -158,8 +166,11 @@ def verify_manifest(folder: Path) -> None:
         file = folder / name
         if not file.is_file():
             raise BadData("is listed in the manifest and missing", path=file, repair="restore the folder from a copy")
-        size, wanted = file.stat().st_size, entry.get("size")
-        digest = file_digest(file) if size == wanted else ""
+        try:
+            size, wanted = file.stat().st_size, entry.get("size")
+            digest = file_digest(file) if size == wanted else ""
+        except OSError as error:
+            raise InputMissing(f"cannot be read: {error.strerror}", path=file, repair="check the disk") from error
         if digest != entry.get("sha256"):
             found = f"SHA-256 {digest[:12]}…" if digest else f"{size} bytes"
             stored = f"{str(entry.get('sha256'))[:12]}…" if digest else f"{wanted}"

@@ -7,7 +7,7 @@ have one form, a tuple of strings for each example: the labels of a text, or one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
 from os import PathLike
 from typing import Any, ClassVar
@@ -50,6 +50,11 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def gold(example: Any) -> Labels:
         """The labels an example carries."""
+
+    @staticmethod
+    @abstractmethod
+    def words(example: Any, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
+        """The words an encoder reads of an example."""
 
     @classmethod
     def labels_of(cls, examples: Iterable[Any]) -> Labels:
@@ -95,6 +100,10 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
         """Mean loss in nats, a scalar; 0 for a batch without anything to learn from."""
+
+    @abstractmethod
+    def weight(self, targets: Tensor) -> int:
+        """How many answers `loss` is the mean over."""
 
     @abstractmethod
     def probabilities(self, hidden: Sequence) -> list[Tensor]:

@@ -7,14 +7,14 @@ label. Pooling is a name or several joined by `+`: `mean+max`, or `ends+max+mean
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from carryover.data.reading import TextExample
+from carryover.data.text import TextExample
 from carryover.errors import BadData, UsageError
 from carryover.layers import (
     AttentionPooling,
@@ -83,6 +83,10 @@ class Classify(Task):
     def gold(example: TextExample) -> Labels:
         return example.labels
 
+    @staticmethod
+    def words(example: TextExample, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
+        return tuple(tokenize(example.text))
+
     def encode(self, example: TextExample) -> Tensor:
         numbers = [self.number(label, example) for label in example.labels]
         if self.multi_label:
@@ -109,6 +113,9 @@ class Classify(Task):
         if self.multi_label:
             return nn.functional.binary_cross_entropy_with_logits(scores, targets)
         return softmax_loss(scores, targets)
+
+    def weight(self, targets: Tensor) -> int:
+        return len(targets)
 
     def probabilities(self, hidden: Sequence) -> list[Tensor]:
         scores = self.scores(hidden)

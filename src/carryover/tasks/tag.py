@@ -6,7 +6,7 @@ IOB2, and the score is the F1 of exact spans; otherwise softmax and accuracy ove
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
 from itertools import chain
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from carryover.data.reading import TaggedSentence
+from carryover.data.text import TaggedSentence
 from carryover.errors import BadData, UsageError
 from carryover.layers import Dropout
 from carryover.sequence import Sequence
@@ -56,6 +56,10 @@ class Tag(Task):
     def gold(example: TaggedSentence) -> Labels:
         return example.tags
 
+    @staticmethod
+    def words(example: TaggedSentence, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
+        return tuple(example.tokens)
+
     def encode(self, example: TaggedSentence) -> Tensor:
         if len(example.tags) != len(example.tokens):
             raise BadData(
@@ -84,9 +88,14 @@ class Tag(Task):
     def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
         """Nats a word, for both outputs, so that long sentences weigh by their words."""
         scores = self.scores(hidden)
+        # States may be padded to another width than the targets.
+        targets = nn.functional.pad(targets, (0, scores.time - targets.shape[1]), value=-1)
         if self.crf is None:
             return softmax_loss(scores.values.flatten(0, 1), targets.flatten())
         return self.crf.loss(scores, targets).sum() / scores.lengths.sum().clamp(min=1)
+
+    def weight(self, targets: Tensor) -> int:
+        return int((targets >= 0).sum())
 
     def probabilities(self, hidden: Sequence) -> list[Tensor]:
         scores = self.scores(hidden)

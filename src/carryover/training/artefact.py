@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover import storage
-from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.errors import BadData, Busy, CarryoverError, InputMissing, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _SCHEMA = "carryover.artefact"
 _NEXT = ".next"
+_ATTEMPTS = 10
 _FILES = ("README.md", "config.json", "labels.json", "model.safetensors", "record.json", "tokenizer.json")
 
 
@@ -101,22 +103,27 @@ def load_artefact(folder: Path) -> Artefact:
     """Read an artefact, every byte verified, into private memory.
 
     Raises InputMissing when there is none, BadData when it is damaged, of a format this version does not read, or not
-    what it claims. Nothing in it is ever executed.
+    what it claims, Busy when it is replaced faster than it can be read. Nothing in it is ever executed.
     """
     folder = Path(folder)
     _check_presence(folder)
-    for attempt in range(3):
+    for attempt in range(_ATTEMPTS):
         place = _place(folder)
         before = _bytes(place / storage.MANIFEST)
+        problem: CarryoverError | None = None
         try:
-            artefact = _read(place, folder)
-        except CarryoverError:
-            # A writer may have replaced the artefact meanwhile; then what was read belongs to two of them.
-            if attempt < 2 and (_place(folder) != place or _bytes(place / storage.MANIFEST) != before):
-                continue
-            raise
-        return artefact
-    raise AssertionError("unreachable")
+            found = _read(place, folder)
+        except CarryoverError as error:
+            problem = error
+        except OSError as error:
+            problem = InputMissing(f"cannot be read: {error}", path=folder, repair="check the folder")
+        # A writer may have replaced the artefact meanwhile; then what was read belongs to two of them.
+        if _place(folder) == place and _bytes(place / storage.MANIFEST) == before:
+            if problem is not None:
+                raise problem
+            return found
+        time.sleep(0.01 * attempt)
+    raise Busy("is being written again and again", path=folder, repair="try again when the writer has finished")
 
 
 def has_artefact(folder: Path) -> bool:
@@ -216,6 +223,8 @@ def _finish(folder: Path) -> None:
     new, old = _listed(following), _listed(folder)
     with storage.writing(folder):
         for name in (*new, storage.MANIFEST):
+            if (folder / name).exists() and (folder / name).samefile(following / name):
+                continue  # moved before a death; and a rename between two names of one file does nothing
             temporary = storage.temporary_name(folder / name)
             try:
                 os.link(following / name, temporary)  # the same bytes under a second name, so `.next` stays whole

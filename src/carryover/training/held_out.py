@@ -7,6 +7,7 @@ never stand on both sides.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +17,7 @@ from carryover.errors import BadData
 
 CHECKED_LINES = 200
 CHECKED_WORDS = 60
+_FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -36,28 +38,29 @@ class LinesByHash:
 
 
 def hold_out(raw: str | Path, share: float) -> tuple[LinesByHash, LinesByHash]:
-    """Training and held-out lines: about `share` of the lines, at least one, never all.
+    """Training and held-out lines: about `share` of the lines, of a short text more (20 lines, but at most a tenth).
 
-    Raises BadData when there are fewer than two different lines.
+    At least one line is held out and never all. Raises BadData when there are fewer than two different lines.
     """
-    border = int(share * 2**64)
-    smallest, largest, lines, chosen = 2**64, -1, 0, 0
+    smallest: list[int] = []  # a heap of negated hashes, the largest of the smallest first
+    largest, lines = -1, 0
     for _, line in raw_lines(raw):
         if line.strip():
             number = line_hash(line)
-            smallest, largest = min(smallest, number), max(largest, number)
             lines += 1
-            chosen += number < border
-    if smallest >= largest:
+            largest = max(largest, number)
+            heapq.heappush(smallest, -number)
+            if len(smallest) > _FEWEST:
+                heapq.heappop(smallest)
+    order = sorted(-number for number in smallest)
+    if not lines or order[0] == largest:
         raise BadData(
-            f"{lines} lines, not two different ones: nothing can be held out" if lines else "there is no line of text",
+            f"{lines} lines and not two different ones: nothing can be held out" if lines else "there is no line of text",
             path=str(raw),
             repair="give more text, or held-out text of its own with --valid",
         )
-    if chosen == 0 or smallest >= border:
-        border = smallest + 1
-    elif largest < border:
-        border = largest
+    fewest = max(1, min(_FEWEST, lines // 10))
+    border = min(max(int(share * 2**64), order[fewest - 1] + 1), largest)
     return LinesByHash(raw, border, below=False), LinesByHash(raw, border, below=True)
 
 

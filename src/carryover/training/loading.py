@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,12 +14,13 @@ from carryover.training.artefact import Artefact, load_artefact
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from carryover.data.coding import TokenCoder
+    from carryover.data.coding import TokenBatch, TokenCoder
     from carryover.models.bilm import BiLanguageModel
 
 Model = TypeVar("Model", bound="nn.Module")
 
 KINDS = ("bilm", "task")
+_FEWEST_ROWS, _FEWEST_WORDS = 4, 32
 
 
 def load(folder: Path | str, *, device: str = "cpu") -> Any:
@@ -110,12 +112,27 @@ class LanguageModel:
         found: dict[int, Tensor] = {}
         with torch.inference_mode():
             for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
-                batch = self.coder.batch([sentences[number] for number in chosen], borders=True)
-                batch = batch.to(next(self.model.parameters()).device)
+                batch = self._code([sentences[number] for number in chosen])
                 rows = self.model.representations(batch).rows()
-                for number, row in zip(chosen, rows, strict=True):
+                for number, row in zip(chosen, rows, strict=False):
                     found[number] = row.clone()
         return [found[number] for number in range(len(sentences))]
+
+    def _code(self, sentences: list[SequenceOf[str]]) -> TokenBatch:
+        """A batch that is never so small that matrix products take another path, with other rounding, than in large ones.
+
+        That is what makes a sentence's vectors the same to the last bit alone and among others; empty sentences and rows
+        of padding fill up, and nothing reads them.
+        """
+        import torch
+
+        rows = sentences + [()] * (_FEWEST_ROWS - len(sentences))
+        batch = self.coder.batch(rows, borders=True)
+        if batch.characters is not None and len(batch.characters) < _FEWEST_WORDS:
+            missing = _FEWEST_WORDS - len(batch.characters)
+            filled = torch.nn.functional.pad(batch.characters, (0, 0, 0, missing))  # [U, 50] → [U + missing, 50]
+            batch = replace(batch, characters=filled)
+        return batch.to(next(self.model.parameters()).device)
 
 
 def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path) -> Model:

@@ -38,9 +38,9 @@ def build_optimiser(
     places = {parameter.device.type for parameter in trainable}
     fused = places <= {"cpu"} or (places == {"cuda"} and kind != "adagrad")
     if kind == "adam":
-        return torch.optim.Adam(groups, lr=learning_rate, fused=fused)
+        return torch.optim.Adam(groups, lr=learning_rate, weight_decay=0.0, fused=fused)
     if kind == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, fused=fused)
+        return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=fused)
     if kind == "adagrad":
         return torch.optim.Adagrad(groups, lr=learning_rate, initial_accumulator_value=1.0, fused=fused)
     return torch.optim.SGD(groups, lr=learning_rate, fused=fused)

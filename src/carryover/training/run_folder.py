@@ -130,7 +130,9 @@ def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) 
     """
     out = Path(out).resolve()
     folder = RunFolder(out)
-    if out.is_dir() and not folder.settings_file.exists():
+    with storage.writing(out):
+        exists = out.is_dir()
+    if exists and not folder.settings_file.exists():
         strange = [
             place.name
             for place in sorted(out.iterdir())

@@ -1,0 +1,41 @@
+"""`carryover predict`: labels for new text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carryover.cli import options
+from carryover.cli.output import print_document, print_lines
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a trained task.")],
+    source: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Texts, or sentences to tag; - or nothing reads standard input.")
+    ] = "-",
+    text_column: Annotated[
+        str | None, typer.Option("--text-column", help="Column of the text in a table; default: one text a line.")
+    ] = None,
+    format: options.Format = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also the probability of the answer.")] = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Predict for every line, in order: `label TAB text` for a classifier, `word TAB tag` lines for a tagger.
+
+    An answer never depends on the lines beside it.
+    """
+    from carryover.training.devices import choose_device
+    from carryover.training.loading import load
+    from carryover.training.task_run import items_to_predict, prediction_lines, prediction_rows, require_task
+
+    predictor = require_task(load(model, device=choose_device(device)), model)
+    items = items_to_predict(predictor, source, text_column=options.column(text_column), format=format)
+    rows = prediction_rows(predictor, items)
+    if as_json:
+        print_document({"schema": "carryover.predict/1", "labels": list(predictor.labels), "predictions": list(rows)})
+    else:
+        print_lines(prediction_lines(rows, probabilities=probabilities))

@@ -1,0 +1,97 @@
+"""`carryover pretrain`: learn a language model from raw text."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from carryover.cli import options
+from carryover.cli.output import print_document, print_lines, suggest_next
+
+
+def pretrain(
+    raw: Annotated[str, typer.Option("--raw", help="Text to learn from: a file (also .gz, .xz), or builtin:pydocs.")],
+    out: options.Out,
+    valid: Annotated[
+        str | None, typer.Option("--valid", help="Held-out text; without it 2 % of the lines of --raw are set aside.")
+    ] = None,
+    objective: Annotated[str, typer.Option("--objective", help="bilm: a forward and a backward language model.")] = "bilm",
+    size: Annotated[
+        str, typer.Option("--size", help="tiny (seconds), small (minutes), medium, original (as published).")
+    ] = "small",
+    input: Annotated[
+        str, typer.Option("--input", help="What the model reads: characters (no unknown words), words or subwords.")
+    ] = "characters",
+    vocabulary_size: Annotated[int, typer.Option("--vocabulary-size", help="Words the model can predict.")] = 20_000,
+    minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = 1,
+    softmax: Annotated[
+        str | None, typer.Option("--softmax", help="full, sampled or adaptive; default: what the size says.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the text.")] = 5,
+    time_limit: options.TimeLimit = None,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="Stop after this many held-out measurements without improvement.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Lanes of text read side by side.")] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Tokens of a chunk of truncated back-propagation.")] = 20,
+    optimiser: Annotated[str, typer.Option("--optimiser", help="adam, adamw, adagrad or sgd.")] = "adam",
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 2e-3,
+    schedule: Annotated[
+        str, typer.Option("--schedule", help="constant, linear, cosine, slanted-triangular or inverse-square-root.")
+    ] = "cosine",
+    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a language model on raw text and keep the best by held-out perplexity.
+
+    Killed or interrupted at any moment, the same command continues and ends with the same weights.
+    """
+    from carryover.training.pretrain import pretrain as run_pretraining
+    from carryover.training.settings import PretrainSettings
+
+    wanted = PretrainSettings(
+        raw=raw,
+        valid=valid,
+        objective=objective,
+        size=size,
+        input=input,
+        vocabulary_size=vocabulary_size,
+        minimum_count=minimum_count,
+        softmax=softmax,
+        epochs=epochs,
+        time_limit=options.seconds(time_limit),
+        patience=patience,
+        batch_size=batch_size,
+        steps=steps,
+        optimiser=optimiser,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        precision=precision,
+        seed=seed,
+        device=device,
+    )
+    if dry_run:
+        from carryover.training.calibration import estimate
+
+        forecast: dict[str, Any] = estimate(wanted)
+        print_document(forecast) if as_json else print_lines(forecast["lines"])
+        return
+    result = run_pretraining(wanted, out, quiet=quiet)
+    if as_json:
+        print_document(result.to_json())
+    else:
+        held_out = result.record["held_out"]
+        print_lines(
+            [
+                f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps",
+                f"held-out perplexity {held_out['perplexity']:.2f} "
+                f"(forward {held_out['forward_perplexity']:.2f}, backward {held_out['backward_perplexity']:.2f})",
+            ]
+        )
+    arguments = "--task tag --train TRAIN.conll --mode frozen --encoder".split()
+    suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])

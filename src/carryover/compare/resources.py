@@ -1,0 +1,157 @@
+"""What all cells share and is made once: the pretrained language model and the static word vectors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carryover.compare.cells import needs_encoder
+from carryover.compare.plan import ComparePlan
+from carryover.compare.result import LANGUAGE_MODEL, WORD_VECTORS
+from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.progress import say
+from carryover.storage import atomic_write, file_digest, read_json
+
+if TYPE_CHECKING:
+    from carryover.embeddings.vectors import WordVectors
+
+ENCODER_FOLDER = "language-model"
+VECTORS_FOLDER = "word-vectors"
+_VECTORS_RECORD = "word-vectors.json"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where a cell finds what was made once, and the settings it fits with. `seconds` tell what making it took."""
+
+    encoder: Path | None = None
+    vectors: Path | None = None
+    device: str = "cpu"
+    fitting: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def check_material(plan: ComparePlan) -> dict[str, str | None]:
+    """Fingerprints of raw text and encoder, read before anything is written.
+
+    Raises InputMissing when one is not there, UsageError when the encoder is no language model, BadData when it is
+    damaged.
+    """
+    from carryover.data.shards import content_fingerprint
+
+    if plan.raw is not None:
+        pretrain_settings(plan)  # wrong settings are told now and not after half the work
+    raw = None if plan.raw is None else content_fingerprint(str(plan.raw))
+    valid = None if plan.valid is None else content_fingerprint(str(plan.valid))
+    return {
+        "raw": raw,
+        "valid": valid,
+        "encoder": None if plan.encoder is None else _encoder_fingerprint(Path(plan.encoder)),
+    }
+
+
+def prepare(plan: ComparePlan, out: Path, fingerprints: Mapping[str, str | None], *, quiet: bool = False) -> Resources:
+    """Make, or find, what the plan's rungs need. What an interrupted run left is continued."""
+    seconds: dict[str, float] = {}
+    encoder = vectors = None
+    if any(needs_encoder(rung) for rung in plan.rungs):
+        encoder, seconds[LANGUAGE_MODEL] = _encoder(plan, out, quiet)
+    if "static" in plan.rungs:
+        vectors, seconds[WORD_VECTORS] = _vectors(plan, out, str(fingerprints["raw"]), quiet)
+    return Resources(encoder, vectors, plan.device, dict(plan.fitting), seconds)
+
+
+def _encoder(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:
+    if plan.encoder is not None:
+        record = read_json(Path(plan.encoder) / "record.json")
+        seconds = record.get("seconds", 0.0) if isinstance(record, dict) else 0.0
+        return Path(plan.encoder), float(seconds or 0.0)
+    from carryover.training.pretrain import pretrain
+
+    folder = out / ENCODER_FOLDER
+    settings = pretrain_settings(plan)
+    if not quiet:
+        say(f"pretraining a language model once, for all cells: {folder}")
+    result = pretrain(settings, folder, quiet=quiet)
+    return folder, float(result.record["seconds"])
+
+
+def pretrain_settings(plan: ComparePlan) -> Any:
+    """The settings of the pretraining that the plan asks for. Raises UsageError for an unknown or wrong one."""
+    from carryover.training.settings import PretrainSettings
+
+    valid = None if plan.valid is None else str(plan.valid)
+    given = {"raw": str(plan.raw), "valid": valid, "seed": plan.seed, "device": plan.device}
+    return _settings(PretrainSettings, {**given, **plan.pretraining}, "pretraining")
+
+
+def _vectors(plan: ComparePlan, out: Path, raw_fingerprint: str, quiet: bool) -> tuple[Path, float]:
+    """Skip-gram vectors; read back when the very same were made before."""
+    from carryover.embeddings.skipgram import SkipgramSettings, train_skipgram
+    from carryover.embeddings.vectors import WordVectors
+
+    folder, record = out / VECTORS_FOLDER, out / _VECTORS_RECORD
+    options = {"vocabulary_size": 50_000, "minimum_count": 2, "seed": plan.seed, **plan.vectors}
+    wanted = {"raw": raw_fingerprint, "options": json.loads(json.dumps(options, sort_keys=True))}
+    try:
+        stored = read_json(record)
+        if isinstance(stored, dict) and stored.get("made_from") == wanted:
+            WordVectors.load(folder)
+            return folder, float(stored["seconds"])
+    except (InputMissing, BadData):
+        pass
+    if not quiet:
+        say(f"learning static word vectors once, for all cells: {folder}")
+    started = time.perf_counter()
+    sizes = {name: int(options.pop(name)) for name in ("vocabulary_size", "minimum_count")}
+    settings = _settings(SkipgramSettings, options, "vectors")
+    vectors = _train_vectors(plan, out, sizes, lambda shards: train_skipgram(shards, settings, quiet=quiet), quiet)
+    vectors.save(folder)
+    seconds = time.perf_counter() - started
+    atomic_write(record, json.dumps({"made_from": wanted, "seconds": seconds}, indent=1))
+    return folder, seconds
+
+
+def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: Any, quiet: bool) -> WordVectors:
+    """`train` on the tokenised raw text, which is gone again afterwards."""
+    from carryover.data.shards import build_shards
+    from carryover.data.words import WordTokenizer
+    from carryover.progress import Progress
+    from carryover.storage import remove_folder
+
+    place, raw = out / f"{VECTORS_FOLDER}-text", str(plan.raw)
+    size, minimum = sizes["vocabulary_size"], sizes["minimum_count"]
+    words = WordTokenizer().words
+    with Progress("reading text", None, quiet=quiet) as progress:
+        shards = build_shards(
+            raw, "words", place, tokenize=words, vocabulary_size=size, minimum_count=minimum, progress=progress
+        )
+    vectors: WordVectors = train(shards)
+    del shards
+    remove_folder(place)
+    return vectors
+
+
+def _encoder_fingerprint(folder: Path) -> str:
+    from carryover.training.artefact import load_artefact
+
+    kind = load_artefact(folder).kind
+    if kind != "bilm":
+        raise UsageError(
+            f"is an artefact of kind {kind!r}, not a language model", path=folder, repair="give a folder made by pretrain"
+        )
+    return file_digest(folder / "manifest.json")
+
+
+def _settings(kind: type, options: Mapping[str, Any], where: str) -> Any:
+    """`kind(**options)`, an unknown option told as the user's mistake."""
+    try:
+        return kind(**options)
+    except CarryoverError:
+        raise
+    except TypeError as error:
+        raise UsageError(f"{where} settings: {error}", repair="check their names") from error

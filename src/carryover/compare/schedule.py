@@ -1,0 +1,63 @@
+"""Running cells side by side: local processes through joblib, a deadline for new ones, a clean end on Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from carryover.compare.trial import Trial, run_trial
+
+Done = Callable[[], None]
+
+
+def default_jobs(device: str) -> int:
+    """One cell a core this process may use; one at a time on an accelerator."""
+    if device != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def run_trials(
+    trials: Sequence[Trial], *, jobs: int, backend: str = "loky", deadline: float | None = None, done: Done = lambda: None
+) -> None:
+    """Run the trials in order, `jobs` at once; `done` is called after each. Results are in the store.
+
+    After `deadline` (a time of `time.monotonic`) no new trial starts; those that run are finished. One job runs in this
+    very process. Whatever is raised here ends the running workers first; what they had finished is stored.
+    """
+    waiting = _until(trials, deadline)
+    if jobs == 1 and backend == "loky":
+        for trial in waiting:
+            run_trial(trial)
+            done()
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    options = {"inner_max_num_threads": 1} if backend == "loky" else {}
+    try:
+        with parallel_config(backend=backend, n_jobs=jobs, **options):
+            # One trial is handed out at a time, when a worker is free: the deadline is looked at no earlier than that.
+            work = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, max_nbytes=None)
+            for _ in work(delayed(run_trial)(trial) for trial in waiting):
+                done()
+    finally:
+        if backend == "loky":
+            _end_workers()
+
+
+def _until(trials: Sequence[Trial], deadline: float | None) -> Iterator[Trial]:
+    for trial in trials:
+        if deadline is not None and time.monotonic() >= deadline:
+            return
+        yield trial
+
+
+def _end_workers() -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    with suppress(Exception):  # they may be gone already
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -1,0 +1,93 @@
+"""Does one text stand in another? Runs of words, compared by 64-bit fingerprints in one pass over a stream."""
+
+from __future__ import annotations
+
+import re
+from array import array
+
+import numpy as np
+
+RUN = 8  # words; a shared run this long is a copy and no coincidence
+
+_WORD = re.compile(r"[^\W_]+")
+_APART = re.compile(r" (?=(?:n't|'(?:s|ll|re|ve|d|m))(?!\w))")
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
+
+
+class RawScan:
+    """Finds which of some groups of texts stand in raw text that is shown line by line.
+
+    A text of at least 8 words is found by any run of 8 of its words, so also inside a paragraph or in part; a shorter one
+    of at least 3 words only as a whole line. Case, punctuation and the spacing of clitics do not matter. Memory: the words
+    and runs of the groups, and eight bytes for each raw line.
+    """
+
+    def __init__(self, groups: dict[str, list[str]]) -> None:
+        self._numbers: dict[str, int] = {}
+        self._line_prints = array("Q")
+        self._owners: dict[str, list[np.ndarray]] = {}
+        for name, texts in groups.items():
+            self._owners[name] = [self._fingerprints(self._learn(text)) for text in texts]
+        every = [one for owned in self._owners.values() for one in owned]
+        self._wanted = np.unique(np.concatenate(every)) if every else np.zeros(0, dtype=np.uint64)
+        self._seen = np.zeros(len(self._wanted), dtype=bool)
+
+    def add(self, line: str) -> None:
+        """Show one line of the raw text."""
+        words = words_of(line)
+        self._line_prints.append(hash(tuple(words)) & 0xFFFFFFFFFFFFFFFF)
+        if not len(self._wanted):
+            return
+        get = self._numbers.get
+        numbers = np.fromiter(
+            (get(word, 0) for word in words), dtype=np.uint64, count=len(words)
+        )  # 0: a word of none of the texts
+        if not numbers.any():
+            return
+        prints = self._fingerprints(numbers)
+        places = np.searchsorted(self._wanted, prints).clip(max=len(self._wanted) - 1)
+        self._seen[places[self._wanted[places] == prints]] = True
+
+    def found(self) -> dict[str, int]:
+        """For each group, how many of its texts were met."""
+        met = self._wanted[self._seen]
+        return {
+            name: sum(bool(np.isin(prints, met).any()) for prints in owned if len(prints))
+            for name, owned in self._owners.items()
+        }
+
+    def duplicate_lines(self) -> int:
+        """How many lines repeat an earlier one."""
+        prints = np.frombuffer(self._line_prints, dtype=np.uint64)
+        return len(prints) - len(np.unique(prints))
+
+    def _learn(self, text: str) -> np.ndarray:
+        numbers = self._numbers
+        return np.array([numbers.setdefault(word, len(numbers) + 1) for word in words_of(text)], dtype=np.uint64)
+
+    def _fingerprints(self, numbers: np.ndarray) -> np.ndarray:
+        """Fingerprints of all runs; of the whole, of 3 words at least, when it is shorter than a run."""
+        mixed = (numbers + np.uint64(1)) * _MIXER
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        count = len(numbers)
+        if count < RUN:
+            return _combine(mixed[None, :]) if count >= 3 else np.zeros(0, dtype=np.uint64)
+        return _combine(np.lib.stride_tricks.sliding_window_view(mixed, RUN))
+
+
+def _combine(runs: np.ndarray) -> np.ndarray:
+    """One fingerprint for each row of word fingerprints [n, length]; order counts."""
+    total = np.full(len(runs), runs.shape[1], dtype=np.uint64)
+    for column in range(runs.shape[1]):
+        total = (total ^ runs[:, column]) * _MIXER
+        total ^= total >> np.uint64(32)
+    return total
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words without punctuation; `do n't` and `don't` are the same."""
+    text = text.lower().replace("’", "'")
+    if "'" in text:
+        text = _APART.sub("", text).replace("'", "")
+    return _WORD.findall(text)

@@ -1,0 +1,299 @@
+"""The readers a person calls: labelled texts, tagged sentences, running text, from files and from the built-in data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from carryover.data import tables
+from carryover.data.columns import SCHEMES, read_columns, to_iob2
+from carryover.data.conllu import read_conllu
+from carryover.data.opening import Source, inner_suffix, scan_lines
+from carryover.data.text import (
+    Faulty,
+    ReadResult,
+    Rejected,
+    TaggedSentence,
+    TextExample,
+    check_on_error,
+    collect,
+    label_first_examples,
+    looks_label_first,
+    plain_examples,
+    read_raw_file,
+    split_labels,
+)
+from carryover.errors import BadData, UsageError
+
+__all__ = [
+    "BUILTIN", "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected", "TaggedSentence", "TextExample",
+    "is_builtin", "read_raw", "read_tagged", "read_texts", "write_rejected",
+]  # fmt: skip
+
+BUILTIN = ("builtin:pydocs", "builtin:grammar")
+TEXT_FORMATS = ("tsv", "csv", "jsonl", "parquet", "text", "label-first")
+TAG_FORMATS = ("conll", "conllu", "jsonl")
+
+_TEXT_SUFFIXES = {
+    ".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+_TAG_SUFFIXES = {".conllu": "conllu", ".conllup": "conllu", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+
+
+def is_builtin(path: Source) -> bool:
+    """Whether the name asks for built-in data. Raises UsageError for a name that begins so and does not exist."""
+    name = str(path)
+    if not name.startswith("builtin:"):
+        return False
+    if name not in BUILTIN:
+        close = get_close_matches(name, BUILTIN, n=1)
+        raise UsageError(
+            f"no built-in data {name!r}", repair=f"did you mean {close[0]}?" if close else f"there is {', '.join(BUILTIN)}"
+        )
+    return True
+
+
+def read_texts(
+    path: Source,
+    *,
+    text_column: str | int = "text",
+    label_column: str | int = "label",
+    format: str | None = None,
+    on_error: str = "stop",
+    multi_label: str | None = None,
+    coarse: str | None = None,
+    require_labels: bool = True,
+) -> ReadResult[TextExample]:
+    """Labelled texts of a TSV, CSV, JSONL, Parquet or label-first file, or lines without labels; .gz and .xz of each.
+
+    Numbers as columns (from 0) say that there is no header. `multi_label` is what separates several labels in a cell;
+    without it a row has exactly one. `coarse` keeps of each label what stands before that sign (`NUM:dist` → `NUM`). With
+    `require_labels=False` the label column may be absent or empty. The format follows from the name; `.txt` is label-first
+    when labels are required (tab separated when it has tabs), else plain lines. `on_error="skip"` sets faulty rows aside
+    in `rejected` instead of raising at the first.
+
+    Raises InputMissing, BadData (with line and repair), UsageError, ExtraMissing.
+    """
+    check_on_error(on_error)
+    if "" in (multi_label, coarse):
+        raise UsageError("the separator of labels is empty", repair='give one such as "," or "|"')
+    if is_builtin(path):
+        from carryover.data import builtin
+
+        examples = builtin.classified(str(path).removeprefix("builtin:"))
+        return ReadResult(examples, [], len(examples))
+    result = _read_texts(path, text_column, label_column, format, on_error, multi_label, require_labels)
+    if coarse is None:
+        return result
+    return replace(result, examples=[_coarser(example, coarse) for example in result.examples])
+
+
+def _coarser(example: TextExample, separator: str) -> TextExample:
+    return replace(example, labels=tuple(dict.fromkeys(label.split(separator)[0] or label for label in example.labels)))
+
+
+def _read_texts(
+    path: Source,
+    text_column: str | int,
+    label_column: str | int,
+    format: str | None,
+    on_error: str,
+    multi_label: str | None,
+    require_labels: bool,
+) -> ReadResult[TextExample]:
+    given = format
+    format = _format(path, format, TEXT_FORMATS, _TEXT_SUFFIXES) or _text_format(path, require_labels)
+    if format == "text":
+        if require_labels:
+            raise UsageError("plain text has no labels", path=path, repair="give a TSV, CSV, JSONL or label-first file")
+        return collect(plain_examples(path), path, on_error)
+    if format == "label-first":
+        result = collect(label_first_examples(path, multi_label), path, on_error)
+        if given is None:
+            looks_label_first(path, result.examples)
+        return result
+    columns = [tables.Column.of(text_column), tables.Column.of(label_column, optional=not require_labels)]
+    if isinstance(columns[0].name, int) and isinstance(columns[1].name, str) and not require_labels:
+        columns = columns[:1]  # a file without a header has no column of that name
+    records = tables.read_records(path, columns, format)
+    return collect(_text_examples(path, records, columns, multi_label, require_labels), path, on_error)
+
+
+def read_tagged(
+    path: Source,
+    *,
+    label_column: str | int | None = None,
+    format: str | None = None,
+    on_error: str = "stop",
+    require_labels: bool = True,
+    scheme: str | None = None,
+) -> ReadResult[TaggedSentence]:
+    """Tagged sentences of a CoNLL column file, a CoNLL-U treebank or JSONL rows {"tokens": […], "tags": […]}.
+
+    `label_column`: the number of a column (default: the last), the field of a treebank (default: "upos"), or the key of
+    the tags in JSONL (default: "tags"). Span tags in IOB1, IOB2, BIOES or BILOU are detected over the whole file
+    (`scheme` overrides), validated, and handed out as IOB2. Suffixes other than .conllu and .jsonl mean columns.
+
+    Raises InputMissing, BadData (with line and repair), UsageError.
+    """
+    check_on_error(on_error)
+    if is_builtin(path):
+        from carryover.data import builtin
+
+        sentences = builtin.tagged(str(path).removeprefix("builtin:"))
+        return ReadResult(sentences, [], len(sentences))
+    format = _format(path, format, TAG_FORMATS, _TAG_SUFFIXES) or "conll"
+    if format == "conllu":
+        return read_conllu(path, label_column=label_column, on_error=on_error, require_labels=require_labels)
+    if format == "jsonl":
+        key = "tags" if label_column is None else str(label_column)
+        result = collect(_json_sentences(path, key, require_labels), path, on_error)
+        return to_iob2(result, path, on_error, scheme, [])
+    if isinstance(label_column, str):
+        if not (label_column.isascii() and label_column.isdigit()):
+            raise UsageError(
+                f"column {label_column!r}: the columns of a CoNLL file have no names", path=path,
+                repair="give the number of the tag's column, from 0, or nothing for the last",
+            )  # fmt: skip
+        label_column = int(label_column)
+    return read_columns(path, label_column=label_column, on_error=on_error, require_labels=require_labels, scheme=scheme)
+
+
+def read_raw(path: Source) -> Iterator[tuple[int, str]]:
+    """Running text as (line number, line); an empty string at blank lines, which separate documents. Streams.
+
+    Raises InputMissing, and BadData with the line at the first one that is no UTF-8 text.
+    """
+    if is_builtin(path):
+        from carryover.data import builtin
+
+        yield from enumerate(builtin.raw_lines(str(path).removeprefix("builtin:")), start=1)
+    else:
+        yield from read_raw_file(path)
+
+
+def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
+    """The rows set aside, as JSONL with path, line, reason and text. Raises CannotWrite, DiskFault."""
+    from carryover.storage import atomic_write
+
+    atomic_write(Path(path), "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rejected))
+
+
+def _format(path: Source, format: str | None, known: tuple[str, ...], suffixes: dict[str, str]) -> str | None:
+    if format is None:
+        return suffixes.get(inner_suffix(path))
+    if format not in known:
+        close = get_close_matches(format, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"format {format!r} is unknown here", path=path, repair=f"{hint}the formats are {', '.join(known)}")
+    return format
+
+
+def _text_format(path: Source, require_labels: bool) -> str:
+    """Format of a file whose name does not tell."""
+    if not require_labels:
+        return "text"
+    if str(path) == "-":
+        raise UsageError("standard input has no name that tells its format", repair=f"name one of {', '.join(TEXT_FORMATS)}")
+    for _, line in scan_lines(path):
+        if isinstance(line, str) and line.strip():
+            return "tsv" if "\t" in line else "label-first"
+    return "label-first"
+
+
+def _text_examples(
+    path: Source,
+    records: Iterator[tables.Record | Faulty],
+    columns: list[tables.Column],
+    multi_label: str | None,
+    require_labels: bool,
+) -> Iterator[TextExample | Faulty]:
+    for record in records:
+        if isinstance(record, Faulty):
+            yield record
+            continue
+        text, label = (*record.cells, None)[:2]
+        try:
+            yield TextExample(_text(text, columns[0].name), _labels(label, multi_label, require_labels), record.line)
+        except BadData as error:
+            yield Faulty(BadData(error.message, path=path, line=record.line, repair=error.repair), record.raw)
+
+
+def _text(cell: Any, name: str | int) -> str:
+    if not isinstance(cell, str):
+        kind = "missing" if cell is None else f"of type {type(cell).__name__}"
+        raise BadData(f"the text in column {name!r} is {kind}", repair="give a string")
+    if not cell.strip():
+        raise BadData("the text is empty", repair="fill it in or remove the row")
+    _check_unicode(cell)
+    return cell
+
+
+def _check_unicode(text: str) -> None:
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadData("the text holds half of a surrogate pair", repair="write the character itself or both halves")
+    if "\0" in text:
+        raise BadData("the text holds a zero character", repair="remove it")
+
+
+def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[str, ...]:
+    if isinstance(cell, list | tuple):
+        if multi_label is None:
+            raise BadData("the label is a list", repair="say that a text may have several labels (multi_label)")
+        return tuple(dict.fromkeys(_label(one) for one in cell))
+    label = "" if cell is None else _label(cell)
+    if multi_label is not None:
+        return split_labels(label, multi_label)
+    if not label:
+        if require_labels:
+            raise BadData("the label is empty", repair="fill it in or remove the row")
+        return ()
+    return (label,)
+
+
+def _label(cell: Any) -> str:
+    """A label as text; numbers and truth values as JSON writes them."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, str):
+        _check_unicode(cell)
+        return cell.strip()
+    if isinstance(cell, int | float):
+        return str(cell)
+    raise BadData(f"the label is of type {type(cell).__name__}", repair="give a string or a number")
+
+
+def _json_sentences(path: Source, key: str, require_labels: bool) -> Iterator[TaggedSentence | Faulty]:
+    for line, value, raw in tables.read_objects(path):
+        if isinstance(value, BadData):
+            yield Faulty(value, raw)
+            continue
+        try:
+            yield _json_sentence(path, value, key, require_labels, line)
+        except BadData as error:
+            yield Faulty(BadData(error.message, path=path, line=line, repair=error.repair), raw)
+
+
+def _json_sentence(path: Source, value: dict[str, Any], key: str, require_labels: bool, line: int) -> TaggedSentence:
+    for name in ("tokens", key) if require_labels else ("tokens",):
+        if name not in value:
+            raise tables.missing_column(name, list(value), path, line)
+    lists: list[tuple[str, ...]] = []
+    for name in ("tokens", key):
+        cells = value.get(name) or []
+        if not isinstance(cells, list) or not all(isinstance(cell, str) and cell.strip() for cell in cells):
+            raise BadData(f"{name!r} is not a list of strings that are not empty", repair='write ["word", "word"]')
+        for cell in cells:
+            _check_unicode(cell)
+        lists.append(tuple(cells))
+    tokens, tags = lists
+    if not tokens:
+        raise BadData("the sentence has no tokens", repair="remove the row")
+    if len(tokens) != len(tags) and (tags or require_labels):
+        raise BadData(f"{len(tokens)} tokens but {len(tags)} {key}", repair="give one tag for each token")
+    return TaggedSentence(tokens, tags, line)

@@ -1,0 +1,270 @@
+"""scikit-learn estimators: `fit(texts)` learns from raw text, `fit(texts, labels)` from labelled text, then `predict`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence as ListOf
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags
+
+from carryover.data.splits import stratified_split
+from carryover.data.text import TaggedSentence, TextExample
+from carryover.errors import BadData, UsageError
+from carryover.training.carry import CarryPlan
+from carryover.training.devices import choose_device
+from carryover.training.fit import FitResult, fit_task
+from carryover.training.fit_settings import FitSettings
+from carryover.training.loading import LanguageModel, load
+from carryover.training.pretrain import pretrain
+from carryover.training.settings import PretrainSettings
+from carryover.training.task_model import TaskPredictor
+
+
+class _Estimator(BaseEstimator):
+    """What classifier and tagger share.
+
+    Parameters
+    ----------
+    mode : "scratch", "frozen", "head", "top-k" or "full"; "auto" is "frozen" once there is a language model.
+    encoder : a pretrained language model, as a folder or as loaded by `carryover.load`. Without it `fit(texts)` makes one.
+    pretraining, fitting : single fields of `PretrainSettings` and `FitSettings`, as dictionaries.
+    dev_share : share of the labelled examples held out to choose when to stop.
+    seed, device, verbose : as on the command line.
+
+    Attributes after `fit(texts)`: `encoder_`, the `LanguageModel`. After `fit(texts, labels)`: `classes_`, `predictor_` (a
+    `TaskPredictor`), `proof_` (what was carried over), `dev_score_`.
+    """
+
+    _task = ""
+
+    def __init__(
+        self,
+        mode: str = "auto",
+        *,
+        encoder: Any = None,
+        pretraining: dict[str, Any] | None = None,
+        fitting: dict[str, Any] | None = None,
+        dev_share: float = 0.2,
+        seed: int = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.mode = mode
+        self.encoder = encoder
+        self.pretraining = pretraining
+        self.fitting = fitting
+        self.dev_share = dev_share
+        self.seed = seed
+        self.device = device
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        return tags
+
+    def fit(self, X: ListOf[Any], y: ListOf[Any] | None = None) -> Self:
+        """Without `y` learn a language model from raw texts; with `y` learn the task, on top of it if there is one.
+
+        Raises BadData when there is nothing to learn from, UsageError for settings that do not fit together.
+        """
+        if len(X) == 0:
+            raise BadData("X is empty", repair="give at least a few texts")
+        if y is None:
+            self.encoder_ = self._pretrain([self._text(item) for item in X])
+            return self
+        if len(X) != len(y):
+            raise UsageError(f"{len(X)} inputs and {len(y)} labels", repair="give one label an input")
+        examples = self._examples(X, y)
+        own, held_out = stratified_split(examples, [1 - self.dev_share, self.dev_share], self.seed)
+        encoder = self._language_model()
+        mode = self.mode if self.mode != "auto" else "frozen" if encoder is not None else "scratch"
+        fitted: FitResult = fit_task(
+            self._task,
+            [examples[i] for i in own],
+            [examples[i] for i in held_out],
+            plan=CarryPlan(mode=mode),
+            encoder=encoder,
+            settings=FitSettings(**{"seed": self.seed, **self._fixed_settings(), **(self.fitting or {})}),
+            device=choose_device(self.device),
+            quiet=not self.verbose,
+            labels=sorted({label for example in examples for label in self._labels(example)}),
+        )
+        self.predictor_: TaskPredictor = fitted.predictor
+        self.proof_ = fitted.proof
+        self.dev_score_ = fitted.dev_score
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted task as an artefact that `carryover.load` and the command line read."""
+        self._fitted().save(Path(folder))
+
+    def _pretrain(self, texts: list[str]) -> LanguageModel:
+        settings = {"size": "small", "seed": self.seed, "device": self.device, **(self.pretraining or {})}
+        with tempfile.TemporaryDirectory() as work:
+            raw = Path(work) / "raw.txt"
+            raw.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
+            pretrain(PretrainSettings(raw=raw, **settings), Path(work) / "lm", quiet=not self.verbose)
+            loaded: LanguageModel = load(Path(work) / "lm", device=choose_device(self.device))
+        return loaded
+
+    def _language_model(self) -> LanguageModel | None:
+        if self.mode in ("scratch", "static"):
+            return None
+        if self.encoder is None:
+            return getattr(self, "encoder_", None)
+        if isinstance(self.encoder, LanguageModel):
+            return self.encoder
+        loaded = load(Path(self.encoder), device=choose_device(self.device))
+        if not isinstance(loaded, LanguageModel):
+            raise UsageError("is not a pretrained language model", path=self.encoder, repair="give the folder of one")
+        return loaded
+
+    def _fitted(self) -> TaskPredictor:
+        if not hasattr(self, "predictor_"):
+            raise NotFittedError(f"this {type(self).__name__} has seen no labels yet: call fit(X, y) first")
+        return self.predictor_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "predictor_")
+
+    def _fixed_settings(self) -> dict[str, Any]:
+        return {}
+
+    def _text(self, item: Any) -> str:
+        raise NotImplementedError
+
+    def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
+        raise NotImplementedError
+
+    def _labels(self, example: Any) -> tuple[str, ...]:
+        raise NotImplementedError
+
+
+class TextClassifier(ClassifierMixin, _Estimator):
+    """Classify texts. `X` is a list of strings, `y` one label each, or with `multi_label` a collection of labels each.
+
+    >>> classifier = TextClassifier().fit(unlabelled_texts).fit(texts, labels)     # doctest: +SKIP
+    >>> classifier.predict(["what a film"])                                        # doctest: +SKIP
+    """
+
+    _task = "classify"
+
+    def __init__(
+        self,
+        mode: str = "auto",
+        *,
+        multi_label: bool = False,
+        encoder: Any = None,
+        pretraining: dict[str, Any] | None = None,
+        fitting: dict[str, Any] | None = None,
+        dev_share: float = 0.2,
+        seed: int = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            mode,
+            encoder=encoder,
+            pretraining=pretraining,
+            fitting=fitting,
+            dev_share=dev_share,
+            seed=seed,
+            device=device,
+            verbose=verbose,
+        )
+        self.multi_label = multi_label
+
+    def predict(self, X: ListOf[str]) -> Any:
+        """The label of every text, an array [N]; with `multi_label` a list of tuples."""
+        found = self._fitted().predict(self._texts(X))
+        if self.multi_label:
+            return [tuple(self._class_of[label] for label in labels) for labels in found]
+        return np.array([self._class_of[labels[0]] for labels in found], dtype=self.classes_.dtype)
+
+    def predict_proba(self, X: ListOf[str]) -> np.ndarray:
+        """The probability of every class, [N, classes], columns in the order of `classes_`."""
+        predictor = self._fitted()
+        place = {label: number for number, label in enumerate(predictor.labels)}
+        columns = [place[str(one)] for one in self.classes_]
+        return np.stack([row[columns] for row in predictor.predict_proba(self._texts(X))])
+
+    def score(self, X: ListOf[str], y: ListOf[Any], sample_weight: Any = None) -> float:
+        """Accuracy; with `multi_label` the share of texts whose labels are all right."""
+        if not self.multi_label:
+            return float(super().score(X, y, sample_weight))
+        right = [set(own) == set(gold) for own, gold in zip(self.predict(X), y, strict=True)]
+        return float(np.average(right, weights=sample_weight))
+
+    def _fixed_settings(self) -> dict[str, Any]:
+        return {"multi_label": self.multi_label}
+
+    def _text(self, item: Any) -> str:
+        return self._texts([item])[0]
+
+    def _texts(self, X: ListOf[Any]) -> list[str]:
+        if isinstance(X, str):
+            raise TypeError("X is one string: give a list of texts, even for one")
+        for number, text in enumerate(X):
+            if not isinstance(text, str):
+                raise TypeError(f"text {number} is {type(text).__name__}: give strings")
+        return list(X)
+
+    def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
+        rows = [tuple(labels) for labels in y] if self.multi_label else [(label,) for label in y]
+        self.classes_ = np.unique([label for row in rows for label in row])
+        self._class_of = {str(one): one for one in self.classes_.tolist()}
+        if len(self._class_of) != len(self.classes_):
+            raise UsageError("two labels read the same as text", repair="give labels of one type")
+        texts = self._texts(X)
+        return [TextExample(text, tuple(str(one) for one in row)) for text, row in zip(texts, rows, strict=True)]
+
+    def _labels(self, example: TextExample) -> tuple[str, ...]:
+        return example.labels
+
+
+class SequenceTagger(_Estimator):
+    """Tag every word of a sentence. `X` is a list of sentences (lists of words), `y` a list of lists of tags."""
+
+    _task = "tag"
+
+    def predict(self, X: ListOf[ListOf[str]]) -> list[list[str]]:
+        """One tag a word."""
+        return [list(tags) for tags in self._fitted().predict(self._sentences(X))]
+
+    def predict_proba(self, X: ListOf[ListOf[str]]) -> list[np.ndarray]:
+        """For every sentence the probability of every tag, [words, tags], columns in the order of `classes_`."""
+        return self._fitted().predict_proba(self._sentences(X))
+
+    def score(self, X: ListOf[ListOf[str]], y: ListOf[ListOf[str]]) -> float:
+        """Span F1 for BIO tags, else accuracy over words."""
+        examples = [TaggedSentence(tuple(words), tuple(tags)) for words, tags in zip(X, y, strict=True)]
+        return float(self._fitted().score(examples, unseen_labels="miss")["main"])
+
+    def _text(self, item: Any) -> str:
+        return item if isinstance(item, str) else " ".join(item)
+
+    def _sentences(self, X: ListOf[ListOf[str]]) -> list[tuple[str, ...]]:
+        for number, sentence in enumerate(X):
+            if isinstance(sentence, str):
+                raise TypeError(f"sentence {number} is a string: give a list of words")
+        return [tuple(sentence) for sentence in X]
+
+    def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
+        sentences = self._sentences(X)
+        for number, (words, tags) in enumerate(zip(sentences, y, strict=True)):
+            if len(words) != len(tags):
+                raise UsageError(f"sentence {number} has {len(words)} words and {len(tags)} tags", repair="give one a word")
+        examples = [TaggedSentence(words, tuple(tags)) for words, tags in zip(sentences, y, strict=True)]
+        self.classes_ = np.array(sorted({tag for example in examples for tag in example.tags}))
+        return examples
+
+    def _labels(self, example: TaggedSentence) -> tuple[str, ...]:
+        return example.tags

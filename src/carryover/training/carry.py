@@ -1,0 +1,297 @@
+"""Carrying a pretrained encoder over: what is loaded, what stays fixed, how fast the rest moves, and the proof of it all.
+
+Layer-wise rates, the slanted triangular schedule and gradual unfreezing are those of J. Howard and S. Ruder, "Universal
+language model fine-tuning for text classification", ACL 2018, sections 3.2 and 3.3: the layer at depth d below the task's
+own layers learns at η · decay^d, and layers are let go one after the other, the topmost first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as ListOf
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from carryover.errors import BadData, UsageError
+from carryover.storage import fingerprint
+
+if TYPE_CHECKING:
+    from carryover.data.coding import TokenCoder
+    from carryover.models.bilm import BiLanguageModel
+
+MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
+AGREEMENT = 1e-4  # relative: how far the held-out perplexity may be from the stored one after loading
+
+
+class LanguageModelLike(Protocol):
+    """What is carried over: see `carryover.training.loading.LanguageModel`."""
+
+    model: BiLanguageModel
+    coder: TokenCoder
+    record: dict[str, Any]
+    heldout: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryPlan:
+    """How what was learned before enters the task. Raises UsageError naming the option that is wrong.
+
+    Attributes
+    ----------
+    mode : one of `MODES`
+        scratch
+            nothing is carried over: word vectors, spelling and LSTM begin at random
+        static
+            word vectors are carried over, fixed or (`tune_vectors`) trained
+        frozen
+            the language model is fixed; its layers are mixed into the input of the task's own LSTM
+        head
+            the language model is fixed; only the mixture and a linear layer are trained
+        top-k
+            the topmost `top` layers of the language model are trained too
+        full
+            the whole language model is trained too
+    layer_rate_decay : the learning rate of a layer is that of the layer above times this.
+    gradual_unfreezing : let the language model's layers go one by one, the topmost first, each after a share
+        `unfreezing_share` of all updates; with False all are trained from the first update.
+    slanted_triangular : raise and lower the learning rate over the run instead of keeping it.
+    mix_layer_norm : normalise each layer's vectors before mixing them.
+    context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default.
+    """
+
+    mode: str = "frozen"
+    top: int = 1
+    tune_vectors: bool = False
+    layer_rate_decay: float = 0.4
+    gradual_unfreezing: bool = True
+    unfreezing_share: float = 0.1
+    slanted_triangular: bool = True
+    mix_layer_norm: bool = False
+    context: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            near = get_close_matches(str(self.mode), MODES, n=1)
+            raise UsageError(
+                f"mode {self.mode!r} is unknown",
+                repair=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(MODES)}",
+            )
+        if self.top < 1:
+            raise UsageError(f"top is {self.top}", repair="give the number of layers to train, at least 1")
+        if not 0 < self.layer_rate_decay <= 1:
+            raise UsageError(f"layer_rate_decay is {self.layer_rate_decay}", repair="give a number above 0, at most 1")
+        if not 0 <= self.unfreezing_share <= 0.5:
+            raise UsageError(f"unfreezing_share is {self.unfreezing_share}", repair="give a share from 0 to 0.5")
+
+    @property
+    def uses_language_model(self) -> bool:
+        return self.mode in ("frozen", "head", "top-k", "full")
+
+    @property
+    def tunes_language_model(self) -> bool:
+        return self.mode in ("top-k", "full")
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the task's own LSTM stands over the mixture. (Words have theirs in the encoder.)"""
+        if not self.uses_language_model:
+            return False
+        return self.mode == "frozen" if self.context is None else self.context
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EncoderLayer:
+    """A layer of the language model with its parameters; depth 1 is the topmost."""
+
+    name: str
+    depth: int
+    parameters: dict[str, nn.Parameter]
+
+
+def encoder_layers(model: BiLanguageModel) -> list[EncoderLayer]:
+    """The layers of a language model from the topmost LSTM down to the token encoder; its output layer is none of them."""
+    top = len(model.forward_layers)
+    layers = []
+    for number in range(top, 0, -1):
+        parts = {"forward": model.forward_layers[number - 1], "backward": model.backward_layers[number - 1]}
+        parameters = {f"{side}.{name}": p for side, part in parts.items() for name, p in part.named_parameters()}
+        layers.append(EncoderLayer(f"layer {number}", top - number + 1, parameters))
+    layers.append(EncoderLayer("tokens", top + 1, dict(model.token_encoder.named_parameters())))
+    return layers
+
+
+def tuned_layers(plan: CarryPlan, model: BiLanguageModel) -> list[EncoderLayer]:
+    """The layers that `plan` trains. Raises UsageError when it asks for more than there are."""
+    layers = encoder_layers(model)
+    if plan.mode == "top-k" and plan.top > len(layers):
+        raise UsageError(
+            f"top-k with {plan.top} layers, but the language model has {len(layers)} ({', '.join(x.name for x in layers)})",
+            repair=f"give at most {len(layers)}",
+        )
+    return {"full": layers, "top-k": layers[: plan.top]}.get(plan.mode, [])
+
+
+class Thaw:
+    """Freezes what the plan does not train, and lets the rest go at its time; a pure function of the update's number."""
+
+    def __init__(self, plan: CarryPlan, model: BiLanguageModel, updates: int) -> None:
+        self.layers = tuned_layers(plan, model)
+        self.every = round(plan.unfreezing_share * updates) if plan.gradual_unfreezing else 0
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+
+    def at(self, update: int) -> list[str]:
+        """Set `requires_grad` as it is in this update; the names of the layers that are trained."""
+        free = [layer for layer in self.layers if update >= layer.depth * self.every]
+        for layer in free:
+            for parameter in layer.parameters.values():
+                parameter.requires_grad_(True)
+        for layer in self.layers[len(free) :]:
+            for parameter in layer.parameters.values():
+                parameter.requires_grad_(False)
+                parameter.grad = None
+        return [layer.name for layer in free]
+
+
+def parameter_groups(
+    plan: CarryPlan, own: Iterable[nn.Parameter], layers: ListOf[EncoderLayer], *, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser, each with the `scale` that its learning rate is to be multiplied with.
+
+    `own` are the task's parameters (depth 0). Vectors (biases, peepholes) are spared the weight decay.
+    """
+    groups: list[dict[str, Any]] = []
+    for scale, parameters in [(1.0, list(own))] + [
+        (plan.layer_rate_decay**layer.depth, list(layer.parameters.values())) for layer in layers
+    ]:
+        for decay, part in [
+            (weight_decay, [p for p in parameters if p.dim() > 1]),
+            (0.0, [p for p in parameters if p.dim() <= 1]),
+        ]:
+            if part:
+                groups.append({"params": part, "scale": scale, "weight_decay": decay})
+    return groups
+
+
+# ---------------------------------------------------------------------- the proof
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryProof:
+    """Evidence that what was trained before is what the task began with, and of what became of it.
+
+    `vocabulary_rows_matched` of `vocabulary_rows` words found their row among what was carried over (for spelling: all).
+    Perplexities are `forward_perplexity` and `backward_perplexity` of the held-out lines, None where none are stored.
+    `moved` is ‖after − before‖ / ‖before‖ of each layer that was carried over, 0 where it stayed fixed.
+    """
+
+    mode: str
+    tensors_loaded: int = 0
+    numbers_loaded: int = 0
+    tensors_new: int = 0
+    vocabulary_rows: int = 0
+    vocabulary_rows_matched: int = 0
+    stored_perplexity: dict[str, float] | None = None
+    measured_perplexity: dict[str, float] | None = None
+    moved: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The proof as sentences."""
+        if self.mode == "scratch":
+            return [f"carried over: nothing, {self.tensors_new} tensors new"]
+        first = (
+            f"carried over ({self.mode}): {self.tensors_loaded} tensors with {self.numbers_loaded:,} numbers loaded, "
+            f"{self.tensors_new} tensors new"
+        )
+        found = [first]
+        if self.vocabulary_rows:
+            found.append(f"vocabulary: {self.vocabulary_rows_matched:,} of {self.vocabulary_rows:,} words matched")
+        if self.measured_perplexity and self.stored_perplexity:
+            parts = [
+                f"{name.removesuffix('_perplexity')} {self.measured_perplexity[name]:.4f} (stored {stored:.4f})"
+                for name, stored in self.stored_perplexity.items()
+            ]
+            found.append(f"held-out perplexity measured again after loading: {', '.join(parts)}")
+        elif self.mode != "static":
+            found.append("held-out perplexity: the language model stores none to compare with")
+        if self.moved:
+            found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))
+        return found
+
+
+def carry_weights(source: Mapping[str, Tensor], target: nn.Module, what: str) -> tuple[int, int]:
+    """Copy every tensor of `source` into the one of the same name in `target`: how many tensors and numbers there were.
+
+    Raises BadData naming the first that is missing, left over, or of another shape, with both shapes.
+    """
+    wanted = target.state_dict()
+    for name in sorted({*source, *wanted}):
+        if name not in wanted or name not in source:
+            where = "the stored weights" if name in wanted else "the configured model"
+            raise BadData(
+                f"{what}: tensor {name!r} is missing from {where}", repair="use weights and configuration of one run"
+            )
+        if source[name].shape != wanted[name].shape:
+            raise BadData(
+                f"{what}: tensor {name!r} has shape {list(source[name].shape)}, the model needs {list(wanted[name].shape)}",
+                repair="use weights and configuration of one run",
+            )
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(source[name])
+    return len(wanted), sum(tensor.numel() for tensor in wanted.values())
+
+
+_MEASURED: dict[str, dict[str, float]] = {}  # by the bits measured: hundreds of fits carry the same model over
+
+
+def measure_again(
+    model: BiLanguageModel, encoder: LanguageModelLike
+) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+    """The held-out perplexities stored with `encoder`, and those that `model`, its copy, has now.
+
+    Raises BadData when they differ by more than one part in 10⁴: then the copy is not the model that was trained.
+    """
+    check = encoder.record.get("heldout_check")
+    if not check or not encoder.heldout:
+        return None, None
+    from carryover.objectives.bilm import lines_perplexity
+
+    names = ("forward_perplexity", "backward_perplexity")
+    stored = {name: float(check[name]) for name in names}
+    key = fingerprint(*(part for name, tensor in model.state_dict().items() for part in (name, tensor)), *encoder.heldout)
+    if key not in _MEASURED:
+        _MEASURED[key] = lines_perplexity(model, encoder.coder, encoder.heldout)
+    measured = {name: float(_MEASURED[key][name]) for name in names}
+    for name in names:
+        if not abs(measured[name] - stored[name]) <= AGREEMENT * stored[name]:
+            raise BadData(
+                f"after loading, the {name.replace('_', ' ')} of the {len(encoder.heldout)} held-out lines is "
+                f"{measured[name]:.6g}, stored is {stored[name]:.6g}: what was loaded is not what was trained",
+                repair="restore the language model from a copy, or pretrain again",
+            )
+    return stored, measured
+
+
+def distances_moved(
+    before: Mapping[str, Mapping[str, Tensor]], after: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, float]:
+    """‖after − before‖ / ‖before‖ of each layer: two mappings layer → parameter → tensor."""
+    return {
+        layer: _norm(after[layer][name] - tensor for name, tensor in tensors.items()) / max(_norm(tensors.values()), 1e-30)
+        for layer, tensors in before.items()
+    }
+
+
+def _norm(tensors: Iterable[Tensor]) -> float:
+    return float(sum(float(tensor.detach().double().square().sum()) for tensor in tensors) ** 0.5)

@@ -1,0 +1,337 @@
+"""A model for a task: encoder, perhaps an LSTM of its own, and the task's head; and what predicts with it and stores it.
+
+    words → language model (fixed or tuned) → γ Σ s_j h_j → dropout ┐
+    words → word vectors and spelling → LSTM                        ┴→ [LSTM] → head
+
+A row is computed by itself, so a prediction never depends on what else is in its batch or in which order it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as ListOf
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from carryover.data.coding import TokenCoder
+from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.vocabulary import Vocabulary
+from carryover.errors import BadData, UsageError
+from carryover.layers import LSTM, Bidirectional, Dropout, ScalarMix
+from carryover.models.bilm import BiLanguageModel
+from carryover.models.tagger_encoder import WordEncoder
+from carryover.sequence import Sequence
+from carryover.tasks import Labels, Task, task_from_json
+from carryover.training.artefact import Artefact, save_artefact
+from carryover.training.cache import batches_by_length, represent
+
+Words = ListOf[str]
+Item = str | Words | TextExample | TaggedSentence
+"""What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
+
+PREDICTION_TOKENS = 2048
+
+
+class MixedLanguageModel(nn.Module):
+    """A language model whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
+
+    `fixed`: the language model is in evaluation mode and without gradients even while the rest is trained; then its
+    vectors may also be given ready-made. Its output layer is taken off: a task has no use for it.
+    """
+
+    def __init__(
+        self,
+        model: BiLanguageModel,
+        coder: TokenCoder,
+        *,
+        fixed: bool,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.coder, self.fixed = coder, fixed
+        self.model = model
+        self.model.output = nn.Identity()  # type: ignore[assignment]
+        self.mix = ScalarMix(self.model.mixed_layers, self.model.out_size, layer_norm=layer_norm)
+        self.dropout = Dropout(self.model.out_size, dropout)
+        self.out_size = self.model.out_size
+
+    def train(self, mode: bool = True) -> MixedLanguageModel:
+        super().train(mode)
+        self.model.train(mode and not self.fixed)
+        return self
+
+    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """[B, W, 2P]. `ready` are the language model's own vectors [B, W, L+1, 2P] of these sentences."""
+        if ready is None:
+            ready = self._represent(sentences)
+        return self.dropout(self.mix(ready))
+
+    def _represent(self, sentences: ListOf[Words]) -> Sequence:
+        if self.model.training or (torch.is_grad_enabled() and not self.fixed):
+            device = next(self.model.parameters()).device
+            return self.model.representations(self.coder.batch(sentences, borders=True).to(device))
+        return Sequence.pad(represent(self.model, self.coder, sentences))
+
+    def description(self) -> dict[str, Any]:
+        """What `build_task_model` needs beside the coder, as JSON."""
+        return {
+            "kind": "language-model",
+            "model": self.model.config.to_json(),
+            "fixed": self.fixed,
+            "layer_norm": self.mix.layer_norm,
+            "dropout": self.dropout.probability,
+        }
+
+
+class WordsAndSpelling(nn.Module):
+    """The encoder learned from labels alone, read from words: `WordEncoder` with its two coders.
+
+    In training a word that stands only once in the training data (`rare`, bool [vocabulary]) is read as unknown half of
+    the time, so that the vector of the unknown word learns from something (Lample et al. 2016, section 4.1).
+    """
+
+    def __init__(
+        self, config: WordEncoder.Config, coder: TokenCoder, *, vectors: Tensor | None = None, rare: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.coder = coder
+        self.spelling = TokenCoder("characters", tokenizer=coder.tokenizer)
+        self.encoder = WordEncoder(config, vectors)
+        self.out_size = self.encoder.out_size
+        self.register_buffer("rare", rare, persistent=False)
+
+    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """[B, W, out_size]."""
+        assert ready is None, "ready-made vectors belong to a fixed language model"
+        device = next(self.encoder.parameters()).device
+        words = self.coder.batch(sentences, borders=False)
+        spelling = self.spelling.batch(sentences, borders=False).to(device)
+        if self.training and self.rare is not None:
+            ids = words.index.values
+            forget = self.get_buffer("rare").cpu()[ids] & (torch.rand(ids.shape) < 0.5)
+            hidden = words.index.with_values(ids.masked_fill(forget, Vocabulary.UNKNOWN_ID))
+            words = type(words)(hidden, None, None, words.word_lengths)
+        return self.encoder(words.to(device), spelling)
+
+    def description(self) -> dict[str, Any]:
+        """What `build_task_model` needs beside the coder, as JSON."""
+        return {"kind": "words", "model": self.encoder.config.to_json()}
+
+
+Encoder = MixedLanguageModel | WordsAndSpelling
+
+
+class TaskModel(nn.Module):
+    """Encoder → [bidirectional LSTM with `context_size` cells a direction] → task.
+
+    Raises ValueError when the task was built for states of another size.
+    """
+
+    def __init__(self, encoder: Encoder, task: Task, *, context_size: int = 0) -> None:
+        super().__init__()
+        self.encoder, self.task = encoder, task
+        self.context_size = context_size
+        size = encoder.out_size
+        self.context = Bidirectional(LSTM(size, context_size), LSTM(size, context_size)) if context_size else None
+        if task.in_size != state_size(encoder, context_size):
+            raise ValueError(
+                f"the task reads states of size {task.in_size}, encoder and context give {state_size(encoder, context_size)}: "
+                "build it with their size"
+            )
+
+    def hidden(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """States of all words, [B, W, D]."""
+        x = self.encoder(sentences, ready)
+        return x if self.context is None else self.context(x)
+
+    def loss(self, sentences: ListOf[Words], targets: Tensor, ready: Sequence | None = None) -> Tensor:
+        """Mean loss of a batch; see `Task.loss`."""
+        return self.task.loss(self.hidden(sentences, ready), targets)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.task.parameters()).device
+
+    def description(self) -> dict[str, Any]:
+        task = self.task.to_json()
+        task.pop("labels")  # they have a file of their own
+        return {"encoder": self.encoder.description(), "context_size": self.context_size, "task": task}
+
+
+def state_size(encoder: Encoder, context_size: int) -> int:
+    """Size of the states that a task gets to see."""
+    return 2 * context_size if context_size else encoder.out_size
+
+
+def build_task_model(description: Mapping[str, Any], labels: ListOf[str], coder: TokenCoder) -> TaskModel:
+    """A model with fresh weights, as `TaskModel.description` described it."""
+    described = dict(description["encoder"])
+    kind, config = described.pop("kind"), described.pop("model")
+    encoder: Encoder
+    if kind == "language-model":
+        encoder = MixedLanguageModel(BiLanguageModel(BiLanguageModel.Config.from_json(config)), coder, **described)
+    elif kind == "words":
+        encoder = WordsAndSpelling(WordEncoder.Config.from_json(config), coder)
+    else:
+        raise BadData(f"the encoder is of kind {kind!r}, this version knows language-model and words")
+    task = task_from_json({**description["task"], "labels": list(labels)})
+    return TaskModel(encoder, task, context_size=description["context_size"])
+
+
+# ---------------------------------------------------------------------- predicting
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one item: labels of the text, or one tag a word; and the probability of every possible label.
+
+    `probabilities` is [K] for a text and [W, K] for a sentence, columns in the order of `TaskPredictor.labels`.
+    """
+
+    words: tuple[str, ...]
+    labels: Labels
+    probabilities: np.ndarray
+
+
+class TaskPredictor:
+    """A trained task model, ready for use: texts or sentences in, labels out.
+
+    `record` says how it came about. Every method keeps the order of what it is given.
+    """
+
+    def __init__(self, model: TaskModel, record: dict[str, Any], folder: Path | None = None) -> None:
+        self.model = model.eval()
+        self.record = record
+        self.folder = folder
+
+    @property
+    def task(self) -> Task:
+        return self.model.task
+
+    @property
+    def labels(self) -> Labels:
+        return self.model.task.labels
+
+    @property
+    def coder(self) -> TokenCoder:
+        return self.model.encoder.coder
+
+    def words(self, item: Item) -> tuple[str, ...]:
+        """The words of an item; running text is split as the training data was."""
+        if isinstance(item, str):
+            return tuple(self.coder.tokenize(item))
+        if isinstance(item, TextExample | TaggedSentence):
+            return self.task.words(item, self.coder.tokenize)
+        return tuple(item)
+
+    def predict(self, items: ListOf[Item]) -> list[Labels]:
+        """The labels of every item: those of a text, or one tag a word."""
+        found: list[Labels] = [()] * len(items)
+        for positions, _, hidden in self._states(items):
+            for position, labels in zip(positions, self.task.decode(hidden), strict=True):
+                found[position] = labels
+        return found
+
+    def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
+        """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
+        found: list[np.ndarray] = [np.empty(0)] * len(items)
+        for positions, _, hidden in self._states(items):
+            for position, table in zip(positions, self.task.probabilities(hidden), strict=True):
+                found[position] = table.cpu().numpy()
+        return found
+
+    def predictions(self, items: ListOf[Item]) -> list[Prediction]:
+        """Words, labels and probabilities of every item."""
+        found: dict[int, Prediction] = {}
+        for positions, words, hidden in self._states(items):
+            answers = zip(positions, words, self.task.decode(hidden), self.task.probabilities(hidden), strict=True)
+            for position, own, labels, table in answers:
+                found[position] = Prediction(own, labels, table.cpu().numpy())
+        return [found[position] for position in range(len(items))]
+
+    def score(self, examples: ListOf[Any], path: Path | str | None = None, *, unseen_labels: str = "stop") -> dict[str, Any]:
+        """Scores against the labels of `examples`; see `Task.score`.
+
+        A label that the training data did not have can never be answered. With "stop" the first one raises BadData naming
+        `path` and line; with "miss" each counts as one that was missed.
+        """
+        if unseen_labels not in ("stop", "miss"):
+            raise UsageError(f"unseen_labels is {unseen_labels!r}", repair='use "stop" or "miss"')
+        if unseen_labels == "stop":
+            self.task.check(examples, path)
+        return self.task.score([self.task.gold(example) for example in examples], self.predict(examples))
+
+    @torch.no_grad()
+    def _states(self, items: ListOf[Item]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
+        """Positions, words and states of items of similar length, batch by batch."""
+        words = [self.words(item) for item in items]
+        self.model.eval()
+        for positions in batches_by_length([len(own) for own in words], PREDICTION_TOKENS):
+            chosen = [words[position] for position in positions]
+            yield positions, chosen, self.model.hidden(chosen)
+
+    # ------------------------------------------------------------------ storing
+
+    def save(self, folder: Path) -> None:
+        """Write an artefact of kind "task" that needs nothing beside itself. Raises CannotWrite, DiskFault."""
+        save_artefact(
+            folder,
+            kind="task",
+            config=self.model.description(),
+            tensors=self.model.state_dict(),
+            tokenizer=self.coder.to_json(),
+            labels={"labels": list(self.labels)},
+            record=self.record,
+            card=task_card(self),
+        )
+
+    @classmethod
+    def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
+        """Raises BadData where configuration, labels, vocabulary and weights disagree, showing both values."""
+        from carryover.training.loading import fill
+
+        labels = (stored.labels or {}).get("labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
+        coder = TokenCoder.from_json(stored.tokenizer)
+        try:
+            model = fill(lambda: build_task_model(stored.config, labels, coder), stored.tensors, stored.folder)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadData(
+                f"the configuration cannot be used: {error}",
+                path=stored.folder / "config.json",
+                repair="restore it from a copy",
+            ) from error
+        return cls(model.to(device), stored.record, stored.folder)
+
+
+def task_card(predictor: TaskPredictor) -> str:
+    """The README of an artefact: what it answers, how it was made, how good it was on the held-out part."""
+    record, task = predictor.record, predictor.task
+    proof = "\n".join(f"* {line}" for line in record.get("proof_lines", []))
+    score = record.get("dev_score")
+    found = f"{score['main_name'].replace('_', ' ')} {score['main']:.4f}" if score else "not measured"
+    what = "Labels texts" if task.kind == "classify" else "Tags every word of a sentence"
+    return f"""# {what}: {", ".join(task.labels[:20])}{", …" if len(task.labels) > 20 else ""}
+
+Trained by carryover {record.get("versions", {}).get("carryover", "")} on {record.get("train_examples", "?")} labelled
+examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("dev_examples", 0)} examples held out for
+early stopping: {found}. That part chose when to stop, so the figure is optimistic; score it on data of its own.
+
+{proof}
+
+## Use
+
+```
+carryover predict FOLDER texts.txt
+carryover evaluate FOLDER --test FILE
+```
+
+Settings, seed and versions are in `record.json`. Labels it never saw in training it can never answer.
+"""

@@ -1,0 +1,117 @@
+"""Plans: what they accept, what they refuse and how they name it, what a folder may be extended by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carryover.compare.cells import Cell, cost_rank, order_cells
+from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question, parse_budgets, parse_rungs
+from carryover.errors import UsageError
+
+
+def plan(**options) -> ComparePlan:
+    return ComparePlan(**{"task": "classify", "train": "train.tsv", **options})
+
+
+def test_names_and_numbers_are_read() -> None:
+    assert parse_rungs("full, features,top-2,scratch") == ("features", "scratch", "top-2", "full")
+    assert parse_budgets("all,200,50") == (50, 200, "all")
+    assert plan(budgets="50,all", rungs="features").budgets == (50, "all")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rungs": "frozn"}, "did you mean 'frozen'"),
+        ({"rungs": "top-0"}, "top-0"),
+        ({"budgets": "50,many"}, "'many' is no number"),
+        ({"budgets": "3"}, "too small"),
+        ({"task": "clasify"}, "did you mean 'classify'"),
+        ({"metric": "acuracy"}, "did you mean 'accuracy'"),
+        ({"on_error": "ignore"}, "on-error"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"jobs": 0}, "jobs is 0"),
+        ({"time_limit": 0.0}, "time limit is 0"),
+        ({"confidence": 1.0}, "confidence is 1"),
+        ({"rungs": "static"}, "needs raw text"),
+        ({"rungs": "features,full"}, "rung full needs a pretrained language model"),
+        ({"rungs": "static", "encoder": "runs/lm"}, "needs raw text"),
+    ],
+)
+def test_mistakes_are_named(options: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        plan(**options)
+    assert caught.value.exit_code == 2
+    assert caught.value.repair
+
+
+def test_rungs_follow_from_what_is_there() -> None:
+    assert plan().resolve(500).rungs == ("features", "scratch")
+    assert plan(raw="raw.txt").resolve(500).rungs == ("features", "static", "scratch", "frozen", "full")
+    assert plan(encoder="runs/lm").resolve(500).rungs == ("features", "scratch", "frozen", "full")
+
+
+def test_budgets_follow_from_the_data() -> None:
+    assert plan().resolve(150).budgets == (50, 100, "all")
+    assert plan(budgets="50,150").resolve(150).budgets == (50, "all")
+    assert plan(budgets="50").resolve(150).budgets == (50,)
+    assert plan(budgets="50,all").resolve(150).label_counts(150) == {50: 50, "all": 150}
+    with pytest.raises(UsageError, match="budget 200 is larger than the 150 training examples"):
+        plan(budgets="200").resolve(150)
+
+
+def test_early_cells_show_the_whole_picture() -> None:
+    cells = order_cells(("features", "frozen"), (50, "all"), (0, 1))
+    assert cells[:4] == [
+        Cell("features", 50, 0),
+        Cell("frozen", 50, 0),
+        Cell("features", "all", 0),
+        Cell("frozen", "all", 0),
+    ]
+    assert {cell.seed for cell in cells[4:]} == {1}
+    assert len(set(cells)) == 8
+
+
+def test_cost_order() -> None:
+    rungs = ["full", "top-2", "top-1", "head", "frozen", "static", "scratch", "features"]
+    assert sorted(rungs, key=cost_rank) == ["features", "scratch", "static", "frozen", "head", "top-1", "top-2", "full"]
+
+
+def stored(**changes) -> dict:
+    whole = {
+        "schema": PLAN_SCHEMA,
+        "question": {"task": "tag", "metric": "accuracy"},
+        "rungs": ["features"],
+        "budgets": [50],
+        "seeds": [0, 1],
+    }
+    question = {**whole["question"], **changes.pop("question", {})}
+    return {**whole, **changes, "question": question}
+
+
+def test_a_comparison_may_grow() -> None:
+    grown = stored(rungs=["features", "full"], budgets=[50, "all"], seeds=[0, 1, 2])
+    check_same_question(stored(), grown, Path("out"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (stored(question={"metric": "macro_f1"}), "out: it holds a comparison with metric accuracy, now macro_f1 is asked"),
+        (stored(question={"encoder": "abc"}), "encoder none, now abc"),
+        (stored(seeds=[0]), "cells of seeds 1, which are not asked for"),
+        (stored(budgets=[100]), "cells of budgets 50"),
+        (stored(rungs=["full"]), "cells of rungs features"),
+    ],
+)
+def test_another_question_is_refused_by_name(asked: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        check_same_question(stored(), asked, Path("out"))
+    assert caught.value.exit_code == 2
+
+
+def test_another_version_of_the_plan_is_refused_with_both() -> None:
+    with pytest.raises(UsageError, match=r"carryover.compare-plan/9.*carryover.compare-plan/1"):
+        check_same_question(stored(schema="carryover.compare-plan/9"), stored(), Path("out"))

@@ -1,0 +1,221 @@
+"""The fast stream equals one written out in plain Python, and an epoch reads every token exactly once."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from carryover.data import shard_passes
+from carryover.data.order import permutation
+from carryover.data.shards import Shards, build_shards
+from carryover.data.stream import NO_LOSS, LanguageModelBatch, LanguageModelStream
+from carryover.data.vocabulary import Vocabulary
+from carryover.errors import UsageError
+
+BEGIN, END = Vocabulary.BEGIN_ID, Vocabulary.END_ID
+
+
+def corpus(folder: Path, lines: int, *, seed: int = 0, longest: int = 12, kind: str = "characters") -> Shards:
+    draw = random.Random(seed)
+    text = [" ".join(f"w{draw.randrange(60)}" for _ in range(draw.randint(1, longest))) for _ in range(lines)]
+    return build_shards(enumerate(text, 1), kind, folder, tokenize=str.split, vocabulary_size=30)
+
+
+# ---- The reference: lists and loops -------------------------------------------------------------------------------------
+
+
+def plain_blocks(shards: Shards, block_tokens: int) -> list[tuple[int, int]]:
+    """(start, stop) of each block: whole lines while they fit, a longer line in pieces."""
+    blocks: list[tuple[int, int]] = []
+    start = stop = 0
+    offsets = shards.line_offsets.tolist()
+    for line_start, line_stop in zip(offsets[:-1], offsets[1:], strict=True):
+        if stop > start and line_stop - start > block_tokens:
+            blocks.append((start, stop))
+            start = stop
+        while line_stop - start > block_tokens:
+            blocks.append((start, start + block_tokens))
+            start += block_tokens
+        assert start >= line_start or stop == line_start
+        stop = line_stop
+    return [*blocks, (start, stop)]
+
+
+def plain_epoch(shards: Shards, *, lanes: int, steps: int, block_tokens: int, seed: int, epoch: int) -> list[list[dict]]:
+    """For each step and lane what it reads and predicts, in softmax ids."""
+    ids = shards.ids.tolist()
+    vocabulary = len(shards.vocabulary)
+    softmax = [number if number < vocabulary else Vocabulary.UNKNOWN_ID for number in ids]
+    blocks = plain_blocks(shards, block_tokens)
+    chunks = []
+    for number in permutation(len(blocks), seed, epoch):
+        start, stop = blocks[number]
+        places = list(range(start, stop))
+        for j in range(0, len(places), steps):
+            ahead, behind = places[j : j + steps], places[::-1][j : j + steps]
+            chunks.append(
+                {
+                    "forward": [ids[i] for i in ahead],
+                    "forward_targets": [NO_LOSS if ids[i] == END else softmax[i + 1] for i in ahead],
+                    "backward": [ids[i] for i in behind],
+                    "backward_targets": [NO_LOSS if ids[i] == BEGIN else softmax[i - 1] for i in behind],
+                    "fresh": j == 0,
+                }
+            )
+    per_lane = -(-len(chunks) // lanes)
+    nothing: dict = {"forward": [], "forward_targets": [], "backward": [], "backward_targets": [], "fresh": False}
+    result = []
+    for step in range(per_lane):
+        rows = []
+        for lane in range(lanes):
+            number = lane * per_lane + step
+            chunk = chunks[number] if number < len(chunks) else nothing
+            rows.append({**chunk, "fresh": bool(chunk["forward"]) and (chunk["fresh"] or step == 0)})
+        result.append(rows)
+    return result
+
+
+def spelled(batch: LanguageModelBatch, direction: str, shards: Shards) -> list[list[int]]:
+    """The types a batch reads, found through its table of characters."""
+    tokens = getattr(batch, direction)
+    numbers = {tuple(row): number for number, row in enumerate(shards.characters.tolist())}
+    return [[numbers[tuple(tokens.characters[i].tolist())] for i in row] for row in tokens.index.rows()]
+
+
+# ---- Tests --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "longest", "lanes", "steps", "block_tokens"),
+    [(40, 12, 3, 5, 32), (40, 12, 4, 64, 32), (1, 3, 8, 4, 100), (9, 60, 2, 7, 16), (25, 5, 1, 1, 7), (30, 40, 5, 8, 1)],
+)
+def test_equals_the_plain_stream(
+    tmp_path: Path, lines: int, longest: int, lanes: int, steps: int, block_tokens: int
+) -> None:
+    shards = corpus(tmp_path / "shards", lines, longest=longest)
+    stream = LanguageModelStream(shards, batch_size=lanes, steps=steps, block_tokens=block_tokens)
+    for seed, epoch in [(0, 0), (5, 3)]:
+        expected = plain_epoch(shards, lanes=lanes, steps=steps, block_tokens=block_tokens, seed=seed, epoch=epoch)
+        assert stream.steps_per_epoch() == len(expected)
+        for step, rows in enumerate(expected):
+            batch = stream.batch(seed, epoch, step)
+            assert spelled(batch, "forward", shards) == [row["forward"] for row in rows]
+            assert spelled(batch, "backward", shards) == [row["backward"] for row in rows]
+            for name in ("forward_targets", "backward_targets"):
+                padded = [row[name] + [NO_LOSS] * (steps - len(row[name])) for row in rows]
+                assert getattr(batch, name).tolist() == padded
+            assert batch.fresh.tolist() == [row["fresh"] for row in rows]
+            assert batch.tokens == sum(target != NO_LOSS for row in rows for target in row["forward_targets"])
+
+
+@pytest.mark.parametrize("block_tokens", [2048, 32, 5])
+def test_every_token_is_predicted_exactly_once_each_way(tmp_path: Path, block_tokens: int) -> None:
+    shards = corpus(tmp_path / "shards", 80, longest=30)
+    stream = LanguageModelStream(shards, batch_size=4, steps=9, block_tokens=block_tokens)
+    seen: dict[str, Counter[int]] = {"forward_targets": Counter(), "backward_targets": Counter()}
+    for step in range(stream.steps_per_epoch()):
+        batch = stream.batch(1, 2, step)
+        for name, counter in seen.items():
+            counter.update(getattr(batch, name).flatten().tolist())
+    softmax = Counter(shards.softmax_ids(shards.ids).tolist())
+    for name, border in (("forward_targets", BEGIN), ("backward_targets", END)):
+        del seen[name][NO_LOSS]
+        assert seen[name] == softmax - Counter({border: softmax[border]}), name
+
+
+def test_both_directions_share_one_table_of_distinct_words(tmp_path: Path) -> None:
+    shards = corpus(tmp_path / "shards", 50)
+    batch = LanguageModelStream(shards, batch_size=3, steps=8, block_tokens=20).batch(0, 0, 0)
+    table = batch.forward.characters
+    assert table is not None
+    assert table is batch.backward.characters
+    assert table.dtype == torch.int64 and table.shape[1] == 50
+    assert not table[0].any() and table[1:].any(dim=1).all()
+    assert len(torch.unique(table, dim=0)) == len(table)
+    for tokens in (batch.forward, batch.backward):
+        assert not tokens.index.values[~tokens.index.mask].any()
+        borders = ((tokens.index.values == tokens.index.values[0, 0]) & tokens.index.mask).sum(dim=1)
+        assert (tokens.word_lengths <= tokens.index.lengths - borders).all()
+    moved = batch.to("cpu")
+    assert moved.forward.characters is moved.backward.characters
+    rounded = LanguageModelStream(shards, batch_size=3, steps=8, block_tokens=20, round_words_to=64).batch(0, 0, 0)
+    assert rounded.forward.characters is not None
+    assert len(rounded.forward.characters) == 64
+    assert torch.equal(rounded.forward.characters[: len(table)], table)
+
+
+def test_words_are_read_by_their_ids(tmp_path: Path) -> None:
+    shards = corpus(tmp_path / "shards", 20, kind="words")
+    batch = LanguageModelStream(shards, batch_size=2, steps=50, block_tokens=100, shuffle=False).batch(0, 0, 0)
+    assert batch.forward.characters is None
+    ids = batch.forward.index.values[0]
+    assert ids.tolist() == shards.ids[:50].tolist()
+    assert batch.forward_targets[0, :-1].tolist() == [
+        NO_LOSS if here == END else after for here, after in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True)
+    ]
+    words = [number for number in ids.tolist() if number not in (BEGIN, END)]
+    assert batch.forward.word_lengths[0] == len(words)
+
+
+def test_a_batch_depends_on_seed_epoch_and_step_only(tmp_path: Path) -> None:
+    shards = corpus(tmp_path / "shards", 200)
+    one = LanguageModelStream(shards, batch_size=2, steps=8, block_tokens=24)
+    steps = list(range(one.steps_per_epoch()))
+    in_order = [one.batch(7, 1, step) for step in steps]
+    other = LanguageModelStream(Shards.open(tmp_path / "shards"), batch_size=2, steps=8, block_tokens=24)
+    for step in reversed(steps):
+        other.batch(0, 0, 0)
+        again = other.batch(7, 1, step)
+        assert torch.equal(again.forward.index.values, in_order[step].forward.index.values)
+        assert torch.equal(again.forward_targets, in_order[step].forward_targets)
+        assert torch.equal(again.backward_targets, in_order[step].backward_targets)
+
+
+def test_epochs_and_seeds_are_ordered_differently_unless_asked_not_to(tmp_path: Path) -> None:
+    shards = corpus(tmp_path / "shards", 200)
+
+    def targets(shuffle: bool, seed: int, epoch: int) -> list[list[int]]:
+        stream = LanguageModelStream(shards, batch_size=2, steps=16, block_tokens=24, shuffle=shuffle)
+        return [stream.batch(seed, epoch, step).forward_targets.tolist() for step in range(stream.steps_per_epoch())]
+
+    assert targets(True, 0, 0) == targets(True, 0, 0)
+    assert targets(True, 0, 0) != targets(True, 0, 1)
+    assert targets(True, 0, 0) != targets(True, 1, 0)
+    assert targets(True, 0, 1) != targets(True, 1, 0)
+    assert targets(False, 0, 0) == targets(False, 1, 5)
+
+
+def test_wrong_use_is_named(tmp_path: Path) -> None:
+    shards = corpus(tmp_path / "shards", 5)
+    with pytest.raises(UsageError, match="steps is 0"):
+        LanguageModelStream(shards, batch_size=2, steps=0)
+    stream = LanguageModelStream(shards, batch_size=2, steps=8)
+    with pytest.raises(IndexError, match=f"step {stream.steps_per_epoch()} of an epoch"):
+        stream.batch(0, 0, stream.steps_per_epoch())
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_passes, "BUFFER", 1024)
+
+    def peak(lines: int) -> int:
+        shards = corpus(tmp_path / f"{lines}", lines)
+        tracemalloc.start()
+        try:
+            stream = LanguageModelStream(shards, batch_size=8, steps=16, block_tokens=256)
+            for step in range(stream.steps_per_epoch()):
+                stream.batch(0, 0, step)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(300)
+    small, large = peak(1500), peak(15_000)
+    # What may grow is the table of blocks: a few numbers for each, however long it is.
+    more_blocks = (15_000 - 1500) * 8 // 256
+    assert large < small + 80 * more_blocks, f"{small} bytes at 1×, {large} at 10×"
+    assert large < 15_000 * 8 * 4 / 4, "a quarter of the corpus would fit into that"

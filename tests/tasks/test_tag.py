@@ -1,0 +1,130 @@
+"""Tagging: a perfect encoder must give perfect answers, and nothing but a sentence's own words may matter."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from carryover.data.text import TaggedSentence
+from carryover.errors import BadData, UsageError
+from carryover.sequence import Sequence
+from carryover.tasks import Tag, task_from_json
+
+CLASSES = ("DET", "NOUN", "VERB")
+SPANS = ("B-loc", "B-per", "I-loc", "I-per", "O")
+GOLD = {
+    CLASSES: [("DET", "NOUN", "VERB", "DET", "NOUN"), (), ("VERB",), ("NOUN", "VERB")],
+    SPANS: [("B-per", "I-per", "O", "B-loc", "B-loc"), (), ("O",), ("B-loc", "I-loc")],
+}
+
+
+def sentence(*tags: str, line: int = 0) -> TaggedSentence:
+    return TaggedSentence(tuple(f"word{number}" for number in range(len(tags))), tags, line)
+
+
+@pytest.mark.parametrize("output", ["softmax", "crf"])
+@pytest.mark.parametrize("labels", [CLASSES, SPANS])
+def test_perfect_states_give_perfect_answers(labels: tuple[str, ...], output: str) -> None:
+    """A fake encoder writes the gold tag into each state."""
+    task = Tag(labels, len(labels), output=output).eval()
+    with torch.no_grad():
+        task.output.weight.copy_(torch.eye(len(labels)) * 20)
+        task.output.bias.zero_()
+    task.requires_grad_(False)
+    gold = GOLD[labels]
+    values = torch.full((len(gold), 7, len(labels)), float("nan"))
+    for row, tags in enumerate(gold):
+        for step, tag in enumerate(tags):
+            values[row, step] = torch.tensor([float(tag == label) for label in labels])
+    hidden = Sequence.of(values, [len(tags) for tags in gold])
+    assert task.decode(hidden) == gold
+    assert [len(table) for table in task.probabilities(hidden)] == [5, 0, 1, 2]
+    assert all(float(table.max(1).values.min()) > 0.999 for table in task.probabilities(hidden) if len(table))
+    score = task.score(gold, task.decode(hidden))
+    assert score["main"] == 1 and score["main_name"] == ("span_f1" if labels == SPANS else "accuracy")
+    assert score["words"] == 8 and score["sentences"] == 4 and score["unscored"] == 0
+    targets = task.targets([sentence(*tags) for tags in gold])
+    assert float(task.loss(hidden, targets).detach()) < 1e-3 and task.weight(targets) == 8
+
+
+def test_spans_get_the_random_field_by_default() -> None:
+    assert Tag(SPANS, 4).output_kind == "crf" and Tag(CLASSES, 4).output_kind == "softmax"
+    assert Tag(SPANS, 4, output="softmax").main_score == "span_f1"
+    with pytest.raises(UsageError, match="'viterbi'"):
+        Tag(SPANS, 4, output="viterbi")
+
+
+def test_decoded_spans_are_always_valid() -> None:
+    torch.manual_seed(1)
+    task = Tag(SPANS, 6)
+    for tags in task.decode(Sequence.of(torch.randn(30, 9, 6) * 5)):
+        assert all(not tag.startswith("I-") or (before or "O")[2:] == tag[2:] for before, tag in zip((None, *tags), tags))
+
+
+@pytest.mark.parametrize("output", ["softmax", "crf"])
+def test_a_sentence_is_by_itself(output: str) -> None:
+    torch.manual_seed(2)
+    task = Tag(SPANS, 6, output=output, dropout=0.5).eval()
+    alone = torch.randn(1, 4, 6)
+    values = torch.full((3, 9, 6), float("nan"))
+    values[1, :4] = alone[0]
+    values[2, :9] = 1
+    together = Sequence.of(values, [0, 4, 9])
+    torch.testing.assert_close(task.probabilities(together)[1], task.probabilities(Sequence.of(alone))[0])
+    assert task.decode(together)[1] == task.decode(Sequence.of(alone))[0] and task.decode(together)[0] == ()
+
+
+@pytest.mark.parametrize("output", ["softmax", "crf"])
+def test_gradients_reach_all_parameters_and_no_padding(output: str) -> None:
+    task = Tag(SPANS, 6, output=output, dropout=0.1)
+    values = torch.randn(3, 5, 6)
+    values[1, 2:] = float("nan")
+    values.requires_grad_()
+    targets = task.targets([sentence(*"O O B-per I-per O".split()), sentence("O", "B-loc"), sentence()])
+    task.loss(Sequence.of(values, [5, 2, 0]), targets).backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in task.parameters())
+    assert torch.isfinite(values.grad).all() and (values.grad[1, 2:] == 0).all() and (values.grad[2] == 0).all()
+
+
+def test_a_batch_of_empty_sentences_costs_nothing() -> None:
+    for output in ("softmax", "crf"):
+        task = Tag(CLASSES, 4, output=output)
+        hidden = Sequence.of(torch.zeros(2, 0, 4))
+        assert float(task.loss(hidden, task.targets([sentence(), sentence()])).detach()) == 0
+        assert task.decode(hidden) == [(), ()]
+
+
+def test_faulty_tags_are_named() -> None:
+    task = Tag(SPANS, 4)
+    with pytest.raises(BadData, match=r"a\.conll:3: label 'B-org' was not among the 5 labels"):
+        task.check([sentence("O", "B-org", line=3)], "a.conll")
+    with pytest.raises(BadData, match=r"tag 'I-per' of word 2 \('word1'\) follows 'B-loc'"):
+        task.targets([sentence("B-loc", "I-per")])
+    with pytest.raises(BadData, match="'I-per' of word 1 .* begins a sentence"):
+        task.targets([sentence("I-per")])
+    Tag(SPANS, 4, output="softmax").targets([sentence("I-per")])
+    with pytest.raises(BadData, match="2 words but 1 tags"):
+        task.encode(TaggedSentence(("a", "b"), ("O",)))
+    with pytest.raises(BadData, match="only the label 'O'"):
+        Tag(("O",), 4)
+
+
+def test_scores() -> None:
+    task = Tag(SPANS, 4)
+    score = task.score([("B-per", "I-per", "O", "B-loc")], [("B-per", "O", "O", "B-loc")])
+    assert (score["span_precision"], score["span_recall"], score["span_f1"]) == (0.5, 0.5, 0.5)
+    assert score["accuracy"] == 0.75 and score["per_label"]["loc"]["f1"] == 1 and score["per_label"]["per"]["f1"] == 0
+    with pytest.raises(ValueError, match="sentence 0 has 2 gold tags but 1"):
+        Tag(CLASSES, 4).score([("DET", "NOUN")], [("DET",)])
+
+
+@pytest.mark.parametrize("labels", [CLASSES, SPANS])
+def test_description_rebuilds_the_task(labels: tuple[str, ...]) -> None:
+    task = Tag(labels, 6, dropout=0.25)
+    again = task_from_json(json.loads(json.dumps(task.to_json())))
+    again.load_state_dict(task.state_dict())
+    hidden = Sequence.of(torch.randn(2, 3, 6))
+    assert again.to_json() == task.to_json() and again.eval().decode(hidden) == task.eval().decode(hidden)
+    json.dumps(task.score([tuple(labels)], [tuple(labels)]))
