@@ -72,7 +72,7 @@ def test_a_position_over_other_data_is_refused() -> None:
         BucketSampler(LENGTHS, token_budget=301, seed=1),
         BucketSampler(LENGTHS, token_budget=300, seed=2),
     ):
-        with pytest.raises(BadData, match="the saved position has .*these batches have"):
+        with pytest.raises(BadData, match=r"the saved position has .*these batches have"):
             other.load_state_dict(state)
     with pytest.raises(UsageError, match="token_budget is 0"):
         BucketSampler(LENGTHS, token_budget=0, seed=1)

@@ -9,12 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from carryover.data import once
 from carryover.data.once import build_once, is_whole
 from carryover.storage import atomic_folder
 
 BUILDER = """
 import sys, time
 from pathlib import Path
+
+import pytest
 from carryover.data.once import build_once
 from carryover.storage import atomic_folder
 
@@ -78,3 +83,10 @@ def test_a_damaged_cache_is_built_again_and_a_whole_one_is_not(tmp_path: Path) -
     build_once(folder, build)
     assert len(built) == 2
     assert (folder / "part").read_text() == "whole"
+
+
+def test_whoever_gets_the_lock_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process finishes between our look and our lock: nothing is left to build."""
+    answers = iter([False, True, True])
+    monkeypatch.setattr(once, "is_whole", lambda folder: next(answers))
+    build_once(tmp_path / "one", lambda place: pytest.fail("built again"))

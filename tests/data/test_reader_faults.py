@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import lzma
-import os
 import random
 import time
 import warnings
@@ -28,7 +28,9 @@ LONGEST = 5.0  # seconds for one mutant; all are a few hundred bytes
 
 TSV = "text\tlabel\n" + "".join(f'the "cat" is, so to say, {word}\tpos\n' for word in ("here", "thère", "近い", "gone"))
 CSV = 'text,label\n"a, ""b""\nc",pos\nplain,neg\n"x",pos\n'
-JSONL = "".join(json.dumps({"text": f"row {n} é \U0001f600", "label": n % 2, "more": [1, {"a": None}]}) + "\n" for n in range(5))
+JSONL = "".join(
+    json.dumps({"text": f"row {n} é \U0001f600", "label": n % 2, "more": [1, {"a": None}]}) + "\n" for n in range(5)
+)
 TAGGED_JSONL = "".join(json.dumps({"tokens": ["A", "b", "c"], "tags": ["B-X", "I-X", "O"]}) + "\n" for _ in range(4))
 LABEL_FIRST = "NUM:dist How far is it ?\nHUM:ind Who was she ?\nLOC:city Where ?\n"
 RAW = "\ufeffOne paragraph, with words.\r\n\r\nAnother “document”.\n  \nEnd"
@@ -103,8 +105,8 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path, str], Any]]] 
 }  # fmt: skip
 
 PIECES = [
-    b"\t", b"\n", b"\r\n", b"\r", b'"', b"'", b",", b"#", b"\0", b"\xff", b"\xc3", b"\xe2\x80", b"\xef\xbb\xbf", b"{", b"}", b"[",
-    b"]", b":", b"\\", b"\\ud800", b"-DOCSTART-", b"B-", b"I-", b"E-X", b"O", b"_", b"1-2", b"0", b"-1", b"99999999999999999999",
+    b"\t", b"\n", b"\r\n", b"\r", b'"', b"'", b",", b"#", b"\0", b"\xff", b"\xc3", b"\xe2\x80", b"\xef\xbb\xbf", b"{", b"}",
+    b"[", b"]", b":", b"\\", b"\\ud800", b"-DOCSTART-", b"B-", b"I-", b"E-X", b"O", b"_", b"1-2", b"0", b"-1", b"9" * 20,
     b"1.1", b"null", b"NaN", b"1e999", b"\xc2\x85", b"\xe2\x80\xa8", b" ", b"  ", b"\x1c", b"PAR1", b"(" * 40, b"[" * 5000,
 ]  # fmt: skip
 
@@ -194,17 +196,15 @@ def test_mutants_of_a_tokenizer_file(kind: str, tmp_path: Path, capfd: pytest.Ca
     random_ = random.Random(kind)
     for _ in range(MUTANTS):
         path.write_bytes(mutate(original, random_))
-        try:
+        with contextlib.suppress(CarryoverError):
             tokenizer = SubwordTokenizer.from_file(path)
             tokenizer.tokenize("the cät sat.")
             tokenizer.pieces_of_words(["the", ""])
             tokenizer.vocabulary()
-        except CarryoverError:
-            pass
 
 
 def test_mutants_of_a_coder() -> None:
-    vocabulary = Vocabulary.count("the cat sat on the mat".split())
+    vocabulary = Vocabulary.count(["the", "cat", "sat", "on", "the", "mat"])
     original = TokenCoder("words", vocabulary).to_json()
     subwords = TokenCoder("subwords", subwords=SubwordTokenizer.train(["the cat sat"] * 5, "bpe", 280)).to_json()
     junk: list[Any] = [None, 1, "x", [], {}, [1], {"kind": "words"}, True, -1.5, "subwords", ["<pad>"]]
@@ -219,17 +219,16 @@ def test_mutants_of_a_coder() -> None:
                     place[key] = random_.choice(junk)
                     break
                 place = place[key]
-        try:
+        with contextlib.suppress(CarryoverError):
             TokenCoder.from_json(value).batch([["the", "cat"]], borders=True)
-        except CarryoverError:
-            pass
 
 
 def test_no_warning_and_no_file_left_open(tmp_path: Path) -> None:
     """A reader given up half way closes its file."""
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"one\ntwo\n" * 1000))
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir())) if descriptors.exists() else 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(20):
@@ -237,4 +236,4 @@ def test_no_warning_and_no_file_left_open(tmp_path: Path) -> None:
             next(lines)
             lines.close()  # type: ignore[attr-defined]
     if before:
-        assert len(os.listdir("/proc/self/fd")) <= before + 1
+        assert len(list(descriptors.iterdir())) <= before + 1

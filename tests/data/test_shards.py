@@ -73,7 +73,7 @@ def test_kinds_without_characters_keep_the_vocabulary_only(tmp_path: Path, kind:
     vocabulary = Vocabulary(["the", "dog"])
     shards = build(tmp_path / "shards", kind=kind, vocabulary=vocabulary)
     assert shards.types == len(vocabulary) == 6
-    assert list(shards.sentences())[0] == ["the", "<unk>", "<unk>", "the", "dog"]
+    assert next(shards.sentences()) == ["the", "<unk>", "<unk>", "the", "dog"]
     with pytest.raises(UsageError, match="not characters"):
         _ = shards.characters
 
@@ -86,7 +86,7 @@ def test_words_that_look_like_marks_are_unknown_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lines", [[], ["", "  ", "\t"]])
 def test_a_corpus_without_words_is_refused_and_leaves_nothing(tmp_path: Path, lines: list[str]) -> None:
-    with pytest.raises(BadData, match="no text: .*; give a file") as error:
+    with pytest.raises(BadData, match=r"no text: .*; give a file") as error:
         build(tmp_path / "shards", lines)
     assert error.value.exit_code == 65
     assert not any(tmp_path.iterdir())
@@ -124,7 +124,7 @@ def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
     Shards.open(tmp_path / "shards")
     ids = tmp_path / "shards" / "ids.int32"
     ids.write_bytes(ids.read_bytes()[:-4])
-    with pytest.raises(BadData, match="ids.int32 has 72 bytes instead of 76"):
+    with pytest.raises(BadData, match=r"ids\.int32 has 72 bytes instead of 76"):
         Shards.open(tmp_path / "shards", verify=False)
     with pytest.raises(InputMissing):
         Shards.open(tmp_path / "nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ BUDGETS = [25, 50, 100, 400, 995]
 
 def test_budgets_are_nested_and_stratified() -> None:
     chosen = nested_budgets(CORPUS, BUDGETS, seed=3)
-    for small, large in zip(BUDGETS, BUDGETS[1:], strict=False):
+    for small, large in pairwise(BUDGETS):
         assert set(chosen[small]) < set(chosen[large])
     for budget, positions in chosen.items():
         assert len(set(positions)) == len(positions) == budget
@@ -74,7 +75,7 @@ def test_one_class_only_is_bad_data() -> None:
         lambda: stratified_split(same, [0.5, 0.5], 0),
         lambda: k_fold(same, 2, 0),
     ):
-        with pytest.raises(BadData, match="all 10 examples are labelled 'spam'.*; give"):
+        with pytest.raises(BadData, match=r"all 10 examples are labelled 'spam'.*; give"):
             call()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def plain_blocks(shards: Shards, block_tokens: int) -> list[tuple[int, int]]:
     blocks: list[tuple[int, int]] = []
     start = stop = 0
     offsets = shards.line_offsets.tolist()
-    for line_start, line_stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for line_start, line_stop in pairwise(offsets):
         if stop > start and line_stop - start > block_tokens:
             blocks.append((start, stop))
             start = stop

@@ -46,7 +46,7 @@ def bilm(out: Path) -> object:
     if not text.exists():
         chosen = random.Random(3)
         words = ["the", "a", "boat", "river", "runs", "sinks", "slowly", "under", "old", "bridges", "Zoë", "1917", ","]
-        text.write_text("".join(" ".join(chosen.choices(words, k=chosen.randint(2, 14))) + " .\n" for _ in range(300)))
+        text.write_text("".join(" ".join(chosen.choices(words, k=chosen.randint(2, 14))) + " .\n" for _ in range(110)))
     model = {"character_size": 4, "filters": ((1, 4), (2, 4)), "cells": 8, "projection": 4, "dropout": 0.2}
     return pretrain(
         PretrainSettings(
@@ -135,8 +135,8 @@ class Inquiry:
         """SIGKILL after a random time, several to a run."""
         while self.kills < kills and not self.differences:
             name = f"run{self.runs}"
-            for _ in range(self.random.randint(1, 6)):
-                status = session(self.job, self.folder / name, kill_after=self.random.uniform(0, self.duration))
+            for _ in range(self.random.randint(3, 9)):
+                status = session(self.job, self.folder / name, kill_after=self.random.uniform(0, 0.8 * self.duration))
                 self.note(name, status)
                 if status == 0 or self.kills >= kills:
                     break

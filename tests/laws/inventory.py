@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from carryover.layers import (
+    GRU,
+    LSTM,
     AttentionPooling,
     Bidirectional,
     CharacterCNN,
     ConcatenatedPooling,
     Dropout,
+    Elman,
     Embedding,
     Highway,
     LastPooling,
@@ -39,8 +41,26 @@ from carryover.layers import (
 from carryover.layers.laws import Case
 from carryover.layers.laws.case import Inputs
 from carryover.layers.laws.keeping import Reference
-from carryover.sequence import Sequence
 from laws.plain import LeakySum
+from laws.references import (
+    both_ends,
+    each_row,
+    loop_attention,
+    loop_bidirectional,
+    loop_both_ways,
+    loop_character_cnn,
+    loop_highway,
+    loop_leaky_sum,
+    loop_of,
+    loop_scalar_mix,
+    pooled,
+    residual_of,
+    torch_bidirectional_lstm,
+    torch_elman,
+    torch_gru,
+    torch_lstm,
+    torch_perceptron,
+)
 
 
 @dataclass(frozen=True)
@@ -60,83 +80,6 @@ class Row:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.build()
-
-
-def each_row(function: Callable[[Layer, Tensor], Tensor]) -> Reference:
-    """A reference that sees one unpadded row [length, ...] at a time."""
-
-    def compute(layer: Layer, x: Sequence) -> Sequence:
-        return Sequence.pad([function(layer, row) for row in x.rows()])
-
-    return compute
-
-
-def pooled(function: Callable[[Pooling, Tensor], Tensor]) -> Reference:
-    """A reference for poolings: one unpadded row at a time, zeros for an empty one."""
-
-    def compute(pooling: Pooling, x: Sequence) -> Tensor:
-        return torch.stack([function(pooling, row) if len(row) else row.new_zeros(pooling.out_size) for row in x.rows()])
-
-    return compute
-
-
-def loop_character_cnn(layer: CharacterCNN, row: Tensor) -> Tensor:
-    """Every word, filter and place by itself."""
-    words = []
-    for word in row:
-        letters = layer.characters[word] * (word != 0).unsqueeze(1)  # [characters, size]; 0 is no character
-        features = []
-        for convolution in layer.convolutions:
-            width = convolution.weight.shape[2]
-            windows = [letters[place : place + width].T for place in range(len(letters) - width + 1)]  # [size, width]
-            found = [(convolution.weight * window).sum((1, 2)) + convolution.bias for window in windows]
-            features.append(torch.stack([layer.activation(value) for value in found]).amax(0))
-        y = torch.cat(features)
-        for highway in layer.highways:
-            y = loop_highway(highway, y)
-        words.append(y if layer.projection is None else layer.projection.weight @ y + layer.projection.bias)
-    return torch.stack(words) if words else layer.characters.new_zeros(0, layer.out_size)
-
-
-def loop_highway(layer: Highway, row: Tensor) -> Tensor:
-    gate = torch.sigmoid(row @ layer.gate.weight.T + layer.gate.bias)
-    return gate * torch.relu(row @ layer.transform.weight.T + layer.transform.bias) + (1 - gate) * row
-
-
-def torch_perceptron(layer: Perceptron, row: Tensor) -> Tensor:
-    modules: list[torch.nn.Module] = []
-    for affine in layer.maps:
-        modules += [affine, torch.nn.Tanh()]
-    return torch.nn.Sequential(*modules[:-1])(row)
-
-
-def loop_scalar_mix(layer: ScalarMix, row: Tensor) -> Tensor:
-    if layer.layer_norm:
-        row = row - row.mean(-1, keepdim=True)
-        row = row / (row.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    exponentials = layer.layer_weights.exp()
-    return layer.scale * sum(row[:, j] * exponentials[j] / exponentials.sum() for j in range(layer.layers))
-
-
-def loop_leaky_sum(layer: LeakySum, row: Tensor) -> Tensor:
-    outputs = [row.new_zeros(layer.out_size)]
-    for value in row:
-        outputs.append(layer.hidden_weight * outputs[-1] + layer.input_weight @ value)
-    return torch.stack(outputs)[1:]
-
-
-def loop_bidirectional(layer: Bidirectional, row: Tensor) -> Tensor:
-    back = loop_leaky_sum(layer.backward_layer, row.flip(0)).flip(0)
-    return torch.cat([loop_leaky_sum(layer.forward_layer, row), back], dim=1)
-
-
-def loop_attention(pooling: AttentionPooling, row: Tensor) -> Tensor:
-    scores = torch.stack([torch.tanh(pooling.score_hidden(step)) @ pooling.question for step in row])
-    return scores.exp() @ row / scores.exp().sum()
-
-
-def both_ends(_: Pooling, row: Tensor) -> Tensor:
-    return torch.cat([row[-1, :2], row[0, 2:]])
 
 
 ROWS = [
@@ -193,6 +136,49 @@ ROWS = [
         ids(11),
     ),
     Row("Bidirectional", lambda: Bidirectional(LeakySum(3, 4), LeakySum(3, 2)), each_row(loop_bidirectional)),
+    Row("Elman", lambda: Elman(3, 4), each_row(torch_elman)),
+    Row("Elman, relu", lambda: Elman(3, 6, nonlinearity="relu"), each_row(torch_elman)),
+    Row("Elman, sigmoid", lambda: Elman(3, 4, nonlinearity="sigmoid"), each_row(loop_of)),
+    Row("GRU", lambda: GRU(3, 4), each_row(torch_gru)),
+    Row("GRU, reset before", lambda: GRU(3, 4, reset="before"), each_row(loop_of)),
+    Row("LSTM", lambda: LSTM(3, 4), each_row(torch_lstm)),
+    Row("LSTM, one cell", lambda: LSTM(1, 1), each_row(torch_lstm)),
+    Row("LSTM, peephole", lambda: LSTM(3, 4, peephole=True), each_row(loop_of)),
+    Row("LSTM, projection", lambda: LSTM(3, 5, projection=2), each_row(loop_of)),
+    Row("LSTM, cell clip", lambda: LSTM(3, 4, cell_clip=0.4), each_row(loop_of)),
+    Row(
+        "LSTM, projection and clips",
+        lambda: LSTM(3, 6, projection=4, cell_clip=0.5, projection_clip=0.1),
+        each_row(loop_of),
+    ),
+    Row(
+        "LSTM, everything",
+        lambda: LSTM(3, 6, projection=4, cell_clip=0.5, projection_clip=0.1, peephole=True),
+        each_row(loop_of),
+    ),
+    Row("Bidirectional, LSTM", lambda: Bidirectional(LSTM(3, 4), LSTM(3, 4)), each_row(torch_bidirectional_lstm)),
+    Row(
+        "Bidirectional, LSTM with projection and clips",
+        lambda: Bidirectional(
+            LSTM(3, 6, projection=4, cell_clip=0.5, projection_clip=0.1),
+            LSTM(3, 6, projection=4, cell_clip=0.5, projection_clip=0.1),
+        ),
+        each_row(loop_both_ways),
+    ),
+    Row("Bidirectional, GRU and Elman", lambda: Bidirectional(GRU(3, 4), Elman(3, 2)), each_row(loop_both_ways)),
+    Row("WeightDrop, LSTM", lambda: WeightDrop(LSTM(3, 4), 0.5), each_row(loop_of)),
+    Row("WeightDrop, LSTM with projection", lambda: WeightDrop(LSTM(3, 4, projection=2), 0.5), each_row(loop_of)),
+    Row("WeightDrop, GRU", lambda: WeightDrop(GRU(3, 4, reset="before"), 0.5), each_row(loop_of)),
+    Row(
+        "Residual, LSTM",
+        lambda: Residual(LSTM(3, 5, projection=3, cell_clip=0.5)),
+        each_row(residual_of),
+    ),
+    Row(
+        "Stacked, recurrent",
+        lambda: Stacked(LSTM(3, 4), VariationalDropout(4, 0.5), Residual(GRU(4, 4)), Elman(4, 2)),
+        each_row(lambda stack, row: loop_of(stack.layers[3], residual_of(stack.layers[2], loop_of(stack.layers[0], row)))),
+    ),
     Row("SumPooling", lambda: SumPooling(4), pooled(lambda _, row: row.sum(0))),
     Row("MeanPooling", lambda: MeanPooling(4), pooled(lambda _, row: row.mean(0))),
     Row("MaxPooling", lambda: MaxPooling(4), pooled(lambda _, row: row.amax(0))),

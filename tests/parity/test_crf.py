@@ -14,7 +14,9 @@ from carryover.tasks.crf import LinearChainCRF
 from carryover.tasks.spans import may_follow
 
 
-def make(size: int, seed: int, spread: float = 1.0, dtype: torch.dtype = torch.float64, **constraints: Tensor) -> LinearChainCRF:
+def make(
+    size: int, seed: int, spread: float = 1.0, dtype: torch.dtype = torch.float64, **constraints: Tensor
+) -> LinearChainCRF:
     generator = torch.Generator().manual_seed(seed)
     field = LinearChainCRF(size, **constraints).to(dtype)
     with torch.no_grad():

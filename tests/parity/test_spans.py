@@ -115,7 +115,9 @@ def test_multi_label_scores_equal_scikit_learn() -> None:
         each = label_scores(gold, predicted)
         one, other = ([[label in row for label in each] for row in rows] for rows in (gold, predicted))
         assert macro_f1(each) == pytest.approx(sklearn.metrics.f1_score(one, other, average="macro", zero_division=0))
-        assert micro_average(each).f1 == pytest.approx(sklearn.metrics.f1_score(one, other, average="micro", zero_division=0))
+        assert micro_average(each).f1 == pytest.approx(
+            sklearn.metrics.f1_score(one, other, average="micro", zero_division=0)
+        )
         exact = accuracy([set(row) for row in gold], [set(row) for row in predicted])
         assert exact == pytest.approx(sklearn.metrics.accuracy_score(one, other))
 

@@ -60,7 +60,10 @@ def test_decoded_spans_are_always_valid() -> None:
     torch.manual_seed(1)
     task = Tag(SPANS, 6)
     for tags in task.decode(Sequence.of(torch.randn(30, 9, 6) * 5)):
-        assert all(not tag.startswith("I-") or (before or "O")[2:] == tag[2:] for before, tag in zip((None, *tags), tags))
+        assert all(
+            not tag.startswith("I-") or (before or "O")[2:] == tag[2:]
+            for before, tag in zip((None, *tags), tags, strict=False)
+        )
 
 
 @pytest.mark.parametrize("output", ["softmax", "crf"])
@@ -82,7 +85,7 @@ def test_gradients_reach_all_parameters_and_no_padding(output: str) -> None:
     values = torch.randn(3, 5, 6)
     values[1, 2:] = float("nan")
     values.requires_grad_()
-    targets = task.targets([sentence(*"O O B-per I-per O".split()), sentence("O", "B-loc"), sentence()])
+    targets = task.targets([sentence(*["O", "O", "B-per", "I-per", "O"]), sentence("O", "B-loc"), sentence()])
     task.loss(Sequence.of(values, [5, 2, 0]), targets).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in task.parameters())
     assert torch.isfinite(values.grad).all() and (values.grad[1, 2:] == 0).all() and (values.grad[2] == 0).all()
@@ -102,7 +105,7 @@ def test_faulty_tags_are_named() -> None:
         task.check([sentence("O", "B-org", line=3)], "a.conll")
     with pytest.raises(BadData, match=r"tag 'I-per' of word 2 \('word1'\) follows 'B-loc'"):
         task.targets([sentence("B-loc", "I-per")])
-    with pytest.raises(BadData, match="'I-per' of word 1 .* begins a sentence"):
+    with pytest.raises(BadData, match=r"'I-per' of word 1 .* begins a sentence"):
         task.targets([sentence("I-per")])
     Tag(SPANS, 4, output="softmax").targets([sentence("I-per")])
     with pytest.raises(BadData, match="2 words but 1 tags"):

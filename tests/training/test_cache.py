@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from task_material import language_model, tagged
 
 from carryover.errors import UsageError
 from carryover.training import cache as cache_module
 from carryover.training.cache import RepresentationCache, encoder_hash, represent
+from task_material import language_model, tagged
 
-SENTENCES = [sentence.tokens for sentence in tagged(30)] + [(), ("alone",), tuple(["long"] * 700)]
+SENTENCES = [sentence.tokens for sentence in tagged(30)] + [(), ("alone",), tuple(["long"] * 150)]
 
 
 def make(folder: Path, **options: object) -> RepresentationCache:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from task_material import language_model
 
 from carryover.errors import BadData, UsageError
 from carryover.training.carry import (
@@ -22,6 +21,7 @@ from carryover.training.carry import (
     parameter_groups,
     tuned_layers,
 )
+from task_material import language_model
 
 
 def test_wrong_plans_are_named() -> None:
@@ -99,7 +99,7 @@ def test_weights_are_copied_or_refused() -> None:
     with pytest.raises(BadData, match=r"'output.bias' has shape \[3\], the model needs \[22\]"):
         carry_weights(state, target, "the model")
     del state["output.bias"]
-    with pytest.raises(BadData, match="'output.bias' is missing from the stored weights"):
+    with pytest.raises(BadData, match=r"'output\.bias' is missing from the stored weights"):
         carry_weights(state, target, "the model")
     with pytest.raises(BadData, match="'extra' is missing from the configured model"):
         carry_weights({**source.state_dict(), "extra": torch.zeros(1)}, target, "the model")
@@ -128,7 +128,8 @@ def test_distances() -> None:
 
 def test_proof_in_sentences() -> None:
     proof = CarryProof(
-        mode="full", tensors_loaded=31, numbers_loaded=1234567, tensors_new=4, vocabulary_rows=20, vocabulary_rows_matched=19,
+        mode="full", tensors_loaded=31, numbers_loaded=1234567, tensors_new=4,
+        vocabulary_rows=20, vocabulary_rows_matched=19,
         stored_perplexity={"forward_perplexity": 80.0}, measured_perplexity={"forward_perplexity": 80.00001},
         moved={"layer 2": 0.05},
     )  # fmt: skip

@@ -11,8 +11,8 @@ from carryover.compare.cells import table_rank
 from carryover.compare.figures import NARROW, WIDE, learning_curves
 from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
-from carryover.compare.table import costs
-from carryover.compare.verdict import duration_text, label_count, points, rounded, signed, signed_interval
+from carryover.compare.table import amount, costs
+from carryover.compare.verdict import duration_text, label_count, median, points, rounded, signed, signed_interval
 
 TEMPLATE = "report.html.jinja"
 
@@ -64,6 +64,9 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "savings": _savings(analysis),
         "costs": [(rung, costs(result, rung)) for rung in sorted(analysis.rungs, key=table_rank)],
         "training": _training(result),
+        "trained": {
+            rung: amount(median(row.trainable for row in result.results if row.rung == rung)) for rung in analysis.rungs
+        },
         "made_once": [(name, duration_text(seconds)) for name, seconds in result.pretraining.items()],
         "choices": _choices(result),
         "versions": _versions(result),
@@ -145,8 +148,6 @@ def _limit(saving: Saving, value: float | None) -> str:
 
 def _training(result: CompareResult) -> list[tuple[str, list[str]]]:
     """Median training time of every rung at every budget."""
-    from carryover.compare.verdict import median
-
     table = []
     for rung in sorted(result.analysis.rungs, key=table_rank):
         row = []

@@ -74,7 +74,7 @@ def _run(
         _say_what_is_there(cells, finished)
     remember(problem)
     fingerprints = (problem.train_fingerprint, problem.test_fingerprint)
-    trials = [Trial(plan, cell, labels[cell.budget], folder, resources, fingerprints, os.getpid()) for cell in missing]
+    trials = [Trial(plan, cell, labels[cell.budget], folder, resources, fingerprints) for cell in missing]
     shown = time.monotonic()
     with Progress("cells", len(cells), "cells", quiet, done=len(finished)) as progress:
 

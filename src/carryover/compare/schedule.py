@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
-from carryover.compare.trial import Trial, run_trial
+from carryover.compare.trial import Trial, be_a_worker, run_trial
 
 Done = Callable[[], None]
 
@@ -37,7 +38,9 @@ def run_trials(
         return
     from joblib import Parallel, delayed, parallel_config
 
-    options = {"inner_max_num_threads": 1} if backend == "loky" else {}
+    options: dict[str, Any] = {}
+    if backend == "loky":
+        options = {"inner_max_num_threads": 1, "initializer": be_a_worker, "initargs": (os.getpid(),)}
     try:
         with parallel_config(backend=backend, n_jobs=jobs, **options):
             # One trial is handed out at a time, when a worker is free: the deadline is looked at no earlier than that.

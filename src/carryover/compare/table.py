@@ -39,7 +39,7 @@ def rows(result: CompareResult) -> tuple[list[str], list[list[str]]]:
 
 
 def costs(result: CompareResult, rung: str) -> tuple[str, str, str, str, str]:
-    """Pretraining, training, prediction, parameters and memory of a rung at its largest finished budget (medians)."""
+    """Pretraining, training, milliseconds an example, parameters and memory of a rung at its largest finished budget."""
     budgets = [budget for budget in result.analysis.budgets if (rung, budget) in result.analysis.points]
     cells = [row for row in result.results if row.rung == rung and row.budget == budgets[-1]]
     pretraining = result.pretraining_seconds(rung)

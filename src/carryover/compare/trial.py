@@ -35,7 +35,6 @@ class Trial:
     out: Path
     resources: Resources
     fingerprints: tuple[str, str]
-    owner: int
 
 
 def run_trial(trial: Trial) -> CellFailure | None:
@@ -43,8 +42,6 @@ def run_trial(trial: Trial) -> CellFailure | None:
 
     Faults of the output place (full disk, no permission) are raised: every other cell would meet them too.
     """
-    if os.getpid() != trial.owner:
-        _be_a_worker(trial.owner)
     problem = _problem_of(trial)
     store = store_of(trial.out, problem)
     try:
@@ -175,22 +172,14 @@ def versions() -> dict[str, str]:
     return {"carryover": carryover.__version__, **others}
 
 
-_watched: set[int] = set()
-
-
-def _be_a_worker(owner: int) -> None:
-    """In a worker process: Ctrl-C is the owner's business, and when the owner dies (killed, say) so does the worker."""
-    if os.getpid() in _watched:
-        return
-    _watched.add(os.getpid())
+def be_a_worker(owner: int) -> None:
+    """Called first in a local worker process: Ctrl-C is the owner's business, and when the owner dies (killed, say) so does
+    the worker."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-    if parent != owner:
-        return  # a worker of a cluster or of another backend: somebody else looks after it
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == owner:
             time.sleep(1.0)
         os._exit(1)
 

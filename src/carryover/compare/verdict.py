@@ -133,10 +133,17 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
         )
     else:
         sentences.append(
-            f"More raw text: with {label_count(analysis, last)} its advantage is no longer shown ({gap.first} against "
-            f"{gap.second}, {signed(gap.difference)} points), so it should be bought for smaller budgets only, if at all."
+            f"More raw text: with {label_count(analysis, last)} no advantage of it is shown ({gap.first} against "
+            f"{gap.second}, {signed(gap.difference)} points), so {_for_whom(analysis)}."
         )
     return sentences
+
+
+def _for_whom(analysis: Analysis) -> str:
+    gaps = [_raw_text_gap(analysis, budget) for budget in analysis.budgets]
+    if any(gap is not None and gap.separable and gap.difference > 0 for gap in gaps):
+        return "it is worth buying for smaller budgets only"
+    return "nothing here speaks for buying it"
 
 
 def _cautions(analysis: Analysis, missing: Sequence[Cell], failures: Sequence[CellFailure]) -> list[str]:

@@ -48,7 +48,7 @@ _SPLIT_SEED = 0
 
 # What is drawn for the tagging task: files by a hash of their names, and lines of each.
 _CODE_FORMAT = 1
-_TAGGED_FILES, _RAW_CODE_FILES = 0.08, 0.25
+_TAGGED_FILES, _RAW_CODE_FILES = 0.08, 0.15
 _LINES_OF_A_FILE = 40
 _TAGGED_LINES = 6000
 _LARGEST_CODE_FILE = 100_000
@@ -68,7 +68,11 @@ def parse_name(name: str) -> BuiltinName:
     path, _, options = name.removeprefix(PREFIX).partition("?")
     data, _, part = path.partition("/")
     if data not in NAMES:
-        raise _unknown(name, "built-in data", data, NAMES)
+        close = get_close_matches(data, NAMES, n=1, cutoff=0.4)
+        raise UsageError(
+            f"no built-in data {name!r}",
+            repair=f"did you mean {PREFIX}{close[0]}?" if close else f"there is {', '.join(PREFIX + one for one in NAMES)}",
+        )
     part = _SPELLINGS.get(part, part)
     parts = (*PARTS, "code") if data == "pydocs" else PARTS
     if part and part not in parts:
@@ -155,11 +159,10 @@ def write_pydocs(folder: Path) -> None:
         draw, part = _share(f"use {source.name}"), _share(f"part {source.name}")
         if draw > _TAGGED_FILES + _RAW_CODE_FILES or len(text) > _LARGEST_CODE_FILE:
             return
-        found = list(pydocs_roles.code_lines(text, tree))
         if draw < _TAGGED_FILES:
-            lines[_labelled_part(part)] += sorted(found, key=_line_hash)[:_LINES_OF_A_FILE]
+            lines[_labelled_part(part)] += sorted(pydocs_roles.code_lines(text, tree), key=_line_hash)[:_LINES_OF_A_FILE]
         else:
-            code[_raw_part(part)] += [" ".join(token for token, _ in line) for line in found] + [""]
+            code[_raw_part(part)] += [*pydocs_roles.plain_lines(text), ""]
 
     passages = pydocs.read_passages(look)
     examples, labelled = pydocs.classification(passages)

@@ -50,12 +50,23 @@ def code_lines(text: str, tree: ast.Module) -> Iterator[Line]:
     parsers count columns differently), and lines with formatted strings (which Python versions cut differently).
     """
     roles = _Roles(tree)
+    for line in _wanted_lines(text):
+        yield [(_shown(item), roles.of(item, before)) for item, before in zip(line, [None, *line], strict=False)]
+
+
+def plain_lines(text: str) -> Iterator[str]:
+    """The same lines without roles, tokens separated by blanks."""
+    for line in _wanted_lines(text):
+        yield " ".join(map(_shown, line))
+
+
+def _wanted_lines(text: str) -> Iterator[list[tokenize.TokenInfo]]:
     line: list[tokenize.TokenInfo] = []
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.NEWLINE:
                 if _is_wanted(line):
-                    yield [(_shown(item), roles.of(item, before)) for item, before in zip(line, [None, *line], strict=False)]
+                    yield line
                 line = []
             elif token.type not in _SKIPPED:
                 line.append(token)

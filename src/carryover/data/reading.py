@@ -47,14 +47,11 @@ _TAG_SUFFIXES = {".conllu": "conllu", ".conllup": "conllu", ".jsonl": "jsonl", "
 
 def is_builtin(path: Source) -> bool:
     """Whether the name asks for built-in data. Raises UsageError for a name that begins so and does not exist."""
-    name = str(path)
-    if not name.startswith("builtin:"):
+    if not str(path).startswith("builtin:"):
         return False
-    if name not in BUILTIN:
-        close = get_close_matches(name, BUILTIN, n=1)
-        raise UsageError(
-            f"no built-in data {name!r}", repair=f"did you mean {close[0]}?" if close else f"there is {', '.join(BUILTIN)}"
-        )
+    from carryover.data.builtin import parse_name
+
+    parse_name(str(path))
     return True
 
 

@@ -104,7 +104,9 @@ class Shards:
         data = os.pread(self._ids_file, 4 * (stop - start), 4 * start)
         if len(data) != 4 * (stop - start):
             raise BadData(
-                f"tokens {start} to {stop} of {self.tokens} cannot be read", path=self.folder, repair="build the shards again"
+                f"tokens {start} to {stop} of {self.tokens} cannot be read",
+                path=self.folder,
+                repair="build the shards again",
             )
         return np.frombuffer(data, dtype="<i4")
 

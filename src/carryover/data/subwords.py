@@ -18,7 +18,6 @@ Result = TypeVar("Result")
 
 KINDS = ("bpe", "wordpiece", "unigram")
 LONGEST_WORD = 100  # code points; longer ones (encoded files, lines of dashes) teach nothing and cost much
-_RESERVED_IDS = frozenset((Vocabulary.PAD_ID, Vocabulary.BEGIN_ID, Vocabulary.END_ID))
 LARGEST_FILE = 64 * 1024 * 1024  # bytes
 
 # What a tokenizer from elsewhere may be made of. Left out on purpose: anything with a regular expression of its own (it
@@ -66,6 +65,8 @@ class SubwordTokenizer(Tokenizer):
         """`description` is the content of a `tokenizer.json`. Raises BadData when it is none or holds foreign parts."""
         self.description = _checked(description, path)
         self._library = _load(self.description, path)
+        reserved = (self._library.token_to_id(token) for token in (Vocabulary.PAD, Vocabulary.BEGIN, Vocabulary.END))
+        self._reserved = frozenset(number for number in reserved if number is not None)
 
     @classmethod
     def train(cls, texts: Iterable[str], kind: str = "bpe", size: int = 8000) -> SubwordTokenizer:
@@ -137,8 +138,8 @@ class SubwordTokenizer(Tokenizer):
         found = _guard("the words cannot be cut", lambda: self._library.encode_batch(safe, add_special_tokens=False))
         return [
             one.ids
-            if _RESERVED_IDS.isdisjoint(one.ids)
-            else [1 if number in _RESERVED_IDS else number for number in one.ids]
+            if self._reserved.isdisjoint(one.ids)
+            else [1 if number in self._reserved else number for number in one.ids]
             for one in found
         ]
 
@@ -266,7 +267,7 @@ def _train(texts: Iterable[str], kind: str, size: int) -> dict[str, Any]:
         library.train_from_iterator(
             running, trainers.UnigramTrainer(special_tokens=fixed, unk_token=Vocabulary.UNKNOWN, **common)
         )
-        library = _with_probabilities(sorted(set(library.get_vocab()) - set(fixed)), words)
+        library = _with_probabilities(sorted({*library.get_vocab(), *alphabet, "▁"} - set(fixed)), words)
     # The fixed entries are numbers, not words: a text that holds "</s>" gets ordinary pieces for it. Only "<unk>", which
     # prepared corpora write for a word they left out, means what it says.
     library.add_special_tokens([Vocabulary.UNKNOWN])

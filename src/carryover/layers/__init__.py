@@ -8,7 +8,9 @@ from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
 from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
 from carryover.layers.element import ElementLayer
+from carryover.layers.elman import Elman
 from carryover.layers.embedding import Embedding, embed_by_one_hot
+from carryover.layers.gru import GRU
 from carryover.layers.highway import Highway
 from carryover.layers.laws import LawBroken, check, ids, real_values
 from carryover.layers.lstm import LSTM, LSTMState
@@ -27,6 +29,7 @@ from carryover.layers.residual import Residual
 from carryover.layers.stacked import Stacked
 
 __all__ = [
+    "GRU",
     "LSTM",
     "AttentionPooling",
     "Bidirectional",
@@ -34,6 +37,7 @@ __all__ = [
     "ConcatenatedPooling",
     "Dropout",
     "ElementLayer",
+    "Elman",
     "Embedding",
     "Highway",
     "LSTMState",

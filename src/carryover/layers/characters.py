@@ -72,6 +72,8 @@ class CharacterCNN(ElementLayer):
                 f"words are given as {characters.shape[1]} characters and the widest filter spans {self.widest}: "
                 "pad the words further or use narrower filters"
             )
+        if len(characters) == 0:
+            return self.characters.new_zeros(0, self.out_size)
         characters = self._without_equal_places(characters)
         embedded = F.embedding(characters, self.characters, padding_idx=0).transpose(1, 2).contiguous()  # [U, C, places]
         # With gradients, the maximum that remembers its place is faster than the one that compares again.
@@ -85,9 +87,7 @@ class CharacterCNN(ElementLayer):
         return features if self.projection is None else self.projection(features)
 
     def element(self, values: Tensor) -> Tensor:
-        words = values.reshape(-1, values.shape[-1])  # [words, characters a word]
-        if len(words) == 0:
-            return self.characters.new_zeros(*values.shape[:-1], self.out_size)
+        words = values.flatten(0, -2)  # [words, characters a word]
         distinct, place = torch.unique(words, dim=0, return_inverse=True)
         return self.encode_types(distinct)[place].view(*values.shape[:-1], self.out_size)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer
+from carryover.layers.fused import is_full, run_fused
 from carryover.layers.recurrence import LSTMState, lstm_together
 from carryover.sequence import Sequence
 
@@ -39,7 +40,8 @@ class LSTM(Layer):
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
-    the options allow, else "scan" (`carryover.layers.recurrence`). `lstm_loop` is the plain loop both are tested against.
+    the options allow, else "scan" (`carryover.layers.recurrence`: with projection on a CPU, clipping or peepholes, and for
+    the states of a ragged batch). `lstm_loop` is the plain loop both are tested against.
 
     Raises ValueError for a size or clip that is not positive.
     """
@@ -106,12 +108,31 @@ class LSTM(Layer):
         return LSTMState(like.new_zeros(batch_size, self.out_size), like.new_zeros(batch_size, self.cell_size))
 
     def forward(self, x: Sequence) -> Sequence:
-        return self.step(x, self.initial_state(x.batch_size, device=x.device))[0]
+        state = self.initial_state(x.batch_size, device=x.device)
+        return self._fused(x, state)[0] if self._has_kernel(x) else self.step(x, state)[0]
 
     def step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
+        # The kernel gives the cells of the last padded step only, so ragged rows that must hand on their state are scanned.
+        if self._has_kernel(x) and is_full(x):
+            return self._fused(x, state)
         outputs, states = lstm_together([self], [x], [state])
         self.last_path = "scan"
         return outputs[0], states[0]
+
+    def _has_kernel(self, x: Sequence) -> bool:
+        """Whether the library's kernel can do this; on a CPU its LSTM with projection is slower than the scan."""
+        plain = self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
+        return plain and x.values.numel() > 0 and (self.projection_weight is None or x.device.type == "cuda")
+
+    def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
+        self.check_input(x)
+        self.check_state(x, state)
+        weights = [self.input_weight, self.hidden_weight, self.bias, torch.zeros_like(self.bias)]
+        if self.projection_weight is not None:
+            weights.append(self.projection_weight)
+        outputs, (hidden, cell) = run_fused("lstm", x, state, weights, full=is_full(x))
+        self.last_path = "fused"
+        return outputs, LSTMState(hidden.to(state.hidden.dtype), cell.to(state.cell.dtype))
 
 
 def lstm_loop(layer: LSTM, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:

@@ -124,7 +124,7 @@ def _scan(x: Tensor, weights: _Weights, hidden0: Tensor, cell0: Tensor, options:
     cell_after, cell_before = cell.narrow(-2, batch, rows).split(steps.sizes, -2), steps.before(cell)
     cell_limit = None if options.cell_clip is None else options.cell_clip / 2
     limit = options.projection_clip
-    gates = x.new_empty(0)
+    gates = cell.new_empty(*lead, 0, 4 * cells)
     for first, stop in steps.blocks(rows if keep else max(batch, _GATES_AT_ONCE // (4 * cells))):
         sizes = steps.sizes[first:stop]
         gates = _gates(steps.narrow(x, first, stop), input_weight, bias, options)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carryover.data.coding import TokenBatch
+from carryover.data.coding import CHARACTERS_PER_WORD, TokenBatch
 from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
 from carryover.layers.lstm import LSTMState
@@ -34,6 +34,9 @@ from carryover.sequence import Sequence
 
 INPUTS = ("characters", "words", "subwords")
 SOFTMAXES = ("full", "sampled", "adaptive")
+
+TABLE_ROWS = 16
+"""Words are encoded in multiples of this when bits matter: the number of rows a matrix product takes at a time."""
 
 BiLanguageModelState = tuple[tuple[LSTMState, LSTMState], ...]
 """For each layer the states of the forward and of the backward LSTM, every tensor [batch, ...]."""
@@ -91,9 +94,13 @@ class BiLanguageModel(nn.Module):
                 value = getattr(self, name)
                 if value is not None and value <= 0:
                     raise UsageError(f"{name} is {value}", repair="give a positive bound, or null for no clipping")
-            if not self.filters or any(width < 1 or count < 1 for width, count in self.filters):
+            if self.highway_layers < 0:
+                raise UsageError(f"highway_layers is {self.highway_layers}", repair="give 0 or more")
+            widest = CHARACTERS_PER_WORD
+            if not self.filters or any(not 1 <= width <= widest or count < 1 for width, count in self.filters):
                 raise UsageError(
-                    f"filters is {list(self.filters)}", repair="give pairs of width and count, each at least 1"
+                    f"filters is {list(self.filters)}",
+                    repair=f"give pairs of a width from 1 to {widest} characters and a count of at least 1",
                 )
 
         @classmethod
@@ -176,7 +183,13 @@ class BiLanguageModel(nn.Module):
                 "the model reads characters but the batch has none: make it with a coder of kind 'characters', "
                 f"or build the model with input={'subwords' if batch.word_of_unit is not None else 'words'!r}"
             )
-        return self.token_encoder.encode_types(batch.characters)
+        assert isinstance(self.token_encoder, CharacterCNN)
+        characters = batch.characters
+        if not self.training:
+            # Matrix products round the last few rows of a table differently from the others. With the rows filled up, a
+            # word's vector does not depend on where in the batch it first occurs, to the last bit.
+            characters = nn.functional.pad(characters, (0, 0, 0, -len(characters) % TABLE_ROWS))
+        return self.token_encoder.encode_types(characters)
 
     def _look_up(self, batch: TokenBatch, types: Tensor | None) -> Sequence:
         if types is None:

@@ -185,7 +185,7 @@ def lines_perplexity(
         for start in range(0, len(order), batch_size):
             chosen = [sentences[number] for number in order[start : start + batch_size]]
             batch = coder.batch(chosen, borders=True).to(parameter.device)
-            ids = _softmax_ids(coder, chosen, batch)
+            ids = coder.softmax_ids(chosen, borders=True).to(parameter.device)
             backward_ids = ids.reverse()
             state = model.initial_state(len(chosen), device=parameter.device, dtype=parameter.dtype)
             tops = model.advance(batch, _reversed(batch), state)
@@ -196,15 +196,6 @@ def lines_perplexity(
                 counts[side] += int((targets >= 0).sum())
     result = perplexities(sums[0], counts[0], sums[1], counts[1])
     return {**result, "lines": len(sentences)}
-
-
-def _softmax_ids(coder: TokenCoder, sentences: SequenceOf[SequenceOf[str]], batch: TokenBatch) -> Sequence:
-    """Softmax id of every token of a batch with borders, [B, T]."""
-    if coder.kind != "characters":
-        return batch.index
-    vocabulary = coder.vocabulary
-    rows = [vocabulary.ids([vocabulary.BEGIN, *words, vocabulary.END]) for words in sentences]
-    return Sequence.pad([torch.as_tensor(row, dtype=torch.int64) for row in rows]).to(batch.index.device)
 
 
 def _reversed(batch: TokenBatch) -> TokenBatch:

@@ -29,7 +29,6 @@ from carryover.sequence import Sequence
 from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
 from carryover.tasks.metrics import ConfusionMatrix, accuracy, label_scores, macro_f1, micro_average
 
-
 POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
 
 
@@ -47,7 +46,9 @@ def build_pooling(names: str, size: int) -> Pooling:
             return AttentionPooling(size, size)
         if name in ("last", "ends"):
             return LastPooling(size, both_ends=name == "ends")
-        return {"mean": MeanPooling, "max": MaxPooling, "sum": SumPooling}[name](size)
+        if name == "max":
+            return MaxPooling(size)
+        return MeanPooling(size) if name == "mean" else SumPooling(size)
 
     return ConcatenatedPooling(*(build(name) for name in names.split("+")))
 

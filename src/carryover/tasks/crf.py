@@ -76,11 +76,11 @@ class LinearChainCRF(nn.Module):
         """log Z of each row, [B]."""
         emissions = self._clean(emissions)
         transitions, start = self._constrained()
-        inputs = (emissions.values, transitions, start, self.end)
-        tables = _scaled_tables(*(tensor.detach() for tensor in inputs), emissions.lengths)
+        values, end = emissions.values, self.end
+        tables = _scaled_tables(values.detach(), transitions.detach(), start.detach(), end.detach(), emissions.lengths)
         if tables is None:
             return self.log_partition_by_recursion(emissions)
-        result: Tensor = _WithMarginals.apply(*inputs, tables)
+        result: Tensor = _WithMarginals.apply(values, transitions, start, end, tables)
         return result
 
     def log_partition_by_recursion(self, emissions: Sequence) -> Tensor:
@@ -203,15 +203,13 @@ class _WithMarginals(torch.autograd.Function):
     """log Z, whose gradients are expected counts."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, values: Tensor, transitions: Tensor, start: Tensor, end: Tensor, tables: _Tables
-    ) -> Tensor:
+    def forward(ctx: Any, values: Tensor, transitions: Tensor, start: Tensor, end: Tensor, tables: _Tables) -> Tensor:
         ctx.tables = tables
         return tables.log_z
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         tables: _Tables = ctx.tables
         unary = tables.unary * upstream.view(-1, 1, 1)
         left = (tables.left * upstream.view(-1, 1, 1)).flatten(0, 1)  # [B · (T−1), K]

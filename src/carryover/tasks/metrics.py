@@ -35,7 +35,13 @@ class LabelScore:
         return 2 * self.correct / total if total else 0.0
 
     def to_json(self) -> dict[str, float]:
-        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "gold": self.gold, "predicted": self.predicted}
+        return {
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1": self.f1,
+            "gold": self.gold,
+            "predicted": self.predicted,
+        }
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,7 @@ class Tag(Task):
 
     kind: ClassVar[str] = "tag"
 
-    def __init__(
-        self, labels: Iterable[str], in_size: int, *, output: str | None = None, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, labels: Iterable[str], in_size: int, *, output: str | None = None, dropout: float = 0.0) -> None:
         super().__init__(labels, in_size, dropout=dropout)
         need_two_labels(self.labels, "tagging")
         self.spans = is_span_scheme(self.labels)
@@ -69,9 +67,10 @@ class Tag(Task):
             )
         position = first_violation(example.tags) if self.spans else None
         if position is not None and self.crf is not None:
+            place = f"follows {example.tags[position - 1]!r}" if position else "begins a sentence"
             raise BadData(
-                f"tag {example.tags[position]!r} of word {position + 1} ({example.tokens[position]!r}) "
-                f"{f'follows {example.tags[position - 1]!r}' if position else 'begins a sentence'}, which IOB2 does not allow",
+                f"tag {example.tags[position]!r} of word {position + 1} ({example.tokens[position]!r}) {place}, which IOB2 "
+                "does not allow",
                 line=example.line or None,
                 repair="begin every span with B-, read the file with its own scheme, or train with output='softmax'",
             )

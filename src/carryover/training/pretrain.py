@@ -121,9 +121,9 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
         perplexity=result.state.best["perplexity"],
     )
     if not quiet:
-        finished = result.resumed_from == result.state.step
         say(
-            f"{'finished before: ' if finished else ''}held-out perplexity {outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
+            f"{'finished before: ' if result.resumed_from == outcome.steps else ''}held-out perplexity "
+            f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
             f"(ended by {outcome.stopped_by}): {outcome.folder}"
         )
     return outcome
@@ -322,7 +322,7 @@ def _publish(
             "unknown_share": train.unknown_tokens / max(train.tokens, 1),
         },
         "held_out": {
-            "text": str(wanted.valid) if wanted.valid is not None else f"lines of the same text, chosen by hash",
+            "text": str(wanted.valid) if wanted.valid is not None else "lines of the same text, chosen by hash",
             "fingerprint": corpus.valid_fingerprint,
             "lines": valid.lines,
             "unknown_share": valid.unknown_tokens / max(valid.tokens, 1),

@@ -139,10 +139,10 @@ class TaskModel(nn.Module):
         self.context_size = context_size
         size = encoder.out_size
         self.context = Bidirectional(LSTM(size, context_size), LSTM(size, context_size)) if context_size else None
-        if task.in_size != state_size(encoder, context_size):
+        given = state_size(encoder, context_size)
+        if task.in_size != given:
             raise ValueError(
-                f"the task reads states of size {task.in_size}, encoder and context give {state_size(encoder, context_size)}: "
-                "build it with their size"
+                f"the task reads states of size {task.in_size}, encoder and context give {given}: build it with their size"
             )
 
     def hidden(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
@@ -230,6 +230,7 @@ class TaskPredictor:
             return self.task.words(item, self.coder.tokenize)
         return tuple(item)
 
+    @torch.no_grad()
     def predict(self, items: ListOf[Item]) -> list[Labels]:
         """The labels of every item: those of a text, or one tag a word."""
         found: list[Labels] = [()] * len(items)
@@ -238,6 +239,7 @@ class TaskPredictor:
                 found[position] = labels
         return found
 
+    @torch.no_grad()
     def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
         """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
         found: list[np.ndarray] = [np.empty(0)] * len(items)
@@ -246,6 +248,7 @@ class TaskPredictor:
                 found[position] = table.cpu().numpy()
         return found
 
+    @torch.no_grad()
     def predictions(self, items: ListOf[Item]) -> list[Prediction]:
         """Words, labels and probabilities of every item."""
         found: dict[int, Prediction] = {}
@@ -267,7 +270,6 @@ class TaskPredictor:
             self.task.check(examples, path)
         return self.task.score([self.task.gold(example) for example in examples], self.predict(examples))
 
-    @torch.no_grad()
     def _states(self, items: ListOf[Item]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
         """Positions, words and states of items of similar length, batch by batch."""
         words = [self.words(item) for item in items]

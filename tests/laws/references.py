@@ -1,0 +1,166 @@
+"""Other ways to compute what the layers compute: `torch.nn` on the same weights where it exists, else plain loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from carryover.layers import (
+    GRU,
+    LSTM,
+    AttentionPooling,
+    Bidirectional,
+    CharacterCNN,
+    Elman,
+    Highway,
+    Layer,
+    Perceptron,
+    Pooling,
+    Residual,
+    ScalarMix,
+    WeightDrop,
+)
+from carryover.layers.elman import elman_loop
+from carryover.layers.gru import gru_loop
+from carryover.layers.laws.keeping import Reference
+from carryover.layers.lstm import lstm_loop
+from carryover.sequence import Sequence
+from laws.plain import LeakySum
+
+
+def each_row(function: Callable[[Layer, Tensor], Tensor]) -> Reference:
+    """A reference that sees one unpadded row [length, ...] at a time."""
+
+    def compute(layer: Layer, x: Sequence) -> Sequence:
+        return Sequence.pad([function(layer, row) for row in x.rows()])
+
+    return compute
+
+
+def pooled(function: Callable[[Pooling, Tensor], Tensor]) -> Reference:
+    """A reference for poolings: one unpadded row at a time, zeros for an empty one."""
+
+    def compute(pooling: Pooling, x: Sequence) -> Tensor:
+        return torch.stack([function(pooling, row) if len(row) else row.new_zeros(pooling.out_size) for row in x.rows()])
+
+    return compute
+
+
+def loop_character_cnn(layer: CharacterCNN, row: Tensor) -> Tensor:
+    """Every word, filter and place by itself."""
+    words = []
+    for word in row:
+        letters = layer.characters[word] * (word != 0).unsqueeze(1)  # [characters, size]; 0 is no character
+        features = []
+        for convolution in layer.convolutions:
+            width = convolution.weight.shape[2]
+            windows = [letters[place : place + width].T for place in range(len(letters) - width + 1)]  # [size, width]
+            found = [(convolution.weight * window).sum((1, 2)) + convolution.bias for window in windows]
+            features.append(torch.stack([layer.activation(value) for value in found]).amax(0))
+        y = torch.cat(features)
+        for highway in layer.highways:
+            y = loop_highway(highway, y)
+        words.append(y if layer.projection is None else layer.projection.weight @ y + layer.projection.bias)
+    return torch.stack(words) if words else layer.characters.new_zeros(0, layer.out_size)
+
+
+def loop_highway(layer: Highway, row: Tensor) -> Tensor:
+    gate = torch.sigmoid(row @ layer.gate.weight.T + layer.gate.bias)
+    return gate * torch.relu(row @ layer.transform.weight.T + layer.transform.bias) + (1 - gate) * row
+
+
+def torch_perceptron(layer: Perceptron, row: Tensor) -> Tensor:
+    modules: list[torch.nn.Module] = []
+    for affine in layer.maps:
+        modules += [affine, torch.nn.Tanh()]
+    return torch.nn.Sequential(*modules[:-1])(row)
+
+
+def loop_scalar_mix(layer: ScalarMix, row: Tensor) -> Tensor:
+    if layer.layer_norm:
+        row = row - row.mean(-1, keepdim=True)
+        row = row / (row.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    exponentials = layer.layer_weights.exp()
+    return layer.scale * sum(row[:, j] * exponentials[j] / exponentials.sum() for j in range(layer.layers))
+
+
+def loop_leaky_sum(layer: LeakySum, row: Tensor) -> Tensor:
+    outputs = [row.new_zeros(layer.out_size)]
+    for value in row:
+        outputs.append(layer.hidden_weight * outputs[-1] + layer.input_weight @ value)
+    return torch.stack(outputs)[1:]
+
+
+def loop_bidirectional(layer: Bidirectional, row: Tensor) -> Tensor:
+    back = loop_leaky_sum(layer.backward_layer, row.flip(0)).flip(0)
+    return torch.cat([loop_leaky_sum(layer.forward_layer, row), back], dim=1)
+
+
+def loop_attention(pooling: AttentionPooling, row: Tensor) -> Tensor:
+    scores = torch.stack([torch.tanh(pooling.score_hidden(step)) @ pooling.question for step in row])
+    return scores.exp() @ row / scores.exp().sum()
+
+
+def both_ends(_: Pooling, row: Tensor) -> Tensor:
+    return torch.cat([row[-1, :2], row[0, 2:]])
+
+
+def _run_torch(module: nn.RNNBase, weights: dict[str, Tensor], row: Tensor) -> Tensor:
+    """Outputs [length, ...] of a torch layer with the given weights, and zeros for biases that are not given."""
+    if len(row) == 0:
+        return row.new_zeros(0, (2 if module.bidirectional else 1) * (module.proj_size or module.hidden_size))
+    biases = {
+        name: torch.zeros_like(tensor, dtype=row.dtype) for name, tensor in module.named_parameters() if "bias" in name
+    }
+    return functional_call(module, {**biases, **weights}, (row.unsqueeze(0),))[0][0]
+
+
+def torch_elman(layer: Elman, row: Tensor) -> Tensor:
+    module = nn.RNN(layer.in_size, layer.out_size, nonlinearity=layer.nonlinearity, batch_first=True)
+    weights = {"weight_ih_l0": layer.input_weight, "weight_hh_l0": layer.hidden_weight, "bias_ih_l0": layer.bias}
+    return _run_torch(module, weights, row)
+
+
+def torch_gru(layer: GRU, row: Tensor) -> Tensor:
+    module = nn.GRU(layer.in_size, layer.out_size, batch_first=True)
+    weights = {"weight_ih_l0": layer.input_weight, "weight_hh_l0": layer.hidden_weight, "bias_ih_l0": layer.bias}
+    candidate = torch.cat([row.new_zeros(2 * layer.out_size), layer.candidate_bias])
+    return _run_torch(module, {**weights, "bias_hh_l0": candidate}, row)
+
+
+def torch_lstm(layer: LSTM, row: Tensor) -> Tensor:
+    return _run_torch(nn.LSTM(layer.in_size, layer.cell_size, batch_first=True), lstm_weights(layer, "l0"), row)
+
+
+def torch_bidirectional_lstm(layer: Bidirectional, row: Tensor) -> Tensor:
+    ahead, back = layer.forward_layer, layer.backward_layer
+    module = nn.LSTM(ahead.in_size, ahead.cell_size, batch_first=True, bidirectional=True)
+    return _run_torch(module, {**lstm_weights(ahead, "l0"), **lstm_weights(back, "l0_reverse")}, row)
+
+
+def lstm_weights(layer: LSTM, suffix: str) -> dict[str, Tensor]:
+    """The weights under the names `torch.nn.LSTM` gives them."""
+    return {
+        f"weight_ih_{suffix}": layer.input_weight,
+        f"weight_hh_{suffix}": layer.hidden_weight,
+        f"bias_ih_{suffix}": layer.bias,
+    }
+
+
+def loop_of(layer: Layer, row: Tensor) -> Tensor:
+    """A recurrent layer's plain loop over one row [length, in]."""
+    if isinstance(layer, WeightDrop):
+        layer = layer.layer
+    loop = {LSTM: lstm_loop, GRU: gru_loop, Elman: elman_loop}[type(layer)]
+    return loop(layer, Sequence.of(row.unsqueeze(0)), layer.initial_state(1))[0].values[0]
+
+
+def loop_both_ways(layer: Bidirectional, row: Tensor) -> Tensor:
+    return torch.cat([loop_of(layer.forward_layer, row), loop_of(layer.backward_layer, row.flip(0)).flip(0)], dim=1)
+
+
+def residual_of(layer: Residual, row: Tensor) -> Tensor:
+    return row + loop_of(layer.layer, row)
