@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ def sentence(random: np.random.Generator, topic: str) -> list[str]:
     return [str(random.choice(WORDS[topic] if random.random() < 0.45 else FILLER)) for _ in range(8)]
 
 
-@pytest.fixture
-def topics(tmp_path: Path) -> Path:
-    """A folder with train.tsv (60), test.tsv (36), raw.txt (120 lines), train.conll (40 sentences), test.conll (20)."""
+@pytest.fixture(scope="session")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.tsv (60), test.tsv (36), raw.txt (120 lines), train.conll (40 sentences), test.conll (20).
+
+    Shared by all tests: who changes a file works on `own_topics`.
+    """
     random = np.random.default_rng(7)
-    folder = tmp_path / "data"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("data")
     for name, count in (("train", 60), ("test", 36)):
         rows = [(" ".join(sentence(random, topic)), topic) for _ in range(count // 3) for topic in WORDS]
         text = "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
@@ -39,6 +42,11 @@ def topics(tmp_path: Path) -> Path:
     raw = [" ".join(sentence(random, topic)) for _ in range(40) for topic in WORDS]
     (folder / "raw.txt").write_text("\n".join(raw) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def own_topics(topics: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(topics, tmp_path / "data"))
 
 
 @pytest.fixture(autouse=True)

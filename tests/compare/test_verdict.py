@@ -142,6 +142,20 @@ def test_seeds_missing_from_one_rung_are_left_out_of_the_pair() -> None:
     assert found.points["features", 50].seeds == (0, 1, 2, 3, 4)
 
 
+def test_rungs_that_err_together_are_compared_in_pairs() -> None:
+    """One right answer in fifty more than the other on the same test examples: little, but surely more."""
+    cells = counts(rungs=("features",), labels={50: 50}, examples=500, spread=0.05)
+    for cell, rows in list(cells.items()):
+        better = rows.copy()
+        better[np.flatnonzero(better[:, 0] == 0)[:10], 0] = 1
+        cells[Cell("frozen", 50, cell.seed)] = better
+    found = Analysis(cells, {50: 50}, Metric("accuracy"), replicates=500)
+    difference = found.difference(50, "frozen", "features")
+    assert difference.difference == pytest.approx(0.02)
+    assert difference.separable
+    assert found.points["features", 50].interval.high > found.points["frozen", 50].interval.low, "alone they overlap"
+
+
 def test_costs_stand_apart_from_the_verdict() -> None:
     found = analysis()
     sentences = cost_sentences(found, results(counts()), {"language model": 312.0})

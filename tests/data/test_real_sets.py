@@ -74,10 +74,9 @@ def test_tagged(shared_data: Path, name: str, sentences: int, tokens: int | None
 
 
 def test_hashes_are_words_in_tweets(shared_data: Path) -> None:
-    words = [
-        token for sentence in read_tagged(shared_data / "wnut17-ner" / "dev.conll").examples for token in sentence.tokens
-    ]
-    assert words.count("#") > 10
+    sentences = read_tagged(shared_data / "wnut17-ner" / "train.conll").examples
+    words = [token for sentence in sentences for token in sentence.tokens]
+    assert "#" in words
     assert any(word.startswith("#") and len(word) > 1 for word in words)
 
 
@@ -96,9 +95,8 @@ def test_words_of_raw_text_cover_a_treebank(shared_data: Path) -> None:
         produced.update(coder.tokenize(line))
     treebank = read_tagged(shared_data / "ud-english-ewt" / "en_ewt-ud-dev.conllu.gz").examples
     frequent = [word for word, count in Counter(w for s in treebank for w in s.tokens).items() if count >= 20]
-    assert [word for word in frequent if word not in produced] == [
-        word for word in frequent if word not in produced and not word.isascii() | word.isalpha()
-    ] or len([word for word in frequent if word not in produced]) <= len(frequent) // 20
+    missing = [word for word in frequent if word not in produced]
+    assert len(missing) <= len(frequent) // 20, missing
 
 
 def test_tokens_of_a_treebank_text(shared_data: Path) -> None:

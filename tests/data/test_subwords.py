@@ -76,6 +76,8 @@ def test_text_that_spells_a_border_does_not_become_one(trained: dict[str, Subwor
     for word in ("<s>", "</s>", "<pad>"):
         ids = trained[kind].pieces_of_words([word])[0]
         assert not {0, 2, 3} & set(ids)
+        assert not {0, 2, 3} & {piece.id for piece in trained[kind].pieces(f"a {word} b{word}")}
+    assert len(trained["bpe"].pieces("<s>")) > 1, "ordinary pieces for it"
     assert 1 in trained[kind].pieces_of_words(["<unk>"])[0]
 
 

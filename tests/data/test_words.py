@@ -75,7 +75,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
-@pytest.mark.parametrize("tail", ["", "x", "é"])
+@pytest.mark.parametrize("tail", ["", "1x", "é"])
 def test_time_is_linear_in_hostile_text(unit: str, tail: str) -> None:
     """A quadratic expression would need minutes for these 60,000 characters; the bound leaves room for a busy machine."""
     text = unit * (60_000 // len(unit)) + tail

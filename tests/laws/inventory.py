@@ -137,7 +137,7 @@ ROWS = [
     ),
     Row("Bidirectional", lambda: Bidirectional(LeakySum(3, 4), LeakySum(3, 2)), each_row(loop_bidirectional)),
     Row("Elman", lambda: Elman(3, 4), each_row(torch_elman)),
-    Row("Elman, relu", lambda: Elman(3, 6, nonlinearity="relu"), each_row(torch_elman)),
+    Row("Elman, relu", lambda: Elman(3, 16, nonlinearity="relu"), each_row(torch_elman)),
     Row("Elman, sigmoid", lambda: Elman(3, 4, nonlinearity="sigmoid"), each_row(loop_of)),
     Row("GRU", lambda: GRU(3, 4), each_row(torch_gru)),
     Row("GRU, reset before", lambda: GRU(3, 4, reset="before"), each_row(loop_of)),

@@ -14,11 +14,11 @@ from carryover.models.bilm import BiLanguageModel
 from carryover.sequence import Sequence
 
 SENTENCES = [
-    "the old dog barks at the old tree".split(),
+    ["the", "old", "dog", "barks", "at", "the", "old", "tree"],
     ["rain"],
-    "a dog sees the rain and barks".split(),
+    ["a", "dog", "sees", "the", "rain", "and", "barks"],
     [],
-    "trees stand".split(),
+    ["trees", "stand"],
 ]
 KINDS = ("characters", "words", "subwords")
 
@@ -30,7 +30,9 @@ def coder(kind: str) -> TokenCoder:
     return TokenCoder(kind, Vocabulary.count(words))
 
 
-def make(kind: str = "characters", dtype: torch.dtype = torch.float64, **others: object) -> tuple[BiLanguageModel, TokenCoder]:
+def make(
+    kind: str = "characters", dtype: torch.dtype = torch.float64, **others: object
+) -> tuple[BiLanguageModel, TokenCoder]:
     torch.manual_seed(0)
     coded = coder(kind)
     config = {"cells": 16, "projection": 8, "filters": ((1, 8), (3, 8)), "dropout": 0.0, "layers": 2, **others}
@@ -72,7 +74,7 @@ def test_a_sentence_is_the_same_alone_and_in_any_batch(kind: str, dtype: torch.d
 
 def test_neighbours_of_equal_shape_change_no_bit() -> None:
     model, coded = make(dtype=torch.float32)
-    first, other, third = SENTENCES[0], "what a very different set of words".split(), SENTENCES[2]
+    first, other, third = SENTENCES[0], ["what", "a", "very", "different", "set", "of", "words"], SENTENCES[2]
     with torch.no_grad():
         one = model.representations(coded.batch([first, third], borders=True)).rows()[0]
         two = model.representations(coded.batch([first, other], borders=True)).rows()[0]

@@ -10,7 +10,7 @@ from carryover.data.vocabulary import Vocabulary
 from carryover.errors import UsageError
 from carryover.models.tagger_encoder import WordEncoder
 
-SENTENCES = ["the old dog barks".split(), [], "rain".split(), "a tree sees the rain".split()]
+SENTENCES = [["the", "old", "dog", "barks"], [], ["rain"], ["a", "tree", "sees", "the", "rain"]]
 VOCABULARY = Vocabulary.count(word for sentence in SENTENCES for word in sentence)
 
 
@@ -47,7 +47,9 @@ def test_every_parameter_receives_a_gradient() -> None:
 def test_ready_made_vectors(tuned: bool) -> None:
     vectors = torch.randn(len(VOCABULARY), 8)
     kept = vectors.clone()
-    config = WordEncoder.Config(vocabulary_size=len(VOCABULARY), word_size=8, filters=(), layers=0, tune_vectors=tuned, dropout=0)
+    config = WordEncoder.Config(
+        vocabulary_size=len(VOCABULARY), word_size=8, filters=(), layers=0, tune_vectors=tuned, dropout=0
+    )
     encoder = WordEncoder(config, vectors)
     vectors.zero_()  # the encoder has its own copy
     found = encoder(**batches(SENTENCES))

@@ -38,7 +38,10 @@ def test_equals_torch(chunk_rows: int | None) -> None:
     assert torch.allclose(ours.total, -reference.output.sum())
     pairs = [(hidden, hidden), (output.head_weight, torchs.head.weight), (output.head_bias, torchs.head.bias)]
     for index in range(2):
-        pairs += [(output.projections[index], torchs.tail[index][0].weight), (output.tails[index], torchs.tail[index][1].weight)]
+        pairs += [
+            (output.projections[index], torchs.tail[index][0].weight),
+            (output.tails[index], torchs.tail[index][1].weight),
+        ]
     got = torch.autograd.grad(ours.total, [ours_parameter for ours_parameter, _ in pairs])
     want = torch.autograd.grad(-reference.output.sum(), [reference_parameter for _, reference_parameter in pairs])
     for one, other in zip(got, want, strict=True):
@@ -89,7 +92,7 @@ def test_wrong_cutoffs_teach(cutoffs: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("size", [2, 8, 30, 1000, 20_000, 793_471])
 def test_default_cutoffs_fit_every_vocabulary(size: int) -> None:
     cutoffs = default_cutoffs(size)
-    assert cutoffs and list(cutoffs) == sorted(set(cutoffs)) and 1 <= cutoffs[0] and cutoffs[-1] < size
+    assert cutoffs and list(cutoffs) == sorted(set(cutoffs)) and cutoffs[0] >= 1 and cutoffs[-1] < size
 
 
 def test_wrong_targets_teach() -> None:

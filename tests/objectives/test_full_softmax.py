@@ -50,9 +50,7 @@ def test_rows_are_the_parts_of_the_total() -> None:
 def test_gradcheck() -> None:
     output, hidden, targets = make()
     parameters = (hidden, output.weight, output.bias)
-    assert torch.autograd.gradcheck(
-        lambda h, w, b: chunked_cross_entropy(h, w, b, targets, chunk_rows=8).total, parameters
-    )
+    assert torch.autograd.gradcheck(lambda h, w, b: chunked_cross_entropy(h, w, b, targets, chunk_rows=8).total, parameters)
 
 
 def test_only_wanted_gradients_are_computed() -> None:

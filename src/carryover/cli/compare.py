@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines, suggest_next
-
-if TYPE_CHECKING:
-    from carryover.compare.result import CompareResult
+from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 
 
 def compare(
@@ -91,6 +88,7 @@ def compare(
     if dry_run:
         forecast = estimate(plan, out)
         print_document(forecast) if as_json else print_lines(forecast["lines"])
+        suggest_again()
         return
     result = run_comparison(plan, out, quiet=quiet)
     if as_json:
@@ -98,17 +96,6 @@ def compare(
     else:
         print_table(result, sys.stdout)
         print_lines(["", f"page: {result.page}"])
-    suggest_next(_likely_next(result))
+    suggest_next(result.next_command())
     if result.exit_code:
         raise typer.Exit(result.exit_code)
-
-
-def _likely_next(result: CompareResult) -> list[object]:
-    """Train the rung that the verdict names with all labels, or go on where cells are missing."""
-    plan = result.plan
-    if result.missing or result.failures:
-        return ["carryover", *sys.argv[1:]]
-    best = result.analysis.recommended_rung()
-    words: list[object] = ["carryover", "train", "--task", plan.task, "--train", plan.train, "--mode", best]
-    encoder = result.carried_folder(best)
-    return [*words, *(["--encoder", encoder] if encoder else []), "--out", result.folder.parent / "model"]

@@ -19,6 +19,7 @@ def doctor(
     text_column: options.TextColumn = "text",
     label_column: options.LabelColumn = None,
     format: options.Format = None,
+    multi_label: options.MultiLabel = None,
     as_json: options.Json = False,
 ) -> None:
     """Find what would spoil a result: duplicates, test lines in the training or raw text, unknown words, skewed labels."""
@@ -33,6 +34,7 @@ def doctor(
         text_column=options.column(text_column),
         label_column=options.column(label_column),
         format=format,
+        multi_label=multi_label,
     )
     if as_json:
         print_document(report.to_json())
@@ -40,3 +42,5 @@ def doctor(
         print_lines(report.lines())
     if raw is not None:
         suggest_next(["carryover", "pretrain", "--raw", raw, "--objective", "bilm", "--size", "small", "--out", "runs/lm"])
+    elif train is not None:
+        suggest_next(["carryover", "train", "--task", task or "TASK", "--train", train, "--out", "runs/task"])

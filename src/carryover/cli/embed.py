@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines, suggest_next
+from carryover.cli.output import print_document, print_lines, say_when_waiting, suggest_next
 from carryover.errors import UsageError
 
 
@@ -37,19 +37,31 @@ def embed(
     encoder = load(model, device=choose_device(device))
     if not isinstance(encoder, LanguageModel):
         raise UsageError("this is a task model and has no vectors to give", path=model, repair="give a pretrained model")
+    say_when_waiting(source)
     embedded = embed_lines(encoder, (text for _, text in read_lines(source)), layers=layers)
+    following = [
+        "carryover",
+        "train",
+        "--task",
+        "classify",
+        "--train",
+        "TRAIN.tsv",
+        "--encoder",
+        model,
+        "--out",
+        "runs/task",
+    ]
     if out is not None:
         summary = save_embedded(out, embedded, layers=layers, quiet=quiet)
         if as_json:
             print_document({"schema": "carryover.embed/1", "file": str(out), "layers": layers, **summary})
         else:
             print_lines([f"{out}: {summary['words']:,} words of {summary['lines']:,} lines, {summary['size']} values each"])
-        suggest_next(
-            ["carryover", "train", "--task", "classify", "--train", "TRAIN.tsv", "--encoder", model, "--out", "runs/task"]
-        )
+        suggest_next(following)
         return
     rows = ({"words": line.words, "vectors": line.vectors.tolist()} for line in embedded)
     if as_json:
         print_document({"schema": "carryover.embed/1", "layers": layers, "lines": list(rows)})
     else:
         print_lines(json.dumps(row, ensure_ascii=False) for row in rows)
+    suggest_next(following)

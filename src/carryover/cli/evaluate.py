@@ -9,7 +9,7 @@ import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
-from carryover.errors import GateNotMet
+from carryover.errors import GateNotMet, UsageError
 
 
 def evaluate(
@@ -25,10 +25,16 @@ def evaluate(
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Score a trained task: accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label."""
-    from carryover.training.devices import choose_device
-    from carryover.training.task_run import evaluate_task, score_lines
+    """Score a trained task: accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label.
 
+    With --on-error skip bad rows are written to TEST.rejected.jsonl in the working folder, and a label that was never
+    trained counts as one that was missed.
+    """
+    from carryover.training.devices import choose_device
+    from carryover.training.task_use import evaluate_task, score_lines
+
+    if require is not None and not 0 <= require <= 1:
+        raise UsageError(f"--require is {require:g}", repair="give a score from 0 to 1")
     scores: dict[str, Any] = evaluate_task(
         model,
         test,
@@ -36,6 +42,7 @@ def evaluate(
         label_column=options.column(label_column),
         format=format,
         on_error=on_error,
+        rejects=Path(Path(test).name + ".rejected.jsonl"),
         device=choose_device(device),
     )
     if as_json:
@@ -47,4 +54,6 @@ def evaluate(
             f"{scores['scores']['main_name']} {scores['scores']['main']:.4f} is below the required {require:g}",
             repair="train longer or with more labels, or lower --require",
         )
-    suggest_next(["carryover", "predict", model, "NEW" + Path(test).suffix])
+    suggest_next(
+        ["carryover", "predict", model, options.beside(test, "new" if not test.startswith("builtin:") else "valid")]
+    )

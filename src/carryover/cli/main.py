@@ -5,22 +5,28 @@ torch is imported inside the verbs only, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from carryover.cli import compare, doctor, embed, evaluate, predict, pretrain, train, version
+from carryover.cli import compare, doctor, embed, evaluate, output, predict, pretrain, train, version
 from carryover.cli.configuration import nearest, read_defaults
 from carryover.errors import CarryoverError
 
 app = typer.Typer(
     name="carryover",
     help="Pretrain a sequence model on raw text, carry it over to a small labelled task, and see with evidence what pays.",
+    epilog="A value comes from the flag, else from the environment (CARRYOVER_PRETRAIN_SIZE for --size of pretrain), else "
+    "from carryover.toml in the working folder (size in the table pretrain), else from the user's own config.toml, else the "
+    "default.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,  # frames and colours are for a terminal
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CARRYOVER"},
 )
 for module in (doctor, pretrain, compare, train, evaluate, predict, embed, version):
@@ -37,19 +43,26 @@ def options(
 
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script: run a command and leave with the documented exit code."""
-    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_output_go()
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every error a person can cause becomes one line."""
-    debug = "--debug" in arguments
+    debug = "--debug" in arguments or os.environ.get("CARRYOVER_DEBUG", "") not in ("", "0", "false")
     # The flag is accepted anywhere on the line.
     arguments = [argument for argument in arguments if argument != "--debug"]
     if arguments == ["--version"]:
         arguments = ["version"]
+    output.given_words[:] = arguments
     try:
-        command = typer.main.get_command(app)
-        code = command.main(arguments, prog_name="carryover", standalone_mode=False, default_map=_defaults(command))
+        command = _command()
+        with command.make_context("carryover", arguments, default_map=_defaults(command)) as context:
+            code = command.invoke(context)
         return code if isinstance(code, int) else 0
     except CarryoverError as error:
         if debug:
@@ -61,20 +74,51 @@ def run_command(arguments: list[str]) -> int:
         return leave.exit_code
     except BrokenPipeError:
         # Whoever read our output has had enough (`carryover embed … | head`).
-        sys.stderr.close()
+        _let_output_go()
         return 0
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())  # type: ignore[attr-defined]  # nothing was asked for: the help says what can be
+            return 2
         if hasattr(error, "format_message"):  # a fault of the command line itself
             return _say(_spelling(error), 2)
         if debug:
             raise
-        first = " ".join(str(error).split()) or "no message"
-        return _say(f"unexpected {type(error).__name__}: {first}; run again with --debug and report what it prints", 1)
+        return _say(*_unexpected(error))
+
+
+def _command() -> Any:
+    """The whole command line. The variables of the environment are named once, below the help, not at each option."""
+    command: Any = typer.main.get_command(app)
+    for verb in command.commands.values():
+        for parameter in verb.params:
+            parameter.show_envvar = False
+    for parameter in command.params:
+        parameter.show_envvar = False
+    return command
+
+
+def _let_output_go() -> None:
+    """Point standard output at nothing, so that what is still buffered does not fail again at the end."""
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+    except (OSError, ValueError):  # standard output is no file, as under a test
+        pass
 
 
 def _say(message: str, code: int) -> int:
     print(f"carryover: {message}", file=sys.stderr)
     return code
+
+
+def _unexpected(error: Exception) -> tuple[str, int]:
+    """What to say of a fault that no check foresaw, and the exit code."""
+    first = " ".join(str(error).split()) or "no message"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"writing failed: {first}; make room and run the same command again", 74
+    return f"unexpected {type(error).__name__}: {first}; run again with --debug and report what it prints", 1
 
 
 def _spelling(error: Any) -> str:
@@ -87,18 +131,21 @@ def _spelling(error: Any) -> str:
     context: Any = getattr(error, "ctx", None)
     command: Any = getattr(context, "command", None)
     if hasattr(error, "option_name") and command is not None and "No such option" in message:
-        names = {name for parameter in command.params for name in parameter.opts}
+        names = {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
         message = f"there is no option {error.option_name}; {nearest(error.option_name, names)}"
     elif "No such command" in message and hasattr(command, "commands"):
         wrong = message.split("'")[1] if "'" in message else ""
         message = f"there is no command {wrong!r}; {nearest(wrong, set(command.commands))}"
     path = context.command_path if context is not None else "carryover"
-    return f"{message} ({path} --help)"
+    return f"{message.rstrip('.')}; see {path} --help"
 
 
 def _defaults(command: Any) -> dict[str, Any]:
-    names = {name: {p.name for p in sub.params if p.name} for name, sub in command.commands.items()}
-    return read_defaults(names, Path.cwd())
+    spelled: dict[str, dict[str, str]] = {}  # of every verb: option as it is written there → parameter
+    for verb, part in command.commands.items():
+        names = {name.lstrip("-"): parameter.name for parameter in part.params for name in parameter.opts}
+        spelled[verb] = {name.replace("-", "_"): parameter for name, parameter in names.items() if len(name) > 1}
+    return read_defaults(spelled, Path.cwd())
 
 
 if __name__ == "__main__":

@@ -51,6 +51,14 @@ def seconds(text: str | None) -> float | None:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def beside(source: str, part: str) -> str:
+    """A name for a file like `source` with another part of the data, as a hint: `TEST.tsv.gz`, `builtin:grammar/test`."""
+    if source.startswith("builtin:"):
+        name, mark, sizes = source.partition("?")
+        return f"{name.partition('/')[0]}/{part}{mark}{sizes}"
+    return part.upper() + "".join(Path(source).suffixes[-2:])
+
+
 def column(text: str | None) -> Any:
     """A column by number (files without a header) or by name."""
-    return int(text) if text is not None and text.isdigit() else text
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text

@@ -10,6 +10,8 @@ from typing import Any
 
 from carryover.progress import say
 
+given_words: list[str] = []  # of the command line that runs, set in `main`
+
 
 def print_document(document: dict[str, Any]) -> None:
     """One JSON document on standard output, `schema` first."""
@@ -22,6 +24,17 @@ def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
     sys.stdout.flush()
+
+
+def say_when_waiting(source: str) -> None:
+    """A command that waits for somebody to type says so."""
+    if source == "-" and sys.stdin is not None and sys.stdin.isatty():
+        say("reading from the terminal, one text a line; end with Ctrl-D")
+
+
+def suggest_again() -> None:
+    """After a dry run: the same command without `--dry-run`."""
+    suggest_next(["carryover", *(word for word in given_words if word != "--dry-run")])
 
 
 def suggest_next(words: Sequence[object]) -> None:

@@ -8,16 +8,19 @@ from typing import Annotated
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines
+from carryover.cli.output import print_document, print_lines, say_when_waiting, suggest_next
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a trained task.")],
     source: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="Texts, or sentences to tag; - or nothing reads standard input.")
+        str,
+        typer.Argument(
+            metavar="[FILE|-]", help="A table or columns by its name, else one text a line; - or nothing: standard input."
+        ),
     ] = "-",
     text_column: Annotated[
-        str | None, typer.Option("--text-column", help="Column of the text in a table; default: one text a line.")
+        str | None, typer.Option("--text-column", help="Column of the text in a table; default: as in training.")
     ] = None,
     format: options.Format = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also the probability of the answer.")] = False,
@@ -30,12 +33,14 @@ def predict(
     """
     from carryover.training.devices import choose_device
     from carryover.training.loading import load
-    from carryover.training.task_run import items_to_predict, prediction_lines, prediction_rows, require_task
+    from carryover.training.task_use import items_to_predict, prediction_lines, prediction_rows, require_task
 
     predictor = require_task(load(model, device=choose_device(device)), model)
+    say_when_waiting(source)
     items = items_to_predict(predictor, source, text_column=options.column(text_column), format=format)
     rows = prediction_rows(predictor, items)
     if as_json:
         print_document({"schema": "carryover.predict/1", "labels": list(predictor.labels), "predictions": list(rows)})
     else:
         print_lines(prediction_lines(rows, probabilities=probabilities))
+    suggest_next(["carryover", "evaluate", model, "--test", "TEST" if source == "-" else options.beside(source, "test")])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines, suggest_next
+from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 
 
 def pretrain(
@@ -80,6 +80,7 @@ def pretrain(
 
         forecast: dict[str, Any] = estimate(wanted)
         print_document(forecast) if as_json else print_lines(forecast["lines"])
+        suggest_again()
         return
     result = run_pretraining(wanted, out, quiet=quiet)
     if as_json:
@@ -88,10 +89,10 @@ def pretrain(
         held_out = result.record["held_out"]
         print_lines(
             [
-                f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps",
+                f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {seed}",
                 f"held-out perplexity {held_out['perplexity']:.2f} "
                 f"(forward {held_out['forward_perplexity']:.2f}, backward {held_out['backward_perplexity']:.2f})",
             ]
         )
-    arguments = "--task tag --train TRAIN.conll --mode frozen --encoder".split()
+    arguments = ["--task", "tag", "--train", "TRAIN.conll", "--mode", "frozen", "--encoder"]
     suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])

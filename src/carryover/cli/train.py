@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines, suggest_next
+from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
+from carryover.errors import UsageError
 
 
 def train(
@@ -31,7 +32,7 @@ def train(
         float, typer.Option("--layer-rate-decay", help="Rate of a layer = rate of the layer above times this (full).")
     ] = 0.4,
     gradual_unfreezing: Annotated[
-        bool, typer.Option(help="Let the layers go one after the other, the topmost first (full).")
+        bool, typer.Option(help="Let the layers go one after the other, the topmost first (full, top-k).")
     ] = True,
     output: Annotated[
         str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for BIO tags.")
@@ -41,12 +42,19 @@ def train(
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     on_error: options.OnError = "stop",
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples, at most.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", help="Passes over the training examples; default: by the mode, more for few examples."),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")] = None,
     hidden: Annotated[int, typer.Option("--hidden", help="Cells a direction of the task's own LSTM.")] = 128,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="Stop after this many measurements on --dev without improvement.")
+    ] = None,
     time_limit: options.TimeLimit = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -60,7 +68,9 @@ def train(
 
     mode = mode or ("frozen" if encoder is not None else "scratch")
     vectors = None
-    if mode == "static" and encoder is not None:
+    if mode == "static":
+        if encoder is None:
+            raise UsageError("mode static carries word vectors over", repair="give their folder with --encoder")
         from carryover.embeddings.vectors import WordVectors
 
         stored = WordVectors.load(encoder)
@@ -80,6 +90,8 @@ def train(
         fitting={
             "output": output,
             "epochs": epochs,
+            "least_updates": None if epochs is None else 1,  # who says how many passes gets so many
+            "patience": patience,
             "learning_rate": learning_rate,
             "hidden": hidden,
             "time_limit": options.seconds(time_limit),
@@ -95,9 +107,17 @@ def train(
         ),
         device=choose_device(device),
     )
+    if dry_run:
+        from carryover.training.calibration import estimate_task
+
+        forecast: dict[str, Any] = estimate_task(wanted, vectors)
+        print_document(forecast) if as_json else print_lines(forecast["lines"])
+        suggest_again()
+        return
     result = train_task(wanted, out, vectors=vectors, quiet=quiet)
     if as_json:
         print_document(result.to_json())
     else:
-        print_lines(result.lines())
-    suggest_next(["carryover", "evaluate", out, "--test", "TEST" + Path(train).suffix])
+        # While it trained, the proof already stood on standard error.
+        print_lines([*(result.proof_lines() if quiet or result.fitted is None else []), *result.lines()])
+    suggest_next(["carryover", "evaluate", out, "--test", options.beside(train, "test")])

@@ -165,6 +165,12 @@ class Analysis:
                 kept.append(point)
         return sorted(kept, key=lambda point: cost_rank(point.rung))
 
+    def recommended_rung(self) -> str:
+        """The cheapest rung within noise of the best at the largest budget. Raises ValueError when no cell is finished."""
+        if not self.budgets:
+            raise ValueError("no cell is finished: there is nothing to recommend")
+        return self.within_noise(self.budgets[-1])[0].rung
+
     @cached_property
     def pretrained(self) -> set[str]:
         return {rung for rung in self.rungs if uses_raw_text(rung)}

@@ -14,7 +14,8 @@ from typing import Any
 from carryover.compare.cells import Cell, needs_encoder, order_cells, table_rank
 from carryover.compare.plan import ComparePlan
 from carryover.compare.problem import Problem, content, load_problem
-from carryover.compare.resources import ENCODER_FOLDER, check_material
+from carryover.compare.resources import check_material
+from carryover.compare.result import ENCODER_FOLDER
 from carryover.compare.rungs import carry_plan, split_budget
 from carryover.compare.schedule import default_jobs
 from carryover.compare.trial import PeakMemory, one_thread, store_of

@@ -68,7 +68,8 @@ class ComparePlan:
         _one_of("on-error", self.on_error, ("stop", "skip"))
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
-        for name, value, least in (("seeds", self.seeds, 1), ("jobs", self.jobs, 1), ("replicates", self.replicates, 100)):
+        least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))
+        for name, value, least in (*least_values, ("replicates", self.replicates, 100)):
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}", repair=f"give at least {least}")
         if self.time_limit is not None and not self.time_limit > 0:

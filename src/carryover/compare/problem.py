@@ -55,6 +55,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     """
     train_path = str(plan.train)
     train, rejected = _read(plan, train_path)
+    _check_two_labels(train, plan.task, train_path)
     remarks = []
     if plan.test is None:
         test_path = train_path
@@ -70,10 +71,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     for path, examples in ((train_path, train), (test_path, test)):
         if not examples:
             raise BadData("holds no labelled example", path=path, repair="give a file with labelled examples")
-    train_labels = {label for example in train for label in gold(example, plan.task)}
-    if len(train_labels) < 2:
-        found = f"only the label {min(train_labels)!r}" if train_labels else "no label at all"
-        raise BadData(f"holds {found}", path=train_path, repair="give examples with at least two different labels")
+    train_labels = _check_two_labels(train, plan.task, train_path)
     remarks += _unseen_labels(plan, train_labels, test, test_path)
     remarks += _shared_examples(plan.task, train, test)
     if rejected:
@@ -92,6 +90,14 @@ def load_problem(plan: ComparePlan) -> Problem:
         train_fingerprint=examples_fingerprint(plan.task, train),
         test_fingerprint=examples_fingerprint(plan.task, test),
     )
+
+
+def _check_two_labels(examples: list[Any], task: str, path: str) -> set[str]:
+    labels = {label for example in examples for label in gold(example, task)}
+    if len(labels) < 2:
+        found = f"only the label {min(labels)!r}" if labels else "no label at all"
+        raise BadData(f"holds {found}", path=path, repair="give examples with at least two different labels")
+    return labels
 
 
 def gold(example: Any, task: str) -> tuple[str, ...]:

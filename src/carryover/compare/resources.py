@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.compare.cells import needs_encoder
 from carryover.compare.plan import ComparePlan
-from carryover.compare.result import LANGUAGE_MODEL, WORD_VECTORS
+from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOLDER, WORD_VECTORS
 from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 from carryover.progress import say
 from carryover.storage import atomic_write, file_digest, read_json
@@ -19,8 +19,6 @@ from carryover.storage import atomic_write, file_digest, read_json
 if TYPE_CHECKING:
     from carryover.embeddings.vectors import WordVectors
 
-ENCODER_FOLDER = "language-model"
-VECTORS_FOLDER = "word-vectors"
 _VECTORS_RECORD = "word-vectors.json"
 
 

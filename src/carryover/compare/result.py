@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder, uses_raw_text
+from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder
 from carryover.compare.plan import ComparePlan
 from carryover.compare.verdict import cost_sentences, verdict
 
 SCHEMA = "carryover.compare/1"
 LANGUAGE_MODEL = "language model"
 WORD_VECTORS = "word vectors"
+ENCODER_FOLDER = "language-model"
+VECTORS_FOLDER = "word-vectors"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ class CompareResult:
             return self.pretraining.get(LANGUAGE_MODEL, 0.0)
         return self.pretraining.get(WORD_VECTORS, 0.0) if rung == "static" else 0.0
 
+    def carried_folder(self, rung: str) -> Path | None:
+        """Where what a rung carries over lies: the language model, the word vectors, or nothing."""
+        if needs_encoder(rung):
+            return self.folder / ENCODER_FOLDER if self.plan.encoder is None else Path(self.plan.encoder)
+        return self.folder / VECTORS_FOLDER if rung == "static" else None
+
     def cell_rows(self) -> list[dict[str, Any]]:
         """One row a finished cell, in table order."""
         rows = []
@@ -106,12 +114,12 @@ class CompareResult:
         plan, analysis = self.plan, self.analysis
         if self.missing or self.failures or not self.results:
             return ["carryover", "compare", *_data_options(plan), "--out", str(self.folder)]
-        rung = analysis.within_noise(analysis.budgets[-1])[0].rung
+        rung = analysis.recommended_rung()
         family, _, layers = rung.partition("-")
         if family == "features":
             return ["python", "-m", "webbrowser", str(self.page)]
-        made = {"static": self.folder / "word-vectors"}.get(family, plan.encoder or self.folder / "language-model")
-        carried = ["--encoder", str(made)] if uses_raw_text(rung) else []
+        made = self.carried_folder(rung)
+        carried = [] if made is None else ["--encoder", str(made)]
         mode = ["--mode", "top-k", "--top", layers] if family == "top" else ["--mode", family]
         out = str(self.folder.parent / f"{self.folder.name}-{rung}")
         return ["carryover", "train", *_data_options(plan, training=True), *carried, *mode, "--out", out]

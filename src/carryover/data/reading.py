@@ -110,10 +110,9 @@ def _read_texts(
             raise UsageError("plain text has no labels", path=path, repair="give a TSV, CSV, JSONL or label-first file")
         return collect(plain_examples(path), path, on_error)
     if format == "label-first":
-        result = collect(label_first_examples(path, multi_label), path, on_error)
         if given is None:
-            looks_label_first(path, result.examples)
-        return result
+            looks_label_first(path, collect(label_first_examples(path, multi_label), path, "skip").examples)
+        return collect(label_first_examples(path, multi_label), path, on_error)
     columns = [tables.Column.of(text_column), tables.Column.of(label_column, optional=not require_labels)]
     if isinstance(columns[0].name, int) and isinstance(columns[1].name, str) and not require_labels:
         columns = columns[:1]  # a file without a header has no column of that name

@@ -115,7 +115,8 @@ class SubwordTokenizer(Tokenizer):
     def pieces(self, text: str) -> list[Piece]:
         """All pieces of a running text; those of white space alone too, where the model has them."""
         one = _guard("the text cannot be cut", lambda: self._library.encode(_safe(text), add_special_tokens=False))
-        return [Piece(piece, number, *place) for piece, number, place in zip(one.tokens, one.ids, one.offsets, strict=True)]
+        ids = self._without_borders(one.ids)
+        return [Piece(piece, number, *place) for piece, number, place in zip(one.tokens, ids, one.offsets, strict=True)]
 
     def tokenize(self, text: str) -> list[Token]:
         """Places of the pieces without white space around them; pieces of white space alone are left out."""
@@ -136,12 +137,12 @@ class SubwordTokenizer(Tokenizer):
         """
         safe = [_safe(word) for word in words]
         found = _guard("the words cannot be cut", lambda: self._library.encode_batch(safe, add_special_tokens=False))
-        return [
-            one.ids
-            if self._reserved.isdisjoint(one.ids)
-            else [1 if number in self._reserved else number for number in one.ids]
-            for one in found
-        ]
+        return [self._without_borders(one.ids) for one in found]
+
+    def _without_borders(self, ids: list[int]) -> list[int]:
+        if self._reserved.isdisjoint(ids):
+            return ids
+        return [Vocabulary.UNKNOWN_ID if number in self._reserved else number for number in ids]
 
     def decode(self, ids: list[int]) -> str:
         """Text of pieces, as far as the model can restore it; fixed entries are left out."""

@@ -148,9 +148,12 @@ def split_labels(cell: str, separator: str) -> tuple[str, ...]:
 
 
 def looks_label_first(path: Source, examples: list[TextExample]) -> None:
-    """Refuse running text that was taken for label-first lines because of the file's name. Raises BadData."""
+    """Refuse running text that was taken for label-first lines because of the file's name. Raises BadData.
+
+    Told by the number of different labels: half the lines of a short file, a tenth (and more than 100) of a long one.
+    """
     labels = {label for example in examples for label in example.labels}
-    if len(examples) >= 20 and 2 * len(labels) > len(examples):
+    if len(examples) >= 20 and len(labels) > min(len(examples) / 2, max(100, len(examples) / 10)):
         raise BadData(
             f"this looks like text without labels: {len(labels)} different first words in {len(examples)} lines",
             path=path,

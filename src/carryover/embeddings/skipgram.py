@@ -37,8 +37,8 @@ class SkipgramSettings:
     size: int = 100
     window: int = 5
     negatives: int = 5
-    sample: int = 512
-    epochs: int = 5
+    sample: int = 64
+    epochs: int = 3
     subsample: float = 1e-3
     learning_rate: float = 0.1
     batch_size: int = 4096

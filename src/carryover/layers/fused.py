@@ -17,10 +17,10 @@ from carryover.sequence import Sequence
 
 Kernel = Callable[..., tuple[Tensor, ...]]
 KERNELS: dict[str, Kernel] = {
-    "lstm": torch._VF.lstm,  # type: ignore[attr-defined]
-    "gru": torch._VF.gru,  # type: ignore[attr-defined]
-    "tanh": torch._VF.rnn_tanh,  # type: ignore[attr-defined]
-    "relu": torch._VF.rnn_relu,  # type: ignore[attr-defined]
+    "lstm": torch._VF.lstm,
+    "gru": torch._VF.gru,
+    "tanh": torch._VF.rnn_tanh,
+    "relu": torch._VF.rnn_relu,
 }
 
 

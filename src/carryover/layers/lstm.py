@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from carryover.layers.base import Layer
 from carryover.layers.fused import is_full, run_fused
+from carryover.layers.lstm_scan import Weights
 from carryover.layers.recurrence import LSTMState, lstm_together
 from carryover.sequence import Sequence
 
@@ -40,8 +41,8 @@ class LSTM(Layer):
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
-    the options allow, else "scan" (`carryover.layers.recurrence`: with projection on a CPU, clipping or peepholes, and for
-    the states of a ragged batch). `lstm_loop` is the plain loop both are tested against.
+    the options allow, else "scan" (`carryover.layers.recurrence`: with projection on a CPU, clipping or peepholes, and
+    for the states of a ragged batch). `lstm_loop` is the plain loop both are tested against.
 
     Raises ValueError for a size or clip that is not positive.
     """
@@ -69,7 +70,7 @@ class LSTM(Layer):
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}: it must be positive (or None where it is optional)")
         if projection is None and projection_clip is not None:
-            raise ValueError(f"projection_clip is {projection_clip} without a projection: give projection, or leave the clip out")
+            raise ValueError(f"projection_clip is {projection_clip} without a projection: give both or neither")
         self.in_size, self.cell_size = in_size, cell_size
         self.out_size = cell_size if projection is None else projection
         self.cell_clip, self.projection_clip = cell_clip, projection_clip
@@ -96,9 +97,8 @@ class LSTM(Layer):
         peephole = self.peephole_weight is not None
         return LSTMShape(self.in_size, self.cell_size, projection, self.cell_clip, self.projection_clip, peephole)
 
-    def weights(self) -> tuple[Tensor | None, ...]:
-        """Input, bias, hidden, projection, peephole, as `carryover.layers.recurrence.scan` takes them."""
-        return self.input_weight, self.bias, self.hidden_weight, self.projection_weight, self.peephole_weight
+    def weights(self) -> Weights:
+        return Weights(self.input_weight, self.hidden_weight, self.bias, self.projection_weight, self.peephole_weight)
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -109,19 +109,24 @@ class LSTM(Layer):
 
     def forward(self, x: Sequence) -> Sequence:
         state = self.initial_state(x.batch_size, device=x.device)
-        return self._fused(x, state)[0] if self._has_kernel(x) else self.step(x, state)[0]
+        return self._fused(x, state)[0] if self._kernel_fits(x) else self.step(x, state)[0]
 
     def step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
-        # The kernel gives the cells of the last padded step only, so ragged rows that must hand on their state are scanned.
-        if self._has_kernel(x) and is_full(x):
+        if self.has_kernel(x):
             return self._fused(x, state)
         outputs, states = lstm_together([self], [x], [state])
-        self.last_path = "scan"
         return outputs[0], states[0]
 
-    def _has_kernel(self, x: Sequence) -> bool:
-        """Whether the library's kernel can do this; on a CPU its LSTM with projection is slower than the scan."""
+    def has_kernel(self, x: Sequence) -> bool:
+        """Whether the library's fused kernel can do a `step` over `x`.
+
+        It gives the cells of the last padded step only, so ragged rows that must hand on their state are scanned.
+        """
+        return self._kernel_fits(x) and is_full(x)
+
+    def _kernel_fits(self, x: Sequence) -> bool:
         plain = self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
+        # On a CPU the library's LSTM with projection is slower than the scan.
         return plain and x.values.numel() > 0 and (self.projection_weight is None or x.device.type == "cuda")
 
     def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
@@ -133,6 +138,10 @@ class LSTM(Layer):
         outputs, (hidden, cell) = run_fused("lstm", x, state, weights, full=is_full(x))
         self.last_path = "fused"
         return outputs, LSTMState(hidden.to(state.hidden.dtype), cell.to(state.cell.dtype))
+
+    def extra_repr(self) -> str:
+        options = [f"{name}={value}" for name, value in self.shape._asdict().items() if value not in (None, False)]
+        return ", ".join(options)
 
 
 def lstm_loop(layer: LSTM, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:

@@ -27,7 +27,7 @@ class PackedSteps:
         self._lengths = lengths.tolist()
         longest = max(self._lengths, default=0)
         if longest > time or min(self._lengths, default=0) < 0:
-            raise ValueError(f"lengths go from {min(self._lengths)} to {longest} and must lie in 0 … {time}, the number of steps")
+            raise ValueError(f"lengths go from {min(self._lengths)} to {longest}: they must lie in 0 … {time}, the steps")
         self.even = all(length == longest for length in self._lengths)
         self.order: Tensor | None = None
         if self.even:
@@ -105,8 +105,12 @@ class PackedSteps:
         starts = [0, *(self.batch + start for start in self.starts[:-1])]
         return [states.narrow(-2, start, size) for start, size in zip(starts, self.sizes, strict=False)]
 
+    def after(self, states: Tensor) -> tuple[Tensor, ...]:
+        """For every step a view of the states its rows end with."""
+        return states.narrow(-2, self.batch, self.total).split(self.sizes, -2)
+
     def all_before(self, states: Tensor) -> Tensor:
-        """The same below each other, [..., total, D]."""
+        """The states all steps start from below each other, [..., total, D]."""
         return states.narrow(-2, 0, self.total) if self.even else states.index_select(-2, self._previous)
 
     def blocks(self, rows: int) -> Iterator[tuple[int, int]]:

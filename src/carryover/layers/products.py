@@ -25,7 +25,8 @@ def _onednn() -> tuple[Callable[..., Tensor], Callable[..., Tensor]] | None:
     try:
         operators: Any = torch.ops.mkldnn
         linear, reorder = operators._linear_pointwise.default, operators._reorder_linear_weight.default
-        x, weight = torch.linspace(-1, 1, 6).view(2, 3), torch.linspace(1, -2, 12).view(4, 3)
+        x = torch.linspace(-1, 1, 6, device="cpu", dtype=torch.float32).view(2, 3)
+        weight = torch.linspace(1, -2, 12, device="cpu", dtype=torch.float32).view(4, 3)
         found = linear(x, reorder(weight, 2), None, "none", [], "")
         agree = torch.allclose(found, x @ weight.t(), atol=1e-5) and torch.allclose(
             linear(x.t(), x.t(), None, "none", [], ""), x.t() @ x, atol=1e-5
@@ -42,7 +43,7 @@ def uses_onednn(weight: Tensor) -> bool:
         and weight.dim() == 2
         and weight.dtype in (torch.float32, torch.bfloat16)
         and weight.numel() > 0
-        and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+        and bool(torch.backends.mkldnn.enabled)
         and _onednn() is not None
     )
 

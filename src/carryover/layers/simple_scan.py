@@ -60,7 +60,9 @@ def _begin(hidden0: Tensor, rows: int) -> Tensor:
 
 class _ElmanScan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, hidden0: Tensor, w: Tensor, u: Tensor, b: Tensor, steps: PackedSteps, kind: str) -> Tensors:
+    def forward(
+        ctx: Any, x: Tensor, hidden0: Tensor, w: Tensor, u: Tensor, b: Tensor, steps: PackedSteps, kind: str
+    ) -> Tensors:
         apply = {"tanh": _tanh, "relu": torch.relu_, "sigmoid": torch.sigmoid_}[kind]
         states = _begin(hidden0, steps.total)
         recur, inputs = prepare(u, steps.batch), product(x, w, b)
@@ -85,9 +87,8 @@ class _ElmanScan(torch.autograd.Function):
             running = dh[: len(da)]
             torch.mul(running.add_(d_out), slope_t, out=da)
             running.copy_(recur(da))
-        across = d_pre.mT
-        d_u = product(across, steps.all_before(states).mT)
-        return product(d_pre, w.mT), dh, product(across, x.mT), d_u, d_pre.sum(0), None, None
+        d_u = product(steps.all_before(states).mT, d_pre.mT).mT
+        return product(d_pre, w.mT), dh, product(x.mT, d_pre.mT).mT, d_u, d_pre.sum(0), None, None
 
 
 class _GRUScan(torch.autograd.Function):
@@ -133,6 +134,5 @@ class _GRUScan(torch.autograd.Function):
             d_gate.mul_(gate).mul_(1 - gate)
             running.addcmul_(d_past, r).add_(recur_gates(d_gate))
         d_pre = torch.cat([d_gates, d_candidates], 1)
-        across = d_pre.mT
-        d_u = torch.cat([product(d_gates.mT, steps.all_before(states).mT), product(d_candidates.mT, past.mT)])
-        return product(d_pre, w.mT), dh, product(across, x.mT), d_u, d_pre.sum(0), None
+        d_u = torch.cat([product(steps.all_before(states).mT, d_gates.mT).mT, product(past.mT, d_candidates.mT).mT])
+        return product(d_pre, w.mT), dh, product(x.mT, d_pre.mT).mT, d_u, d_pre.sum(0), None

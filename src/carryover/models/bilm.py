@@ -124,7 +124,9 @@ class BiLanguageModel(nn.Module):
                         repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
                     )
             if "vocabulary_size" not in content:
-                raise UsageError("the configuration of a bidirectional language model has no vocabulary_size", repair="add it")
+                raise UsageError(
+                    "the configuration of a bidirectional language model has no vocabulary_size", repair="add it"
+                )
             return cls(**content)
 
     SIZES = SIZES

@@ -83,5 +83,3 @@ def default_cutoffs(vocabulary_size: int) -> tuple[int, ...]:
         return max(1, int(vocabulary_size * share) // 8 * 8)
 
     return tuple(sorted({rounded(0.1), rounded(0.4)} - {vocabulary_size}))
-
-

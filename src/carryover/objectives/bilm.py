@@ -70,16 +70,12 @@ class BiLanguageModelObjective:
         return total / max(1, forward_tokens + backward_tokens), state, figures
 
 
-def softmax_of(
-    model: BiLanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
-) -> Softmax:
+def softmax_of(model: BiLanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> Softmax:
     """The softmax that the model's configuration names, over the model's own output layer."""
     if isinstance(model.output, AdaptiveOutputLayer):
         return AdaptiveSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
     if model.config.softmax == "sampled":
-        return SampledSoftmax(
-            model.output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows
-        )
+        return SampledSoftmax(model.output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
     return FullSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
 
 
@@ -130,9 +126,7 @@ def evaluate(
     return perplexities(sums["forward"], counts["forward"], sums["backward"], counts["backward"])
 
 
-def perplexities(
-    forward_nats: float, forward_tokens: int, backward_nats: float, backward_tokens: int
-) -> dict[str, float]:
+def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float, backward_tokens: int) -> dict[str, float]:
     """Perplexity of each direction and of both from summed nats. Raises ValueError when there is no target at all."""
     if not forward_tokens or not backward_tokens:
         raise ValueError("there is no word to score: give held-out text of at least one line with a word in it")

@@ -65,9 +65,10 @@ class SampledSoftmax:
         hits = torch.where(candidates[place] == ids, place, -1)  # column of the target among the candidates
         own = (states * weight[ids]).sum(dim=1) + bias[ids]
         scores_bias = bias[candidates] - self._log_chance(candidates, bias)
-        total, parts = _ChunkedSampledCrossEntropy.apply(
-            states, weight[candidates], scores_bias, own, hits, self.chunk_rows, self.logits_dtype
-        )
+        with torch.autocast(hidden.device.type, enabled=False):
+            total, parts = _ChunkedSampledCrossEntropy.apply(
+                states, weight[candidates], scores_bias, own, hits, self.chunk_rows, self.logits_dtype
+            )
         return Loss(total, parts.new_zeros(len(targets)).index_copy_(0, kept, parts))
 
     def negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:

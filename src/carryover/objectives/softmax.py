@@ -74,9 +74,7 @@ class FullSoftmax:
 
     @torch.no_grad()
     def negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return chunked_cross_entropy(
-            hidden, self.output.weight, self.output.bias, targets, chunk_rows=self.chunk_rows
-        ).rows
+        return chunked_cross_entropy(hidden, self.output.weight, self.output.bias, targets, chunk_rows=self.chunk_rows).rows
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         logits = torch.nn.functional.linear(hidden, self.output.weight, self.output.bias)
@@ -99,7 +97,8 @@ def chunked_cross_entropy(
     when sizes disagree or a target is outside the vocabulary.
     """
     check_rows(hidden, targets, weight.shape[1], weight.shape[0])
-    total, rows = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, chunk_rows, logits_dtype)
+    with torch.autocast(hidden.device.type, enabled=False):  # the caller says in which type to multiply
+        total, rows = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, chunk_rows, logits_dtype)
     return Loss(total, rows)
 
 

@@ -156,6 +156,9 @@ def write_manifest(folder: Path) -> None:
 
 def verify_manifest(folder: Path) -> None:
     """Raise BadData naming the first file that is missing or differs in a byte; InputMissing without a manifest."""
+    root = os.path.realpath(folder)
+    if not Path(os.path.realpath(folder / MANIFEST)).is_relative_to(root):
+        raise BadData("is a link to outside the folder", path=folder / MANIFEST, repair="put a copy of it in its place")
     manifest = read_json(folder / MANIFEST)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict) or manifest.get("schema") != "carryover.manifest/1":
@@ -164,6 +167,8 @@ def verify_manifest(folder: Path) -> None:
         if Path(name).is_absolute() or ".." in Path(name).parts or not isinstance(entry, dict):
             raise BadData(f"lists {name!r}, which is outside the folder", path=folder / MANIFEST)
         file = folder / name
+        if not Path(os.path.realpath(file)).is_relative_to(root):
+            raise BadData("is a link to outside the folder", path=file, repair="put a copy of the file in its place")
         if not file.is_file():
             raise BadData("is listed in the manifest and missing", path=file, repair="restore the folder from a copy")
         try:
@@ -189,7 +194,7 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > _LARGEST_JSON:
             raise BadData(f"is {path.stat().st_size} bytes long, more than {_LARGEST_JSON}", path=path)
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes().decode())
     except json.JSONDecodeError as error:
         raise BadData(f"is not JSON: {error.msg}", path=path, line=error.lineno) from error
     except UnicodeDecodeError as error:

@@ -209,6 +209,8 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _bytes(path: Path) -> bytes | None:
+    if path.is_symlink():
+        return None  # it may lead anywhere; `verify_manifest` judges it
     try:
         return path.read_bytes()
     except OSError:

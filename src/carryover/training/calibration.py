@@ -1,4 +1,4 @@
-"""What a pretraining run will take, from a few steps of the real model on the beginning of the real text."""
+"""What a run will take, from a few steps of the real model on a little of the real data. Nothing is kept."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from carryover.data.buckets import BucketSampler
 from carryover.data.coding import TokenCoder
 from carryover.data.shards import build_shards
 from carryover.data.stream import LanguageModelStream
@@ -19,13 +21,20 @@ from carryover.errors import BadData
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import BiLanguageModelObjective
 from carryover.progress import duration
+from carryover.tasks import TASKS
+from carryover.training.beginning import Vectors
 from carryover.training.devices import autocast, choose_device, choose_precision
+from carryover.training.fit import fit_task
 from carryover.training.held_out import raw_lines
 from carryover.training.optimisers import build_optimiser
+from carryover.training.pretrain import lanes_for
 from carryover.training.settings import PretrainSettings
+from carryover.training.task_run import TaskRun, read_material
 
 SAMPLE_LINES = 2000
 STEPS = 5
+CALIBRATION_EXAMPLES = 64
+FEW_UPDATES, MANY_UPDATES = 2, 8
 
 
 def estimate(wanted: PretrainSettings) -> dict[str, Any]:
@@ -46,16 +55,18 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
             sample, kind, Path(folder) / "shards", tokenize=TokenCoder(kind).units, vocabulary_size=wanted.vocabulary_size
         )
         tokens = round(shards.tokens * characters / max(1, sum(len(line) for _, line in sample)))
-        lanes = wanted.batch_size or 32
+        lanes = wanted.batch_size or lanes_for(tokens, wanted.steps)
         stream = LanguageModelStream(shards, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
-        others = {**wanted.model, "input": kind, "vocabulary_size": max(wanted.vocabulary_size, len(shards.vocabulary))}
+        seen = len(shards.vocabulary)
+        vocabulary_size = seen if len(sample) < SAMPLE_LINES else max(wanted.vocabulary_size, seen)
+        others = {**wanted.model, "input": kind, "vocabulary_size": vocabulary_size}
         if wanted.softmax is not None:
             others["softmax"] = wanted.softmax
         model = BiLanguageModel(BiLanguageModel.Config.of_size(wanted.size, **others)).to(device)
         seconds = _seconds_a_token(model, stream, lanes, wanted, device, precision)
     total = seconds * tokens * wanted.epochs
     limited = total if wanted.time_limit is None else min(total, wanted.time_limit)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
+    memory = _peak_memory_gib()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {
         "schema": "carryover.pretrain-estimate/1",
@@ -70,6 +81,67 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
             f"about {tokens:,} tokens, {wanted.epochs} epochs, {parameters:,} parameters on {device}",
             f"about {1 / seconds:,.0f} tokens/s: {duration(limited)}"
             + ("" if limited == total else f" (the time limit; all epochs would take {duration(total)})"),
+            f"about {memory:.1f} GiB of memory",
+        ],
+    }
+
+
+def _peak_memory_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, Any]:
+    """Updates, seconds and memory of the training that `wanted` describes, as the JSON document of `--dry-run`.
+
+    Everything is read and checked as for the training itself, and raises the same errors; two short trainings on a few
+    examples tell what an update costs and what comes before the first.
+    """
+    material = read_material(wanted, vectors)
+    settings = material.settings.resolve(material.plan)
+    assert settings.token_budget and settings.epochs and settings.least_updates
+    task = TASKS[wanted.task]
+    coder = TokenCoder("words") if material.encoder is None else material.encoder.coder
+    lengths = [max(1, len(task.words(example, coder.tokenize))) for example in material.train]
+    batches = len(BucketSampler(lengths, token_budget=settings.token_budget, seed=settings.seed).epoch(0))
+    updates = max(settings.epochs * batches, settings.least_updates)
+    few, many = material.train[:CALIBRATION_EXAMPLES], material.dev[: CALIBRATION_EXAMPLES // 4]
+    spent = []
+    with tempfile.TemporaryDirectory() as cache:
+        for count in (FEW_UPDATES, MANY_UPDATES):
+            short = replace(settings, epochs=1, least_updates=count, evaluations=1, time_limit=None)
+            began = time.perf_counter()
+            fitted = fit_task(
+                wanted.task,
+                few,
+                many,
+                plan=material.plan,
+                encoder=material.encoder,
+                vectors=vectors,
+                settings=short,
+                device=wanted.device,
+                cache_folder=Path(cache),
+            )
+            spent.append((fitted.updates, time.perf_counter() - began))
+    (less, first), (more, second) = spent
+    update = max(second - first, 0.1 * second) / max(1, more - less)
+    total = updates * update + max(0.0, second - more * update)
+    limited = total if settings.time_limit is None else min(total, settings.time_limit)
+    memory = _peak_memory_gib()
+    return {
+        "schema": "carryover.train-estimate/1",
+        "examples": len(material.train),
+        "held_out_examples": len(material.dev),
+        "updates": updates,
+        "seconds": limited,
+        "parameters": fitted.parameters,
+        "trainable": fitted.trainable,
+        "memory_gib": memory,
+        "device": wanted.device,
+        "lines": [
+            f"{len(material.train):,} examples to train on, {len(material.dev):,} held out, at most {updates:,} updates, "
+            f"{fitted.trainable:,} of {fitted.parameters:,} parameters trained on {wanted.device}",
+            f"about {duration(limited)}, less when it stops early"
+            + ("" if limited == total else f" (the time limit; all updates would take {duration(total)})"),
             f"about {memory:.1f} GiB of memory",
         ],
     }

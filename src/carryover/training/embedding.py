@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 from torch import Tensor
 
-from carryover.errors import UsageError
+from carryover.errors import BadData, UsageError
 from carryover.progress import Progress
-from carryover.storage import replace_file
+from carryover.storage import replace_file, writing
 from carryover.training.loading import LanguageModel
 
 LAYERS = ("mix", "top", "all")
@@ -44,7 +44,9 @@ def save_embedded(path: Path, embedded: Iterable[EmbeddedLine], *, layers: str, 
     """Write vectors to a safetensors file, whole or not at all, and return how many there are.
 
     `vectors` float32 [words of all lines, D] (or [.., L+1, D]), `lengths` int64 [lines]: the words of line i follow those
-    of line i−1; the metadata holds the words themselves as JSON. Raises UsageError when the name ends otherwise.
+    of line i−1; `words` uint8 are the words themselves, JSON as UTF-8. (As metadata they would run into the limit that
+    readers set to a header.) Raises UsageError when the name ends otherwise, BadData when there is not one line,
+    CannotWrite, DiskFault.
     """
     if path.suffix != ".safetensors":
         raise UsageError(
@@ -56,24 +58,26 @@ def save_embedded(path: Path, embedded: Iterable[EmbeddedLine], *, layers: str, 
         for line in embedded:
             words.append(line.words)
             shape = list(line.vectors.shape[1:])
-            body.write(line.vectors.float().contiguous().numpy().tobytes())
+            with writing(Path(tempfile.gettempdir())):
+                body.write(line.vectors.float().contiguous().cpu().numpy().tobytes())
             progress.advance(len(line.words))
+        if not words:
+            raise BadData("there is no line of text to embed", repair="give a file or a stream with at least one line")
         lengths = [len(row) for row in words]
         total, size = sum(lengths), body.tell()
+        spelled = json.dumps(words, ensure_ascii=False).encode()
+        first, second = 8 * len(words), 8 * len(words) + size
         header = {
-            "__metadata__": {
-                "schema": "carryover.vectors/1",
-                "layers": layers,
-                "words": json.dumps(words, ensure_ascii=False),
-            },
-            "lengths": {"dtype": "I64", "shape": [len(words)], "data_offsets": [0, 8 * len(words)]},
-            "vectors": {"dtype": "F32", "shape": [total, *shape], "data_offsets": [8 * len(words), 8 * len(words) + size]},
+            "__metadata__": {"schema": "carryover.vectors/1", "layers": layers},
+            "lengths": {"dtype": "I64", "shape": [len(words)], "data_offsets": [0, first]},
+            "vectors": {"dtype": "F32", "shape": [total, *shape], "data_offsets": [first, second]},
+            "words": {"dtype": "U8", "shape": [len(spelled)], "data_offsets": [second, second + len(spelled)]},
         }
         text = json.dumps(header, ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
         front = struct.pack("<Q", len(text)) + text + struct.pack(f"<{len(lengths)}q", *lengths)
         body.seek(0)
-        replace_file(path, _parts(front, body), len(front) + size)
+        replace_file(path, _parts(front, body, spelled), len(front) + size + len(spelled))
     return {"lines": len(words), "words": total, "size": shape[-1] if shape else 0}
 
 
@@ -94,7 +98,8 @@ def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _parts(front: bytes, body: BinaryIO) -> Iterator[bytes]:
+def _parts(front: bytes, body: BinaryIO, end: bytes) -> Iterator[bytes]:
     yield front
     while part := body.read(_COPY_BYTES):
         yield part
+    yield end

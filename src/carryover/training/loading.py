@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carryover.errors import BadData, CarryoverError
+from carryover.errors import BadData
 from carryover.training.artefact import Artefact, load_artefact
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from carryover.models.bilm import BiLanguageModel
 
 Model = TypeVar("Model", bound="nn.Module")
+Value = TypeVar("Value")
 
 KINDS = ("bilm", "task")
 _FEWEST_ROWS, _FEWEST_WORDS = 4, 32
@@ -70,11 +71,8 @@ class LanguageModel:
         from carryover.data.coding import TokenCoder
         from carryover.models.bilm import BiLanguageModel
 
-        try:
-            config = BiLanguageModel.Config.from_json(stored.config)
-        except (CarryoverError, TypeError, ValueError) as error:
-            raise BadData(f"the configuration cannot be used: {error}", path=stored.folder / "config.json") from error
-        coder = TokenCoder.from_json(stored.tokenizer)
+        config = _parsed(BiLanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
+        coder = _parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
         if coder.kind != config.input or len(coder.vocabulary) != config.vocabulary_size:
             raise BadData(
                 f"tokenizer.json has {coder.kind} with {len(coder.vocabulary)} words, config.json {config.input} with "
@@ -147,8 +145,8 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
     try:
         with torch.device("meta"):
             wanted = build().state_dict()
-    except (RuntimeError, ValueError, TypeError, OverflowError, CarryoverError) as error:
-        raise BadData(f"the configuration cannot be built: {error}", path=Path(folder) / "config.json") from error
+    except Exception as error:  # whatever a forged configuration makes a constructor stumble over
+        raise BadData(f"cannot be built: {_short(error)}", path=Path(folder) / "config.json") from error
     for name, tensor in wanted.items():
         if name not in tensors:
             raise BadData(f"has no tensor {name!r}, which config.json asks for", path=path)
@@ -164,6 +162,20 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
     module = build()
     module.load_state_dict(dict(tensors))
     return module
+
+
+def _parsed(parse: Callable[[Any], Value], content: Any, path: Path) -> Value:
+    """What `parse` makes of a stored document; whatever it stumbles over is a fault of the document."""
+    try:
+        return parse(content)
+    except BadData as error:
+        raise BadData(error.message, path=path, repair=error.repair) from error
+    except Exception as error:
+        raise BadData(f"cannot be used: {_short(error)}", path=path, repair="restore it from a copy") from error
+
+
+def _short(error: Exception) -> str:
+    return str(error)[:300] or type(error).__name__
 
 
 def _describe(tensor: Tensor) -> str:

@@ -1,7 +1,6 @@
 """Pretraining a language model on raw text, from a file to an artefact; killed at any moment, it continues.
 
-Everything in the run is decided by the settings, the text and the seed. What has been prepared (the tokenised corpus) is
-kept in the run's folder and verified when a session takes it up again.
+Everything in the run is decided by the settings, the text and the seed.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,16 @@ import torch
 
 import carryover
 from carryover import storage
-from carryover.data.coding import TokenCoder
 from carryover.data.order import random_bits
-from carryover.data.shards import Shards, build_shards, content_fingerprint
+from carryover.data.shards import content_fingerprint
 from carryover.data.stream import LanguageModelStream
-from carryover.errors import BadData, CarryoverError, InputMissing
+from carryover.errors import CarryoverError
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import BiLanguageModelObjective, evaluate, lines_perplexity
-from carryover.progress import Progress, duration, say
+from carryover.progress import duration, say
 from carryover.training import artefact, settings
+from carryover.training.corpus import Corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
-from carryover.training.held_out import hold_out, raw_lines, sample_lines
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.model_card import language_model_card
 from carryover.training.optimisers import build_optimiser
@@ -69,18 +66,6 @@ class PretrainResult:
         }
 
 
-@dataclass(frozen=True)
-class _Corpus:
-    """The tokenised text of a run, and a sample of the held-out lines for the carry-over proof."""
-
-    train: Shards
-    valid: Shards
-    coder: TokenCoder
-    sample: list[str]
-    fingerprint: str
-    valid_fingerprint: str
-
-
 def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) -> PretrainResult:
     """Train a bidirectional language model as `wanted` says and write its artefact into `out`.
 
@@ -91,6 +76,7 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     """
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
+    _model_config(wanted, wanted.vocabulary_size)
     fingerprint = content_fingerprint(wanted.raw)
     valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
     with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder:
@@ -104,10 +90,10 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             "threads": torch.get_num_threads(),
         }
         folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
-        corpus = _prepare(wanted, folder, fingerprint, valid_fingerprint, quiet)
+        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
-            model = BiLanguageModel(_model_config(wanted, corpus)).to(device)
+            model = BiLanguageModel(_model_config(wanted, len(corpus.coder.vocabulary))).to(device)
             result = _train(wanted, folder, corpus, model, device, precision, stop, quiet)
         record = _publish(wanted, resolved, folder, corpus, model.cpu(), result)
     assert result.state.best is not None
@@ -129,96 +115,14 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     return outcome
 
 
-# The text ---------------------------------------------------------------------------------------------------------------
-
-
-def _prepare(wanted: PretrainSettings, folder: RunFolder, fingerprint: str, valid_fingerprint: str, quiet: bool) -> _Corpus:
-    """Tokenised training and held-out text: what an earlier session left, if it is sound, else made (again)."""
-    train_lines: Iterable[tuple[int, str]]
-    valid_lines: Iterable[tuple[int, str]]
-    shards = folder.run / "shards"
-    storage.sweep(shards)
-    if wanted.valid is None:
-        train_lines, valid_lines = hold_out(wanted.raw, wanted.held_out_share)
-    else:
-        train_lines, valid_lines = _Lines(wanted.raw), _Lines(wanted.valid)
-    coder = _coder(wanted, folder, train_lines)
-    train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet)
-    if wanted.input != "subwords":
-        coder = TokenCoder(wanted.input, train.vocabulary)
-    source = str(wanted.raw if wanted.valid is None else wanted.valid)
-    valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, held_out=True)
-    return _Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint)
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """All lines of a text, any number of times."""
-
-    raw: str | Path
-
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        return raw_lines(self.raw)
-
-
-def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:
-    """What finds the words; for subwords the pieces are learned first, once a run."""
-    if wanted.input != "subwords":
-        return TokenCoder(wanted.input)
-    from carryover.data.subwords import SubwordTokenizer
-
-    stored = folder.run / "subwords.json"
-    if stored.exists():
-        return TokenCoder.from_json(storage.read_json(stored))
-    texts = (line for _, line in lines if line.strip())
-    coder = TokenCoder("subwords", subwords=SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size))
-    storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
-    return coder
-
-
-def _open_or_build(
-    place: Path,
-    lines: Iterable[tuple[int, str]],
-    wanted: PretrainSettings,
-    coder: TokenCoder,
-    source: str,
-    quiet: bool,
-    held_out: bool = False,
-) -> Shards:
-    try:
-        return Shards.open(place)
-    except InputMissing:
-        pass
-    except BadData as error:
-        say(f"the tokenised corpus of the earlier session is damaged ({error}); reading the text again")
-    given = held_out or wanted.input == "subwords"
-    label = "reading held-out text" if held_out else "reading text"
-    with Progress(label, None, quiet=quiet) as progress:
-        try:
-            return build_shards(
-                lines,
-                wanted.input,
-                place,
-                tokenize=coder.units,
-                vocabulary_size=wanted.vocabulary_size,
-                minimum_count=wanted.minimum_count,
-                vocabulary=coder.vocabulary if given else None,
-                progress=progress,
-            )
-        except BadData as error:
-            if error.path is None:
-                raise BadData(error.message, path=source, line=error.line, repair=error.repair) from error
-            raise
-
-
 # The training -----------------------------------------------------------------------------------------------------------
 
 
-def _model_config(wanted: PretrainSettings, corpus: _Corpus) -> BiLanguageModel.Config:
-    others = {**wanted.model, "input": wanted.input, "vocabulary_size": len(corpus.coder.vocabulary)}
-    if wanted.softmax is not None:
-        others["softmax"] = wanted.softmax
-    return BiLanguageModel.Config.of_size(wanted.size, **others)
+def _model_config(wanted: PretrainSettings, vocabulary_size: int) -> BiLanguageModel.Config:
+    """The model asked for. Raises UsageError for an unknown size or field."""
+    size = BiLanguageModel.Config.of_size(wanted.size, vocabulary_size=vocabulary_size, input=wanted.input).to_json()
+    softmax = {} if wanted.softmax is None else {"softmax": wanted.softmax}
+    return BiLanguageModel.Config.from_json({**size, **wanted.model, **softmax})
 
 
 def lanes_for(tokens: int, steps: int) -> int:
@@ -229,7 +133,7 @@ def lanes_for(tokens: int, steps: int) -> int:
 def _train(
     wanted: PretrainSettings,
     folder: RunFolder,
-    corpus: _Corpus,
+    corpus: Corpus,
     model: BiLanguageModel,
     device: str,
     precision: str,
@@ -292,7 +196,7 @@ def _publish(
     wanted: PretrainSettings,
     resolved: dict[str, Any],
     folder: RunFolder,
-    corpus: _Corpus,
+    corpus: Corpus,
     model: BiLanguageModel,
     result: LoopResult,
 ) -> dict[str, Any]:

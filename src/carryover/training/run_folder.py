@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from carryover import storage
-from carryover.errors import UsageError
+from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 from carryover.progress import say
+from carryover.training.checkpoint import checkpoint_folders
 
 SCHEMA = "carryover.run/1"
 
@@ -50,12 +51,13 @@ class RunFolder:
 
         Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
         those in `told` a change is only pointed out. Raises UsageError naming the first other one that differs, with
-        both values.
+        both values. A run that has saved no checkpoint yet begins anew with whatever it is given.
         """
         wanted = json.loads(json.dumps(settings))
-        if not self.settings_file.exists():
-            self.run.mkdir(parents=True, exist_ok=True)
-            self._store(wanted)
+        if not checkpoint_folders(self.checkpoints):
+            if not self._is_settled(wanted):
+                self.discard()
+                self._store(wanted)
             return False
         stored = storage.read_json(self.settings_file)
         before = stored.get("settings") if isinstance(stored, dict) else None
@@ -75,11 +77,23 @@ class RunFolder:
             raise UsageError(
                 f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}",
                 path=self.out,
-                repair=f"give {json.dumps(old)} again to continue, or choose another output folder",
+                repair=("leave it out" if old is None else f"give {json.dumps(old)} again")
+                + " to continue, or choose another output folder",
             )
         if before != wanted:
             self._store(wanted)
         return True
+
+    def _is_settled(self, wanted: dict[str, Any]) -> bool:
+        try:
+            return bool(storage.read_json(self.settings_file) == {"schema": SCHEMA, "settings": wanted})
+        except CarryoverError:
+            return False
+
+    def discard(self) -> None:
+        """Remove everything of the run."""
+        if self.run.exists():
+            storage.remove_folder(self.run)
 
     def _store(self, settings: dict[str, Any]) -> None:
         storage.atomic_write(
@@ -144,7 +158,18 @@ def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) 
                 path=out,
                 repair="choose another folder",
             )
-    with storage.run_lock(out):
-        storage.sweep(out)
-        storage.sweep(folder.run)
-        yield folder
+    try:
+        with storage.run_lock(out):
+            storage.sweep(out)
+            storage.sweep(folder.run)
+            try:
+                yield folder
+            except (BadData, InputMissing, UsageError):
+                if not checkpoint_folders(folder.checkpoints):
+                    folder.discard()  # nothing came of it: the input was wrong
+                raise
+    except CarryoverError:
+        if not exists:
+            with suppress(OSError):
+                out.rmdir()  # only goes when nothing is in it
+        raise

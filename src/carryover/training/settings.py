@@ -14,9 +14,9 @@ from carryover.training import devices, optimisers, schedules
 
 OBJECTIVES = ("bilm",)
 
-# What the same run may be repeated with: longer, stored more often, from a moved file.
-GROWING = ("epochs", "time_limit")
-FREE = ("raw", "valid", "checkpoint_seconds", "checkpoint_steps")
+# What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
+GROWING = ("epochs",)
+FREE = ("raw", "valid", "time_limit", "checkpoint_seconds", "checkpoint_steps")
 TOLD = ("version", "threads")
 
 

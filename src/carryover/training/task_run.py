@@ -1,4 +1,4 @@
-"""A task from files to an artefact, and from an artefact to scores and predictions: what the verbs of the command line do.
+"""A task from files of labelled examples to an artefact: what `train` does.
 
 Everything in a run folder is decided by the settings, the files and the seed; the same call continues a stopped run.
 """
@@ -8,29 +8,29 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from collections.abc import Sequence as ListOf
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import carryover
-from carryover.data.opening import inner_suffix, read_lines
 from carryover.data.reading import read_tagged, read_texts, write_rejected
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
-from carryover.data.text import ReadResult, TaggedSentence, TextExample
+from carryover.data.text import ReadResult
 from carryover.errors import BadData, UsageError
 from carryover.progress import say
+from carryover.storage import fingerprint
 from carryover.tasks import TASKS
 from carryover.training import artefact
+from carryover.training.beginning import Vectors, check_material
 from carryover.training.carry import CarryPlan
-from carryover.training.fit import FitResult, Vectors, fit_task
+from carryover.training.fit import FitResult, fit_task
 from carryover.training.fit_settings import FitSettings
 from carryover.training.loading import LanguageModel, load
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
-from carryover.training.task_model import Prediction, TaskPredictor
 
 DEV_SHARE = 0.2
 
@@ -80,10 +80,13 @@ class TaskRunResult:
             f"{score['main_name'].replace('_', ' ')} {score['main']:.4f} on the held-out examples" if score else "not scored"
         )
         return [
-            *self.record.get("proof_lines", []),
             f"{self.folder}: {found} after {self.record['updates']:,} updates ({self.record['stopped_by']}), "
-            f"{self.record['trainable']:,} of {self.record['parameters']:,} parameters trained",
+            f"{self.record['trainable']:,} of {self.record['parameters']:,} parameters trained, seed {self.record['seed']}",
         ]
+
+    def proof_lines(self) -> list[str]:
+        """What was carried over, and how far it moved."""
+        return list(self.record.get("proof_lines", []))
 
 
 def read_examples(
@@ -93,87 +96,153 @@ def read_examples(
 
     Raises UsageError for an unknown task, BadData when nothing is left.
     """
-    if task not in TASKS:
-        raise UsageError(f"task {task!r} is unknown", repair=f"use {' or '.join(TASKS)}")
-    result: ReadResult[Any]
+    result = _read(task, path, columns, require_labels=require_labels)
+    if rejects is not None:
+        _set_aside(path, result, rejects)
+    return list(result.examples)
+
+
+def _read(task: str, path: str | Path, columns: Columns, *, require_labels: bool = True) -> ReadResult[Any]:
+    _check_task(task)
     if task == "tag":
-        result = read_tagged(
+        return read_tagged(
             path,
             label_column=columns.label_column,
             format=columns.format,
             on_error=columns.on_error,
             require_labels=require_labels,
         )
-    else:
-        result = read_texts(
-            path,
-            text_column=columns.text_column,
-            label_column="label" if columns.label_column is None else columns.label_column,
-            format=columns.format,
-            on_error=columns.on_error,
-            multi_label=columns.multi_label,
-            require_labels=require_labels,
+    return read_texts(
+        path,
+        text_column=columns.text_column,
+        label_column="label" if columns.label_column is None else columns.label_column,
+        format=columns.format,
+        on_error=columns.on_error,
+        multi_label=columns.multi_label,
+        require_labels=require_labels,
+    )
+
+
+def _check_task(task: str) -> None:
+    if task not in TASKS:
+        near = get_close_matches(task, TASKS, n=1)
+        raise UsageError(
+            f"task {task!r} is unknown", repair=f"did you mean {near[0]!r}?" if near else f"use {' or '.join(TASKS)}"
         )
+
+
+def _set_aside(path: str | Path, result: ReadResult[Any], rejects: Path) -> None:
     if result.rejected:
-        kept = "" if rejects is None else f", written to {rejects}"
-        say(f"{path}: {result.rows:,} rows = {len(result.examples):,} used + {len(result.rejected):,} rejected{kept}")
-        if rejects is not None:
-            write_rejected(rejects, result.rejected)
-    if not result.examples:
-        raise BadData("holds no example", path=path, repair="give a file with at least a few labelled examples")
-    return list(result.examples)
+        write_rejected(rejects, result.rejected)
+        say(
+            f"{path}: {result.rows:,} rows = {len(result.examples):,} used + {len(result.rejected):,} rejected, written to "
+            f"{rejects}"
+        )
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training run works on, read and checked; nothing has been written for it."""
+
+    plan: CarryPlan
+    settings: FitSettings
+    encoder: LanguageModel | None
+    train: list[Any]
+    dev: list[Any]
+    read: tuple[tuple[str, str, ReadResult[Any]], ...]  # name, path and outcome of every file
+
+    @property
+    def held_out_of_train(self) -> bool:
+        return len(self.read) == 1
+
+
+def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
+    """Read and check everything that `wanted` names.
+
+    Raises UsageError where its parts do not fit together, InputMissing, BadData naming file and line.
+    """
+    _check_task(wanted.task)
+    plan = CarryPlan(mode=wanted.mode, **wanted.plan)
+    settings = FitSettings(**wanted.fitting)
+    encoder = _encoder(wanted, plan)
+    check_material(plan, encoder, vectors)
+    read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
+    train = list(read[0][2].examples)
+    labels = TASKS[wanted.task].labels_of(train)
+    if not labels or (len(labels) < 2 and not settings.multi_label):
+        found = f"only the label {labels[0]!r}" if labels else "no label at all"
+        raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
+    if wanted.dev is None:
+        own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
+        train, dev = [train[i] for i in own], [train[i] for i in held_out]
+    else:
+        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns)))
+        dev = list(read[1][2].examples)
+    return Material(plan, settings, encoder, train, dev, tuple(read))
+
+
+def _encoder(wanted: TaskRun, plan: CarryPlan) -> LanguageModel | None:
+    if not plan.uses_language_model:
+        if wanted.encoder is not None and plan.mode == "scratch":
+            raise UsageError(
+                "mode scratch carries nothing over and has no use for --encoder", repair="leave it out or choose --mode"
+            )
+        return None
+    if wanted.encoder is None:
+        raise UsageError(f"mode {plan.mode} carries a language model over", repair="give --encoder FOLDER")
+    encoder = load(wanted.encoder, device=wanted.device)
+    if not isinstance(encoder, LanguageModel):
+        raise UsageError(
+            "is a task model, not a pretrained language model",
+            path=wanted.encoder,
+            repair="give the folder of a pretrained one",
+        )
+    return encoder
 
 
 def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, quiet: bool = False) -> TaskRunResult:
     """Train what `wanted` says into `out`; the same call continues a stopped run and returns at once after a finished one.
 
-    Raises UsageError, Busy, InputMissing, BadData, CannotWrite, DiskFault, TrainingFailed, and after saving
-    `stopping.Interrupted` or `stopping.Terminated`.
+    Everything that can be wrong with the input is found before the first byte is written. Raises UsageError, Busy,
+    InputMissing, BadData, CannotWrite, DiskFault, TrainingFailed, and after saving `stopping.Interrupted` or
+    `stopping.Terminated`.
     """
-    plan = CarryPlan(mode=wanted.mode, **wanted.plan)
-    settings = FitSettings(**wanted.fitting)
-    encoder = None
-    if plan.uses_language_model:
-        if wanted.encoder is None:
-            raise UsageError(f"mode {plan.mode} carries a language model over", repair="give --encoder FOLDER")
-        encoder = load(wanted.encoder, device=wanted.device)
-        if not isinstance(encoder, LanguageModel):
-            raise UsageError("is a task model, not a pretrained one", path=wanted.encoder, repair="give a pretrained model")
-    with stop_signals(quiet) as stop, open_run(out, artefact.is_artefact_file) as folder:
-        train = read_examples(wanted.task, wanted.train, wanted.columns, rejects=folder.run / "rejected-train.jsonl")
-        if wanted.dev is None:
-            own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
-            if not quiet:
-                say(f"no --dev: {len(held_out):,} of the {len(train):,} examples are held out to choose when to stop")
-            train, dev = [train[i] for i in own], [train[i] for i in held_out]
-        else:
-            dev = read_examples(wanted.task, wanted.dev, wanted.columns, rejects=folder.run / "rejected-dev.jsonl")
-        folder.settle(_resolved(wanted, plan, settings), growing=("time_limit",), free=("train", "dev", "encoder"))
-        finished = _finished(folder, settings.time_limit)
-        if finished is not None:
-            return TaskRunResult(folder.out, finished, None)
-        fitted = fit_task(
-            wanted.task,
-            train,
-            dev,
-            plan=plan,
-            encoder=encoder,
-            vectors=vectors,
-            settings=settings,
-            device=wanted.device,
-            checkpoint_folder=folder.checkpoints,
-            quiet=quiet,
-            stop=stop,
-        )
-        record = fitted.predictor.record
-        record["command"] = shlex.join(sys.argv)
-        record["columns"] = asdict(wanted.columns)
-        record["finished"] = fitted.stopped_by != "time limit"
-        fitted.predictor.save(folder.out)
+    with stop_signals(quiet) as stop:
+        material = read_material(wanted, vectors)
+        with open_run(out, artefact.is_artefact_file) as folder:
+            free = ("train", "dev", "encoder", "time_limit")  # files may move; what is in them must not change
+            folder.settle(_resolved(wanted, material, vectors), free=free)
+            for name, path, result in material.read:
+                _set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
+            finished = _finished(folder, material.settings.time_limit)
+            if finished is not None:
+                return TaskRunResult(folder.out, finished, None)
+            if material.held_out_of_train and not quiet:
+                whole = len(material.train) + len(material.dev)
+                say(f"no --dev: {len(material.dev):,} of the {whole:,} examples are held out to choose when to stop")
+            fitted = fit_task(
+                wanted.task,
+                material.train,
+                material.dev,
+                plan=material.plan,
+                encoder=material.encoder,
+                vectors=vectors,
+                settings=material.settings,
+                device=wanted.device,
+                checkpoint_folder=folder.checkpoints,
+                quiet=quiet,
+                stop=stop,
+            )
+            record = fitted.predictor.record
+            record["command"] = shlex.join(sys.argv)
+            record["columns"] = asdict(wanted.columns)
+            record["finished"] = fitted.stopped_by != "time limit"
+            fitted.predictor.save(folder.out)
     return TaskRunResult(folder.out, record, fitted)
 
 
-def _resolved(wanted: TaskRun, plan: CarryPlan, settings: FitSettings) -> dict[str, Any]:
+def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> dict[str, Any]:
+    encoder = material.encoder
     resolved = {
         "task": wanted.task,
         "train": wanted.train,
@@ -181,13 +250,20 @@ def _resolved(wanted: TaskRun, plan: CarryPlan, settings: FitSettings) -> dict[s
         "encoder": None if wanted.encoder is None else str(wanted.encoder),
         "train_content": content_fingerprint(wanted.train),
         "dev_content": None if wanted.dev is None else content_fingerprint(wanted.dev),
+        "encoder_content": None if encoder is None else _encoder_content(encoder),
+        "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,
         "version": carryover.__version__,
-        **{f"plan.{name}": value for name, value in plan.to_json().items()},
+        **{f"plan.{name}": value for name, value in material.plan.to_json().items()},
         **{f"columns.{name}": value for name, value in asdict(wanted.columns).items()},
-        **settings.to_json(),
+        **material.settings.to_json(),
     }
     return dict(json.loads(json.dumps(resolved)))
+
+
+def _encoder_content(encoder: LanguageModel) -> str:
+    tensors = (part for name, tensor in encoder.model.state_dict().items() for part in (name, tensor))
+    return fingerprint(repr(encoder.model.config), json.dumps(encoder.coder.to_json(), sort_keys=True), *tensors)
 
 
 def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | None:
@@ -199,95 +275,3 @@ def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | N
         return None
     say(f"{folder.out}: finished before, nothing is left to do")
     return record
-
-
-# Using what was trained ---------------------------------------------------------------------------------------------
-
-
-def require_task(loaded: Any, folder: Path) -> TaskPredictor:
-    """The task model that was loaded. Raises UsageError when it is a pretrained one."""
-    if not isinstance(loaded, TaskPredictor):
-        raise UsageError(
-            "is a pretrained model without a task", path=folder, repair="train one with `carryover train` first"
-        )
-    return loaded
-
-
-def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
-    """The columns of the training files, with what is `given` (not None) in their place."""
-    stored = predictor.record.get("columns", {})
-    return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
-
-
-def evaluate_task(folder: Path, test: str, *, device: str = "cpu", **columns: Any) -> dict[str, Any]:
-    """Scores of the task model in `folder` on the labelled examples of `test`, as the JSON document of the command."""
-    predictor = require_task(load(folder, device=device), folder)
-    examples = read_examples(predictor.task.kind, test, trained_columns(predictor, **columns))
-    scores = predictor.score(examples, test)
-    return {
-        "schema": "carryover.evaluate/1",
-        "folder": str(folder),
-        "test": test,
-        "examples": len(examples),
-        "scores": scores,
-    }
-
-
-def score_lines(document: Mapping[str, Any]) -> list[str]:
-    """The scores as a person reads them."""
-    scores = document["scores"]
-    lines = [f"{scores['main_name'].replace('_', ' ')} {scores['main']:.4f} on {document['examples']:,} examples"]
-    for name, value in scores.items():
-        if isinstance(value, float) and name not in ("main", scores["main_name"]):
-            lines.append(f"{name.replace('_', ' ')} {value:.4f}")
-    for label, row in scores.get("labels", {}).items():
-        lines.append(
-            f"  {label}: precision {row['precision']:.4f} recall {row['recall']:.4f} F1 {row['f1']:.4f} "
-            f"({row['gold']:,} in the test examples)"
-        )
-    return lines
-
-
-def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[TextExample] | list[TaggedSentence]:
-    """What stands in a file or on standard input: for a classifier one text a line (a table when a text column is named),
-    for a tagger columns or one sentence a line. Empty lines are kept as empty texts, so that answers stay in line."""
-    given = trained_columns(predictor, **{**columns, "on_error": None})
-    if predictor.task.kind == "tag" and _is_columns(source, columns.get("format")):
-        return read_examples("tag", source, given, require_labels=False)
-    if predictor.task.kind == "classify" and columns.get("text_column") is not None:
-        return read_examples("classify", source, given, require_labels=False)
-    if predictor.task.kind == "tag":
-        return [TaggedSentence(predictor.words(line), (), number) for number, line in read_lines(source)]
-    return [TextExample(line, (), number) for number, line in read_lines(source)]
-
-
-def _is_columns(source: str, format: str | None) -> bool:
-    return source != "-" and (format is not None or inner_suffix(source) in (".conll", ".conllu", ".jsonl", ".iob", ".bio"))
-
-
-def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
-    """One row an item, in order: labels and the probability of each of them."""
-    for item, answer in zip(items, predictor.predictions(items), strict=True):
-        yield _row(predictor, item, answer)
-
-
-def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, Any]:
-    place = {label: number for number, label in enumerate(predictor.labels)}
-    if predictor.task.kind == "tag":
-        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, answer.labels, strict=True)]
-        return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
-    chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
-    return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
-
-
-def prediction_lines(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[str]:
-    """Rows as tab-separated lines: `labels TAB text`, or `word TAB tag` with an empty line after each sentence."""
-    for row in rows:
-        if "tokens" in row:
-            for word, tag, chance in zip(row["tokens"], row["tags"], row["probabilities"], strict=True):
-                yield f"{word}\t{tag}\t{chance:.6f}" if probabilities else f"{word}\t{tag}"
-            yield ""
-        else:
-            chance = ",".join(f"{value:.6f}" for value in row["probabilities"])
-            labels = ",".join(row["labels"])
-            yield f"{labels}\t{chance}\t{row['text']}" if probabilities else f"{labels}\t{row['text']}"

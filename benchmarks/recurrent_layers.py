@@ -1,0 +1,227 @@
+"""Speed of the recurrent layers beside their plain loops and beside torch.nn.
+
+Everything of a case is interleaved in one process; a ratio is the median over rounds of (peer's seconds / our seconds),
+with the smallest and the largest. Seconds on the clock and, because a busy machine blurs those, seconds of processor time
+(of all threads) are both given. Before a case is timed its results, and gradients where it trains, are compared, and
+nothing is reported when they disagree.
+
+    python benchmarks/recurrent_layers.py [--rounds 9] [--threads 2] [--out benchmarks/results]
+
+Cases
+-----
+projection, forward : LSTM with projection and both clips, batch 32, 50 steps, 1,024 cells to 128; the plain loop beside it.
+projection, step    : the same with its backward pass.
+two directions      : a layer of the small language model, 512 cells to 128 each way, 20 steps, forward and backward pass;
+                      two `torch.nn.LSTM(proj_size=128)` beside it. Once more with rows of unequal length.
+plain LSTM, GRU, GRU that resets before, Elman (sigmoid) : forward and backward pass, 256 units; the plain loop beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carryover.layers.elman import Elman, elman_loop
+from carryover.layers.gru import GRU, gru_loop
+from carryover.layers.lstm import LSTM, lstm_loop
+from carryover.layers.recurrence import lstm_together
+from carryover.sequence import Sequence
+
+Run = Callable[[], list[Tensor]]
+LOW = "bfloat16"
+TOLERANCE, LOW_TOLERANCE = 1e-4, 3e-2
+
+
+def in_bfloat16(run: Run) -> Run:
+    def wrapped() -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return run()
+
+    return wrapped
+
+
+def without_gradients(run: Run) -> Run:
+    def wrapped() -> list[Tensor]:
+        with torch.no_grad():
+            return run()
+
+    return wrapped
+
+
+def trained(outputs: Run, leaves: list[Tensor], low: bool = False) -> Run:
+    """Outputs, and the gradients of a loss over them."""
+    generator = torch.Generator().manual_seed(0)
+    weights: list[Tensor] = []
+
+    def run() -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            values = outputs()
+        if not weights:
+            weights.extend(torch.randn(value.shape, generator=generator) for value in values)
+        loss = torch.stack([(value * weight).sum() for value, weight in zip(values, weights, strict=True)]).sum()
+        return [*values, *torch.autograd.grad(loss, leaves)]
+
+    return run
+
+
+def projection_cases(batch: int = 32, time: int = 50) -> dict[str, dict[str, Run]]:
+    layer = LSTM(128, 1024, projection=128, cell_clip=3, projection_clip=3)
+    x, state = Sequence.of(torch.randn(batch, time, 128, requires_grad=True)), layer.initial_state(batch)
+    leaves = [x.values, *layer.parameters()]
+
+    def ours() -> list[Tensor]:
+        return [layer.step(x, state)[0].values]
+
+    def loop() -> list[Tensor]:
+        return [lstm_loop(layer, x, state)[0].values]
+
+    return {
+        "projection, forward": {
+            "ours": without_gradients(ours),
+            "loop": without_gradients(loop),
+            f"ours, {LOW}": without_gradients(in_bfloat16(ours)),
+        },
+        "projection, step": {
+            "ours": trained(ours, leaves),
+            "loop": trained(loop, leaves),
+            f"ours, {LOW}": trained(ours, leaves, low=True),
+        },
+    }
+
+
+def two_directions(batch: int = 32, time: int = 20) -> dict[str, dict[str, Run]]:
+    layers, peers = [LSTM(128, 512, projection=128) for _ in range(2)], []
+    for layer in layers:
+        peer = nn.LSTM(128, 512, proj_size=128, batch_first=True)
+        with torch.no_grad():
+            for mine, theirs in zip(
+                (layer.input_weight, layer.hidden_weight, layer.bias, torch.zeros_like(layer.bias), layer.projection_weight),
+                peer.parameters(),
+                strict=True,
+            ):
+                theirs.copy_(mine)
+        peers.append(peer)
+    weights = [[layer.input_weight, layer.hidden_weight, layer.bias, layer.projection_weight] for layer in layers]
+    peer_weights = [[p.weight_ih_l0, p.weight_hh_l0, p.bias_ih_l0, p.weight_hr_l0] for p in peers]
+    values = [torch.randn(batch, time, 128, requires_grad=True) for _ in range(2)]
+    states = [layer.initial_state(batch) for layer in layers]
+    cases = {}
+    for name, lengths in {
+        "two directions": torch.full((batch,), time),
+        "two directions, ragged": torch.linspace(time // 3, time, batch).long(),
+    }.items():
+        inputs = [Sequence.of(value, lengths) for value in values]
+
+        def ours(inputs: list[Sequence] = inputs) -> list[Tensor]:
+            return [y.values for y in lstm_together(layers, inputs, states)[0]]
+
+        def torch_nn(inputs: list[Sequence] = inputs) -> list[Tensor]:
+            return [x.with_values(peer(x.values)[0]).zero_padding().values for peer, x in zip(peers, inputs, strict=True)]
+
+        cases[name] = {
+            "ours": trained(ours, [*values, *weights[0], *weights[1]]),
+            "torch.nn": trained(torch_nn, [*values, *peer_weights[0], *peer_weights[1]]),  # type: ignore[list-item]
+            f"ours, {LOW}": trained(ours, [*values, *weights[0], *weights[1]], low=True),
+        }
+    return cases
+
+
+def plain_cases(batch: int = 32, time: int = 30) -> dict[str, dict[str, Run]]:
+    layers: dict[str, tuple[Any, Any]] = {
+        "plain LSTM": (LSTM(128, 256), lstm_loop),
+        "GRU": (GRU(128, 256), gru_loop),
+        "GRU, reset before": (GRU(128, 256, reset="before"), gru_loop),
+        "Elman, sigmoid": (Elman(128, 256, nonlinearity="sigmoid"), elman_loop),
+    }
+    cases = {}
+    for name, (layer, loop) in layers.items():
+        x = Sequence.of(torch.randn(batch, time, 128, requires_grad=True))
+        state, leaves = layer.initial_state(batch), [x.values, *layer.parameters()]
+        cases[name] = {
+            "ours": trained(lambda x=x, layer=layer: [layer(x).values], leaves),  # type: ignore[misc]
+            "loop": trained(lambda x=x, s=state, layer=layer, loop=loop: [loop(layer, x, s)[0].values], leaves),  # type: ignore[misc]
+        }
+    return cases
+
+
+def disagreement(name: str, runs: dict[str, Run]) -> float:
+    """Largest relative distance of any result from ours; ends the program when it is too large."""
+    results = {label: run() for label, run in runs.items()}
+    worst = 0.0
+    for label, found in results.items():
+        for tensor, expected in zip(found, results["ours"], strict=True):
+            distance = float(((tensor.float() - expected).norm() / expected.norm()).detach())
+            if not distance <= (LOW_TOLERANCE if LOW in label else TOLERANCE):
+                raise SystemExit(f"{name}: {label} and ours differ by {distance:.1e} of their size: nothing to report")
+            worst = max(worst, distance if LOW not in label else 0.0)
+    return worst
+
+
+def measure(runs: dict[str, Run], rounds: int) -> dict[str, Any]:
+    clocks = {"seconds": time.perf_counter, "processor_seconds": time.process_time}
+    taken: dict[str, dict[str, list[float]]] = {clock: {label: [] for label in runs} for clock in clocks}
+    for number in range(rounds + 1):
+        for label in list(runs) if number % 2 else list(runs)[::-1]:
+            before = {clock: read() for clock, read in clocks.items()}
+            runs[label]()
+            if number:  # the first round warms up
+                for clock, read in clocks.items():
+                    taken[clock][label].append(read() - before[clock])
+    result: dict[str, Any] = {}
+    peer = next(label for label in runs if "ours" not in label)
+    for clock, times in taken.items():
+        result[clock] = {label: statistics.median(values) for label, values in times.items()}
+        for label in (label for label in runs if "ours" in label):
+            ratios = [theirs / own for theirs, own in zip(times[peer], times[label], strict=True)]
+            spread = {"median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
+            result[f"{label} against {peer}, ratio of {clock}"] = spread
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    # torch says of its own LSTM with projection that oneDNN has no kernel for it.
+    warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    cases = {}
+    for name, runs in {**projection_cases(), **two_directions(), **plain_cases()}.items():
+        worst = disagreement(name, runs)
+        cases[name] = {"largest_relative_difference": worst, **measure(runs, options.rounds)}
+        for key, value in cases[name].items():
+            if "ratio" in key:
+                print(f"{name}: {key}: {value['median']:.2f} ({value['smallest']:.2f} … {value['largest']:.2f})", flush=True)
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    result = {
+        "schema": "carryover.benchmark/1",
+        "benchmark": "recurrent_layers",
+        "date": date,
+        "rounds": options.rounds,
+        "threads": torch.get_num_threads(),
+        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
+        "cases": cases,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"recurrent_layers-{date}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"stored in {path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

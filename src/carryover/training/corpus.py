@@ -1,0 +1,113 @@
+"""The text of a pretraining run: read, tokenised, split, and kept in the run's folder for the sessions that follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from carryover import storage
+from carryover.data.coding import TokenCoder
+from carryover.data.shards import Shards, build_shards
+from carryover.errors import BadData, InputMissing
+from carryover.progress import Progress, say
+from carryover.training.held_out import hold_out, raw_lines, sample_lines
+from carryover.training.run_folder import RunFolder
+from carryover.training.settings import PretrainSettings
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The tokenised text of a run, and a sample of the held-out lines for the carry-over proof."""
+
+    train: Shards
+    valid: Shards
+    coder: TokenCoder
+    sample: list[str]
+    fingerprint: str
+    valid_fingerprint: str
+
+
+def prepare_corpus(
+    wanted: PretrainSettings, folder: RunFolder, fingerprint: str, valid_fingerprint: str, quiet: bool
+) -> Corpus:
+    """Tokenised training and held-out text: what an earlier session left, if it is sound, else made (again).
+
+    Raises BadData naming file and line for text that cannot be read or holds no word.
+    """
+    train_lines: Iterable[tuple[int, str]]
+    valid_lines: Iterable[tuple[int, str]]
+    shards = folder.run / "shards"
+    storage.sweep(shards)
+    if wanted.valid is None:
+        train_lines, valid_lines = hold_out(wanted.raw, wanted.held_out_share)
+    else:
+        train_lines, valid_lines = _Lines(wanted.raw), _Lines(wanted.valid)
+    coder = _coder(wanted, folder, train_lines)
+    train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet)
+    if wanted.input != "subwords":
+        coder = TokenCoder(wanted.input, train.vocabulary)
+    source = str(wanted.raw if wanted.valid is None else wanted.valid)
+    valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, held_out=True)
+    return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """All lines of a text, any number of times."""
+
+    raw: str | Path
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return raw_lines(self.raw)
+
+
+def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:
+    """What finds the words; for subwords the pieces are learned first, once a run."""
+    if wanted.input != "subwords":
+        return TokenCoder(wanted.input)
+    from carryover.data.subwords import SubwordTokenizer
+
+    stored = folder.run / "subwords.json"
+    if stored.exists():
+        return TokenCoder.from_json(storage.read_json(stored))
+    texts = (line for _, line in lines if line.strip())
+    coder = TokenCoder("subwords", subwords=SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size))
+    storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
+    return coder
+
+
+def _open_or_build(
+    place: Path,
+    lines: Iterable[tuple[int, str]],
+    wanted: PretrainSettings,
+    coder: TokenCoder,
+    source: str,
+    quiet: bool,
+    held_out: bool = False,
+) -> Shards:
+    try:
+        return Shards.open(place)
+    except InputMissing:
+        pass
+    except BadData as error:
+        say(f"the tokenised corpus of the earlier session is damaged ({error}); reading the text again")
+    given = held_out or wanted.input == "subwords"
+    label = "reading held-out text" if held_out else "reading text"
+    with Progress(label, None, quiet=quiet) as progress:
+        try:
+            return build_shards(
+                lines,
+                wanted.input,
+                place,
+                tokenize=coder.units,
+                vocabulary_size=wanted.vocabulary_size,
+                minimum_count=wanted.minimum_count,
+                vocabulary=coder.vocabulary if given else None,
+                progress=progress,
+            )
+        except BadData as error:
+            if error.path is None:
+                raise BadData(error.message, path=source, line=error.line, repair=error.repair) from error
+            raise

@@ -1,0 +1,128 @@
+"""From the artefact of a task to scores and predictions over files: what `evaluate` and `predict` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as ListOf
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from carryover.data.opening import inner_suffix, read_lines
+from carryover.data.text import TaggedSentence, TextExample
+from carryover.errors import BadData, UsageError
+from carryover.training.loading import load
+from carryover.training.task_model import Prediction, TaskPredictor
+from carryover.training.task_run import Columns, read_examples
+
+ITEMS_AT_ONCE = 2048
+_TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
+_COLUMNS = (".conll", ".conllu", ".conllup", ".jsonl", ".ndjson", ".json", ".iob", ".iob2", ".bio")
+
+
+def require_task(loaded: Any, folder: Path) -> TaskPredictor:
+    """The task model that was loaded. Raises UsageError when it is a pretrained one."""
+    if not isinstance(loaded, TaskPredictor):
+        raise UsageError(
+            "is a pretrained model without a task", path=folder, repair="train one with `carryover train` first"
+        )
+    return loaded
+
+
+def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
+    """The columns of the training files, with what is `given` (not None) in their place."""
+    stored = predictor.record.get("columns", {})
+    return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
+
+
+def evaluate_task(
+    folder: Path, test: str, *, device: str = "cpu", rejects: Path | None = None, **columns: Any
+) -> dict[str, Any]:
+    """Scores of the task model in `folder` on the labelled examples of `test`, as the JSON document of the command.
+
+    With `on_error="skip"` faulty rows go to `rejects`, and a label that the model cannot answer counts as one it missed
+    instead of ending in BadData.
+    """
+    predictor = require_task(load(folder, device=device), folder)
+    given = trained_columns(predictor, **columns)
+    examples = read_examples(predictor.task.kind, test, given, rejects=rejects)
+    scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
+    return {
+        "schema": "carryover.evaluate/1",
+        "folder": str(folder),
+        "test": test,
+        "examples": len(examples),
+        "scores": scores,
+    }
+
+
+def score_lines(document: Mapping[str, Any]) -> list[str]:
+    """The scores as a person reads them."""
+    scores = document["scores"]
+    lines = [f"{scores['main_name'].replace('_', ' ')} {scores['main']:.4f} on {document['examples']:,} examples"]
+    for name, value in scores.items():
+        if isinstance(value, float) and name not in ("main", scores["main_name"]):
+            lines.append(f"{name.replace('_', ' ')} {value:.4f}")
+    for label, row in scores.get("per_label", {}).items():
+        lines.append(
+            f"  {label}: precision {row['precision']:.4f} recall {row['recall']:.4f} F1 {row['f1']:.4f} "
+            f"({row['gold']:,} in the test examples)"
+        )
+    return lines
+
+
+def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[TextExample] | list[TaggedSentence]:
+    """What stands in a file or, for `-`, on standard input, in order.
+
+    A file that is a table, or columns, by its name or `format` is read as in training, its labels passed over; anything
+    else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
+    InputMissing, BadData at the first row that cannot be read.
+    """
+    kind = predictor.task.kind
+    format = columns.get("format")
+    given = trained_columns(predictor, **{**columns, "on_error": "stop"})
+    suffixes = _COLUMNS if kind == "tag" else _TABLES
+    if columns.get("text_column") is not None or (format not in (None, "text")) or _has_suffix(source, suffixes):
+        if source != "-" and format is None:
+            given = replace(given, format=None)  # the name tells, and it need not be that of the training file
+        return read_examples(kind, source, given, require_labels=False)
+    lines = list(read_lines(source))
+    if not lines:
+        raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
+    if kind == "tag":
+        return [TaggedSentence(predictor.words(line), (), number) for number, line in lines]
+    return [TextExample(line, (), number) for number, line in lines]
+
+
+def _has_suffix(source: str, suffixes: tuple[str, ...]) -> bool:
+    return source.startswith("builtin:") or inner_suffix(source) in suffixes
+
+
+def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
+    """One row an item, in order: labels and the probability of each of them."""
+    for start in range(0, len(items), ITEMS_AT_ONCE):
+        some = items[start : start + ITEMS_AT_ONCE]
+        for item, answer in zip(some, predictor.predictions(some), strict=True):
+            yield _row(predictor, item, answer)
+
+
+def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, Any]:
+    place = {label: number for number, label in enumerate(predictor.labels)}
+    if predictor.task.kind == "tag":
+        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, answer.labels, strict=True)]
+        return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
+    chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
+    return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
+
+
+def prediction_lines(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[str]:
+    """Rows as tab-separated lines: `labels TAB text`, or `word TAB tag` with an empty line after each sentence."""
+    for row in rows:
+        if "tokens" in row:
+            for word, tag, chance in zip(row["tokens"], row["tags"], row["probabilities"], strict=True):
+                yield f"{word}\t{tag}\t{chance:.6f}" if probabilities else f"{word}\t{tag}"
+            yield ""
+        else:
+            chance = ",".join(f"{value:.6f}" for value in row["probabilities"])
+            labels = ",".join(row["labels"])
+            yield f"{labels}\t{chance}\t{row['text']}" if probabilities else f"{labels}\t{row['text']}"
