@@ -104,12 +104,14 @@ def _material(base: Path) -> Material:
         classifier=folder / "classifier",
         tagger=folder / "tagger",
     )
-    lines: list[list[object]] = [
+    train: list[object] = ["train", "-q", "--train"]
+    classifier = [*train, found.train, "--task", "classify", "--epochs", 8, "--hidden", 16, "--out", found.classifier]
+    tagger = [*train, found.tagged, "--task", "tag", "--epochs", 2, "--hidden", 8, "--out", found.tagger]
+    lines = [
         ["pretrain", "--raw", found.raw, "--out", found.encoder, *FEW_STEPS],
-        ["train", "--task", "classify", "--train", found.train, "--epochs", 8, "--hidden", 16, "--out", found.classifier, "-q"],
-        ["train", "--task", "tag", "--train", found.tagged, "--encoder", found.encoder, "--epochs", 2, "--hidden", 8]
-        + ["--out", found.tagger, "-q"],
-    ]  # fmt: skip
+        classifier,
+        [*tagger, "--encoder", found.encoder],
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CARRYOVER_CACHE", str(base / "cache"))
         patch.setenv("CARRYOVER_CONFIG", str(base / "no-such-file.toml"))

@@ -72,7 +72,8 @@ class Progress:
         say(f"{self.label}: {share} {self.unit}, {self._describe()}")
 
     def _describe(self) -> str:
-        parts = [f"{self.rate():,.0f} {self.unit}/s"]
+        rate = self.rate()
+        parts = [f"{rate:,.0f} {self.unit}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):,.0f} s for one of the {self.unit}"]
         left = self.seconds_left()
         if left is not None:
             parts.append(f"{duration(left)} left")

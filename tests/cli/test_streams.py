@@ -22,10 +22,26 @@ def test_predict_reads_standard_input(shell: Shell, material: Material) -> None:
     lines = "one line\nanother ü line\r\n\nlast without an end"
     named = shell("predict", material.classifier, "-", stdin=lines)
     assert named.code == 0
-    assert [line.split("\t")[1] for line in named.out.splitlines()] == ["one line", "another ü line", "", "last without an end"]
+    assert [line.split("\t")[1] for line in named.out.splitlines()] == [
+        "one line",
+        "another ü line",
+        "",
+        "last without an end",
+    ]
     assert shell("predict", material.classifier, stdin=lines).out == named.out, "nothing means standard input"
     tagged = shell("predict", material.tagger, stdin="the house .\n\nand a garden\n").out
-    assert [line.split("\t")[0] for line in tagged.split("\n")] == ["the", "house", ".", "", "", "and", "a", "garden", "", ""]
+    assert [line.split("\t")[0] for line in tagged.split("\n")] == [
+        "the",
+        "house",
+        ".",
+        "",
+        "",
+        "and",
+        "a",
+        "garden",
+        "",
+        "",
+    ]
 
 
 def test_predict_reads_columns_from_standard_input(shell: Shell, material: Material) -> None:
@@ -105,7 +121,9 @@ def test_interrupted_and_continued(
     assert out == "" and "Traceback" not in err and "next: " not in err
     assert err.startswith("stopping: finishing the step and saving")
     last = err.splitlines()[-1]
-    assert last.startswith("carryover: stopped after update ") and last.endswith("run the same command again to continue"), err
+    assert last.startswith("carryover: stopped after update ") and last.endswith("run the same command again to continue"), (
+        err
+    )
     assert not Path("cls/config.json").exists()
     continued = shell(*line, "--time-limit", "0.01")
     assert continued.code == 0 and "continuing from update" in continued.err

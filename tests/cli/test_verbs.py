@@ -201,12 +201,16 @@ def test_predict(shell: Shell, material: Material) -> None:
     Path("new.txt").write_text("".join(text + "\n" for text in texts))
     done = shell("predict", material.classifier, "new.txt")
     assert done.code == 0
-    assert [line.split("\t", 1)[1] for line in done.out.splitlines()] == texts, "a line each, in order, also for an empty one"
+    assert [line.split("\t", 1)[1] for line in done.out.splitlines()] == texts, (
+        "a line each, in order, also for an empty one"
+    )
     labels = [line.split("\t")[0] for line in done.out.splitlines()]
     document = shell("predict", material.classifier, "new.txt", "--json").document
     assert document["schema"] == "carryover.predict/1" and len(document["labels"]) == 4
     rows = document["predictions"]
-    assert [(row["labels"], row["text"]) for row in rows] == [([label], text) for label, text in zip(labels, texts, strict=True)]
+    assert [(row["labels"], row["text"]) for row in rows] == [
+        ([label], text) for label, text in zip(labels, texts, strict=True)
+    ]
     assert all(0.25 <= row["probabilities"][0] <= 1 for row in rows)
     with_chances = shell("predict", material.classifier, "new.txt", "--probabilities").out.splitlines()
     assert [line.split("\t")[1] for line in with_chances] == [f"{row['probabilities'][0]:.6f}" for row in rows]

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from command_line import Material, Shell, snapshot
 
 # What may stand on standard error before the one line.
-PROGRESS = re.compile(r"(reading|pretraining|training|embedding|computing|no --dev|carried over|vocabulary|held-out|next: ).*")
+PROGRESS = re.compile(
+    r"(reading|pretraining|training|embedding|computing|no --dev|carried over|vocabulary|held-out|next: ).*"
+)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ A table; `one_line.refuse` says what is asked of each row. Damaged and mistaken 
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import lzma
+from pathlib import Path
 
 import pytest
 
+import carryover.errors
 from command_line import Material, Shell
 from faults.one_line import Case, refuse
 
@@ -215,3 +218,16 @@ def test_a_message_stays_one_line_whatever_a_file_holds(shell: Shell) -> None:
     (shell.folder / "x.jsonl").write_text(row + "\n")
     done = shell(*f"{CLASSIFY} x.jsonl".split())
     assert done.code == 65 and done.err.count("\n") == 1
+
+
+def test_every_error_of_the_product_states_a_repair() -> None:
+    """Read from the source: nothing is raised for a person without what to do about it."""
+    errors = {name for name, value in vars(carryover.errors).items() if isinstance(value, type)} - {"CarryoverError"}
+    bare = []
+    for path in sorted(Path(carryover.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in errors:
+                continue
+            if not any(keyword.arg in ("repair", None) for keyword in node.keywords):
+                bare.append(f"{path.name}:{node.lineno}")
+    assert bare == []

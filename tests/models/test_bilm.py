@@ -231,7 +231,7 @@ def test_wrong_batches_teach() -> None:
         scores(model, coded.batch(SENTENCES, borders=False))
     with pytest.raises(ValueError, match="borders=True"):
         scores(make("subwords")[0], coder("subwords").batch(SENTENCES, borders=False))
-    with pytest.raises(ValueError, match="reads characters but the batch has none"):
+    with pytest.raises(ValueError, match="reads characters but the batch holds words"):
         scores(model, coder("words").batch(SENTENCES, borders=True))
     with pytest.raises(ValueError, match="reads words but the batch holds characters"):
         scores(make("words")[0], coded.batch(SENTENCES, borders=True))

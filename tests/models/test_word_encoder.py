@@ -58,8 +58,9 @@ def test_ready_made_vectors(tuned: bool) -> None:
     assert "words.weight" in encoder.state_dict()
 
 
-def test_dropout_is_for_training_only() -> None:
-    encoder = make()
+@pytest.mark.parametrize("layers", [0, 1])
+def test_dropout_is_for_training_only(layers: int) -> None:
+    encoder = make(layers=layers)
     assert not torch.equal(encoder(**batches(SENTENCES)).values, encoder(**batches(SENTENCES)).values)
     encoder.eval()
     assert torch.equal(encoder(**batches(SENTENCES)).values, encoder(**batches(SENTENCES)).values)

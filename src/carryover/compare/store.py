@@ -25,6 +25,7 @@ from carryover.storage import atomic_folder, atomic_write, read_json, verify_man
 CELL_SCHEMA = "carryover.compare-cell/1"
 FAILURE_SCHEMA = "carryover.compare-failure/1"
 Predictions = list[tuple[str, ...]]
+_AGAIN = "remove the cell's folder to run it again"
 
 
 class CellStore:
@@ -71,17 +72,17 @@ class CellStore:
         verify_manifest(folder)
         document = read_json(folder / "cell.json")
         if not isinstance(document, dict) or document.pop("schema", None) != CELL_SCHEMA:
-            raise BadData(f"is no cell of format {CELL_SCHEMA}", path=folder / "cell.json")
+            raise BadData(f"is no cell of format {CELL_SCHEMA}", path=folder / "cell.json", repair=_AGAIN)
         labels = document.pop("predicted_labels")
         try:
             result = CellResult(**document)
             numbers = np.load(folder / "predictions.npy", allow_pickle=False)
             predictions = self._decode(numbers, labels)
         except (TypeError, ValueError, IndexError) as error:
-            raise BadData(f"does not hold what its format promises: {error}", path=folder) from error
+            raise BadData(f"does not hold what its format promises: {error}", path=folder, repair=_AGAIN) from error
         if result.cell != cell or len(predictions) != result.test_examples:
             found = f"{result.cell} with {len(predictions)} predictions"
-            raise BadData(f"holds {found}, not {cell} with {result.test_examples}", path=folder)
+            raise BadData(f"holds {found}, not {cell} with {result.test_examples}", path=folder, repair=_AGAIN)
         return result, predictions
 
     def failures(self, cells: Sequence[Cell]) -> list[CellFailure]:

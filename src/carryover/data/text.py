@@ -87,7 +87,10 @@ def collect(items: Iterable[E | Faulty], path: Source, on_error: str) -> ReadRes
             raise BadData("the file holds no examples", path=path, repair="is it the right file?")
         first = rejected[0]
         raise BadData(
-            f"none of the {len(rejected)} rows can be used; the first: {first.reason}", path=path, line=first.line or None
+            f"none of the {len(rejected)} rows can be used; the first: {first.reason}",
+            path=path,
+            line=first.line or None,
+            repair="name the right columns and format, or mend the rows",
         )
     return ReadResult(examples, rejected, len(examples) + len(rejected))
 

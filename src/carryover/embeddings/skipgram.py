@@ -136,6 +136,11 @@ def train_skipgram(shards: Shards, settings: SkipgramSettings | None = None, *, 
                     sampled = torch.multinomial(noise, settings.sample, replacement=True, generator=generator)
                     losses.append(_update(inputs, outputs, squares, centre, context, sampled, weight, rate))
                 progress.advance(int(seen), epoch=epoch + 1, loss=float(np.mean(losses)) if losses else 0.0)
+    # All words share a large part that tells them from noise only (Mu and Viswanath 2018); without it and at unit scale the
+    # vectors enter a network as its own beginning vectors would.
+    words = inputs[SPECIAL:]
+    words -= words.mean(0)
+    words /= words.square().mean().sqrt().clamp(min=1e-8)
     inputs[:SPECIAL] = 0
     return WordVectors(shards.vocabulary, inputs.numpy())
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData
+from carryover.errors import BadData, UsageError
 from carryover.storage import atomic_folder, load_tensors, read_json, save_tensors, verify_manifest
 
 
@@ -45,7 +45,12 @@ class WordVectors:
 
     @classmethod
     def load(cls, folder: Path) -> WordVectors:
-        """Read what `save` wrote. Raises BadData when a file is damaged or the two disagree."""
+        """Read what `save` wrote. Raises InputMissing when the folder is absent, UsageError when it holds
+        something else, BadData when a file is damaged or the two disagree."""
+        if folder.is_dir() and not (folder / "vectors.safetensors").is_file():
+            raise UsageError(
+                "holds no word vectors: vectors.safetensors is missing", path=folder, repair="give a folder of word vectors"
+            )
         verify_manifest(folder)
         array = load_tensors(folder / "vectors.safetensors")["vectors"].numpy()
         content = read_json(folder / "vocabulary.json")

@@ -32,8 +32,10 @@ class _Estimator(BaseEstimator):
     ----------
     mode : "scratch", "frozen", "head", "top-k" or "full"; "auto" is "frozen" once there is a language model.
     encoder : a pretrained language model, as a folder or as loaded by `carryover.load`. Without it `fit(texts)` makes one.
+        `sklearn.base.clone`, and with it cross-validation and grid search, copies parameters only: give it here then, for
+        what `fit(texts)` learned is not a parameter.
     pretraining, fitting : single fields of `PretrainSettings` and `FitSettings`, as dictionaries.
-    dev_share : share of the labelled examples held out to choose when to stop.
+    dev_share : share of the labelled examples held out to choose when to stop, 0 for none.
     seed, device, verbose : as on the command line.
 
     Attributes after `fit(texts)`: `encoder_`, the `LanguageModel`. After `fit(texts, labels)`: `classes_`, `predictor_` (a
@@ -82,8 +84,16 @@ class _Estimator(BaseEstimator):
             return self
         if len(X) != len(y):
             raise UsageError(f"{len(X)} inputs and {len(y)} labels", repair="give one label an input")
+        if not 0 <= self.dev_share < 1:
+            raise UsageError(f"dev_share is {self.dev_share}", repair="give a share from 0 up to but without 1")
+        if self.mode == "static":
+            raise UsageError("mode static needs word vectors, which no estimator makes", repair="use `carryover train`")
         examples = self._examples(X, y)
-        own, held_out = stratified_split(examples, [1 - self.dev_share, self.dev_share], self.seed)
+        if len(self.classes_) < 2 and not self._fixed_settings().get("multi_label"):
+            raise BadData(f"y holds only {self.classes_.tolist()}", repair="give examples of at least two classes")
+        own, held_out = list(range(len(examples))), []
+        if self.dev_share:
+            own, held_out = stratified_split(examples, [1 - self.dev_share, self.dev_share], self.seed)
         encoder = self._language_model()
         mode = self.mode if self.mode != "auto" else "frozen" if encoder is not None else "scratch"
         fitted: FitResult = fit_task(
@@ -111,12 +121,15 @@ class _Estimator(BaseEstimator):
         with tempfile.TemporaryDirectory() as work:
             raw = Path(work) / "raw.txt"
             raw.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
-            pretrain(PretrainSettings(raw=raw, **settings), Path(work) / "lm", quiet=not self.verbose)
+            try:
+                pretrain(PretrainSettings(raw=raw, **settings), Path(work) / "lm", quiet=not self.verbose)
+            except BadData as error:  # it names a file that the caller never saw
+                raise BadData(f"X cannot be learned from: {error.message}", repair="give more different texts") from error
             loaded: LanguageModel = load(Path(work) / "lm", device=choose_device(self.device))
         return loaded
 
     def _language_model(self) -> LanguageModel | None:
-        if self.mode in ("scratch", "static"):
+        if self.mode == "scratch":
             return None
         if self.encoder is None:
             return getattr(self, "encoder_", None)
@@ -194,7 +207,8 @@ class TextClassifier(ClassifierMixin, _Estimator):
         predictor = self._fitted()
         place = {label: number for number, label in enumerate(predictor.labels)}
         columns = [place[str(one)] for one in self.classes_]
-        return np.stack([row[columns] for row in predictor.predict_proba(self._texts(X))])
+        rows = [row[columns] for row in predictor.predict_proba(self._texts(X))]
+        return np.array(rows, dtype=np.float32).reshape(-1, len(columns))
 
     def score(self, X: ListOf[str], y: ListOf[Any], sample_weight: Any = None) -> float:
         """Accuracy; with `multi_label` the share of texts whose labels are all right."""
@@ -218,11 +232,15 @@ class TextClassifier(ClassifierMixin, _Estimator):
         return list(X)
 
     def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
+        if self.multi_label and any(isinstance(labels, str) for labels in y):
+            raise UsageError(
+                "y holds a string where a collection of labels is needed", repair="give lists or sets of labels"
+            )
         rows = [tuple(labels) for labels in y] if self.multi_label else [(label,) for label in y]
+        if len({isinstance(label, str) for row in rows for label in row}) > 1:
+            raise UsageError("y holds strings and other labels", repair="give labels of one type")
         self.classes_ = np.unique([label for row in rows for label in row])
         self._class_of = {str(one): one for one in self.classes_.tolist()}
-        if len(self._class_of) != len(self.classes_):
-            raise UsageError("two labels read the same as text", repair="give labels of one type")
         texts = self._texts(X)
         return [TextExample(text, tuple(str(one) for one in row)) for text, row in zip(texts, rows, strict=True)]
 

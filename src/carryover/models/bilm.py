@@ -16,7 +16,7 @@ The representation of a word is the L+1 vectors [x_k; x_k] and [f_{k,j}; b_{k,j}
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -174,35 +174,34 @@ class BiLanguageModel(nn.Module):
 
     def token_representations(self, batch: TokenBatch) -> Sequence:
         """Context-free vector of every token, [B, T, P]; the character encoder runs once a distinct word."""
-        return self._look_up(batch, self._encode_types(batch))
-
-    def _encode_types(self, batch: TokenBatch) -> Tensor | None:
-        """[U, P] of the batch's distinct words; None for words and subwords, which need no table of their own."""
-        if self.config.input != "characters":
-            return None
-        if batch.characters is None:
+        kind = "characters" if batch.characters is not None else "subwords" if batch.word_of_unit is not None else "words"
+        if (kind == "characters") != (self.config.input == "characters"):
             raise ValueError(
-                "the model reads characters but the batch has none: make it with a coder of kind 'characters', "
-                f"or build the model with input={'subwords' if batch.word_of_unit is not None else 'words'!r}"
+                f"the model reads {self.config.input} but the batch holds {kind}: make it with a coder of kind "
+                f"{self.config.input!r}, or build the model with input={kind!r}"
             )
+        if batch.characters is None:
+            return self.token_encoder(batch.index)
         assert isinstance(self.token_encoder, CharacterCNN)
         characters = batch.characters
         if not self.training:
             # Matrix products round the last few rows of a table differently from the others. With the rows filled up, a
             # word's vector does not depend on where in the batch it first occurs, to the last bit.
             characters = nn.functional.pad(characters, (0, 0, 0, -len(characters) % TABLE_ROWS))
-        return self.token_encoder.encode_types(characters)
-
-    def _look_up(self, batch: TokenBatch, types: Tensor | None) -> Sequence:
-        if types is None:
-            if batch.characters is not None:
-                raise ValueError(
-                    f"the model reads {self.config.input} but the batch holds characters: make it with a coder of kind "
-                    f"{self.config.input!r}, or build the model with input='characters'"
-                )
-            return self.token_encoder(batch.index)
+        types = self.token_encoder.encode_types(characters)  # [U, P]
         index = batch.index.zero_padding()
         return index.with_values(nn.functional.embedding(index.values, types)).zero_padding()
+
+    def _both_token_representations(self, forward: TokenBatch, backward: TokenBatch) -> tuple[Sequence, Sequence]:
+        """Of both directions by one look-up, so that the table's gradient is made once, where they share their words."""
+        one, two = forward.index, backward.index
+        shared = forward.characters is backward.characters or _equal(forward.characters, backward.characters)
+        if not shared or one.time != two.time:
+            return self.token_representations(forward), self.token_representations(backward)
+        index = Sequence(torch.cat([one.values, two.values]), torch.cat([one.lengths, two.lengths]))
+        both = self.token_representations(replace(forward, index=index))
+        first, second = both.values.chunk(2)
+        return one.with_values(first), two.with_values(second)
 
     # ------------------------------------------------------------------ pretraining
 
@@ -241,12 +240,7 @@ class BiLanguageModel(nn.Module):
                 f"the state has batch size {state[0][0].hidden.shape[0]} and the batch {forward.index.batch_size}: "
                 f"make it with initial_state({forward.index.batch_size})"
             )
-        types = self._encode_types(forward)
-        same = types is None or forward.characters is backward.characters or _equal(forward.characters, backward.characters)
-        tokens = (
-            self._look_up(forward, types),
-            self._look_up(backward, types if same else self._encode_types(backward)),
-        )
+        tokens = self._both_token_representations(forward, backward)
         layers, state = self._run(tokens, state)
         top_forward, top_backward = (self.dropout(top) if self.training else top for top in layers[-1])
         return top_forward, top_backward, state

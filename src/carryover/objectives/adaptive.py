@@ -56,7 +56,7 @@ class AdaptiveSoftmax:
         for index, (low, _) in enumerate(output.ranges()):
             rows = (cluster == index + 1).nonzero().squeeze(1)
             tail = chunked_cross_entropy(
-                linear(hidden[rows], output.projections[index]),
+                linear(hidden.index_select(0, rows), output.projections[index]),
                 output.tails[index],
                 None,
                 targets[rows] - low,

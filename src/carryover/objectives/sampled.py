@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding, softplus
 
 from carryover.models.output import OutputLayer
 from carryover.objectives.softmax import (
@@ -59,15 +60,18 @@ class SampledSoftmax:
         weight, bias = self.output.weight, self.output.bias
         check_rows(hidden, targets, weight.shape[1], weight.shape[0])
         kept = (targets >= 0).nonzero().squeeze(1)
-        states, ids = hidden[kept], targets[kept]
+        states, ids = hidden.index_select(0, kept), targets[kept]
         candidates = draw_candidates(self.output.vocabulary_size, self.samples, seed).to(hidden.device)
         place = torch.searchsorted(candidates, ids).clamp(max=max(0, len(candidates) - 1))
         hits = torch.where(candidates[place] == ids, place, -1)  # column of the target among the candidates
-        own = (states * weight[ids]).sum(dim=1) + bias[ids]
-        scores_bias = bias[candidates] - self._log_chance(candidates, bias)
+        both = torch.cat([ids, candidates])  # looked up together: the table's gradient is made once
+        target_rows, candidate_rows = embedding(both, weight).split([len(ids), len(candidates)])
+        target_bias, candidate_bias = embedding(both, bias.unsqueeze(1)).squeeze(1).split([len(ids), len(candidates)])
+        own = (states * target_rows).sum(dim=1) + target_bias
+        candidate_bias = candidate_bias - self._log_chance(candidates, bias)
         with torch.autocast(hidden.device.type, enabled=False):
             total, parts = _ChunkedSampledCrossEntropy.apply(
-                states, weight[candidates], scores_bias, own, hits, self.chunk_rows, self.logits_dtype
+                states, candidate_rows, candidate_bias, own, hits, self.chunk_rows, self.logits_dtype
             )
         return Loss(total, parts.new_zeros(len(targets)).index_copy_(0, kept, parts))
 
@@ -146,7 +150,7 @@ class _ChunkedSampledCrossEntropy(torch.autograd.Function):
             scores[hit, hits[rows][hit]] = torch.finfo(scores.dtype).min
             others = normalise_in_place(scores)  # log Σ exp over the candidates without the target, [n]
             target = own[rows].to(others.dtype)
-            losses[rows] = torch.nn.functional.softplus(others - target, threshold=1000)
+            losses[rows] = softplus(others - target, threshold=1000)
             share = torch.sigmoid(others - target)  # probability that it was another word
             of_own[rows] = -share.to(own.dtype)
             if sums.wanted:

@@ -165,7 +165,11 @@ def verify_manifest(folder: Path) -> None:
         raise BadData("is not a manifest", path=folder / MANIFEST, repair="restore the folder from a copy")
     for name, entry in files.items():
         if Path(name).is_absolute() or ".." in Path(name).parts or not isinstance(entry, dict):
-            raise BadData(f"lists {name!r}, which is outside the folder", path=folder / MANIFEST)
+            raise BadData(
+                f"lists {name!r}, which is outside the folder",
+                path=folder / MANIFEST,
+                repair="restore the folder from a copy",
+            )
         file = folder / name
         if not Path(os.path.realpath(file)).is_relative_to(root):
             raise BadData("is a link to outside the folder", path=file, repair="put a copy of the file in its place")
@@ -193,14 +197,18 @@ def read_json(path: Path) -> Any:
     path = Path(path)
     try:
         if path.stat().st_size > _LARGEST_JSON:
-            raise BadData(f"is {path.stat().st_size} bytes long, more than {_LARGEST_JSON}", path=path)
+            raise BadData(
+                f"is {path.stat().st_size} bytes long, more than {_LARGEST_JSON}", path=path, repair="restore it from a copy"
+            )
         return json.loads(path.read_bytes().decode())
     except json.JSONDecodeError as error:
-        raise BadData(f"is not JSON: {error.msg}", path=path, line=error.lineno) from error
+        raise BadData(f"is not JSON: {error.msg}", path=path, line=error.lineno, repair="restore it from a copy") from error
     except UnicodeDecodeError as error:
-        raise BadData(f"is not UTF-8: {error.reason} at byte {error.start}", path=path) from error
+        raise BadData(
+            f"is not UTF-8: {error.reason} at byte {error.start}", path=path, repair="restore it from a copy"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise BadData(f"is not JSON that can be read: {error}", path=path) from error
+        raise BadData(f"is not JSON that can be read: {error}", path=path, repair="restore it from a copy") from error
     except OSError as error:
         raise InputMissing(f"cannot be read: {error.strerror}", path=path, repair="check the path") from error
 

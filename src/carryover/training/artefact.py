@@ -166,7 +166,11 @@ def _read(place: Path, folder: Path) -> Artefact:
         raise BadData("has no kind or no configuration", path=place / "config.json", repair="restore the folder from a copy")
     labels = storage.read_json(place / "labels.json")
     if labels is not None and not isinstance(labels, dict):
-        raise BadData(f"holds a {type(labels).__name__}, expected an object or null", path=place / "labels.json")
+        raise BadData(
+            f"holds a {type(labels).__name__}, expected an object or null",
+            path=place / "labels.json",
+            repair="restore it from a copy",
+        )
     return Artefact(
         kind=kind,
         config=config,
@@ -182,7 +186,11 @@ def _read(place: Path, folder: Path) -> Artefact:
 def _check_version(schema: Any, path: Path) -> None:
     found = re.fullmatch(rf"{re.escape(_SCHEMA)}/([0-9]{{1,9}})", schema) if isinstance(schema, str) else None
     if found is None:
-        raise BadData(f"schema is {str(schema)[:80]!r}, expected '{_SCHEMA}/{FORMAT_VERSION}'", path=path)
+        raise BadData(
+            f"schema is {str(schema)[:80]!r}, expected '{_SCHEMA}/{FORMAT_VERSION}'",
+            path=path,
+            repair="give the folder of a model",
+        )
     if int(found[1]) != FORMAT_VERSION:
         repair = "upgrade carryover" if int(found[1]) > FORMAT_VERSION else "train it again"
         raise BadData(

@@ -142,7 +142,10 @@ class RepresentationCache:
             size = self._bytes(missing)
             try:
                 if size > self.limit:
-                    raise CannotWrite(f"they take {size / 2**30:.2f} GiB and the limit is {self.limit / 2**30:.2f} GiB")
+                    raise CannotWrite(
+                        f"they take {size / 2**30:.2f} GiB and the limit is {self.limit / 2**30:.2f} GiB",
+                        repair="raise the limit",
+                    )
                 self._add(missing, set(keys), quiet)
             except (CannotWrite, DiskFault) as error:
                 small = size <= _IN_MEMORY
@@ -214,7 +217,11 @@ class RepresentationCache:
                 index = np.load(pack / "index.npy", allow_pickle=False)
                 values = np.load(pack / "values.npy", mmap_mode="r", allow_pickle=False)
                 if index.dtype != _INDEX or values.dtype != np.float32 or values.shape[1:] != self.shape:
-                    raise BadData(f"holds {values.dtype} {values.shape}, expected float32 [words, {self.shape}]", path=pack)
+                    raise BadData(
+                        f"holds {values.dtype} {values.shape}, expected float32 [words, {self.shape}]",
+                        path=pack,
+                        repair="remove it",
+                    )
             except (BadData, InputMissing, OSError, ValueError) as error:
                 if pack.exists():
                     say(f"a pack of cached representations is damaged and computed again: {error}")

@@ -82,7 +82,9 @@ def load_checkpoint(place: Path) -> Checkpoint:
     state = storage.read_json(place / "state.json")
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         found = state.get("schema") if isinstance(state, dict) else type(state).__name__
-        raise BadData(f"schema is {found!r}, expected {SCHEMA!r}", path=place / "state.json")
+        raise BadData(
+            f"schema is {found!r}, expected {SCHEMA!r}", path=place / "state.json", repair="choose another output folder"
+        )
     return Checkpoint(int(state["step"]), storage.load_tensors(place / "state.safetensors"), state)
 
 

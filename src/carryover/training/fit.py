@@ -1,7 +1,7 @@
 """Training a task from labelled examples, by any plan of carrying over, continued exactly where it was killed.
 
 How long: `epochs` over large data, but never fewer than `least_updates` updates, so that fifty sentences train long enough;
-the score on the held-out examples decides which weights are kept and when nothing more is to be expected. Examples held out
+the score on the held-out examples decides which weights are kept and, with `patience`, when nothing more is to be expected. Examples held out
 come out of the caller's budget: nothing else is looked at.
 
 Update k draws its random numbers from a generator seeded with (seed, k), batches are a pure function of (seed, epoch), so a
@@ -151,7 +151,7 @@ class _Part:
 
 @dataclass
 class _Counts:
-    """What a checkpoint stores beside tensors. `best` is (score, −loss) of the kept weights."""
+    """What a checkpoint stores beside tensors."""
 
     update: int = 0
     epoch: int = 0
@@ -159,9 +159,9 @@ class _Counts:
     waited: int = 0
     evaluated_at: int = -1
     seconds: float = 0.0
-    best: list[float] | None = None
-    best_update: int = 0
-    best_score: dict[str, Any] | None = None
+    best: float | None = None
+    kept_update: int = 0
+    kept_score: dict[str, Any] | None = None
     history: list[list[float]] = field(default_factory=list)  # update, score, loss of each evaluation
 
 
@@ -201,7 +201,7 @@ class _Loop:
         groups = parameter_groups(plan, rest, layers, weight_decay=settings.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         self.counts = _Counts()
-        self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
         self.identity = {
             "task": _digest(model.task.to_json()),
             "plan": _digest(plan.to_json()),
@@ -227,7 +227,7 @@ class _Loop:
                     if counts.update % self.evaluate_every == 0 or counts.update == self.updates:
                         self._evaluate()
                     counts.seconds = earlier + time.monotonic() - session
-                    progress.advance(1, loss=loss, **({"held_out": counts.best[0]} if counts.best else {}))
+                    progress.advance(1, loss=loss, **({"held_out": counts.best} if counts.best is not None else {}))
                     if folder is None:
                         continue
                     if stop.pending is not None:
@@ -245,7 +245,7 @@ class _Loop:
             self._evaluate()
         if folder is not None:
             self._save(folder)
-        _fill(self.trained, self.best)
+        _fill(self.trained, self.kept)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         return reason
@@ -301,23 +301,28 @@ class _Loop:
 
     @torch.no_grad()
     def _evaluate(self) -> None:
-        """Score the held-out examples and keep the weights if they are the best so far; without any, the latest are."""
+        """Score the held-out examples and keep the weights unless they are clearly worse than the best so far.
+
+        Clearly: by more than the standard error of the best score. The best of many noisy scores on a few examples is
+        mostly luck, while weights late in the schedule, where the rate has fallen, are reliably good; so of those that the
+        held-out examples cannot tell apart the latest are kept. Without held-out examples the last are.
+        """
         counts = self.counts
         counts.evaluated_at = counts.update
         if not len(self.dev):
             self._keep()
             return
-        score, loss = self._score_held_out()
-        now = [float(score["main"]), -loss]
-        counts.history.append([counts.update, now[0], loss])
-        if counts.best is None or now > counts.best:
-            counts.best, counts.best_score, counts.waited = now, score, 0
+        score, loss, answers = self._score_held_out()
+        now = float(score["main"])
+        counts.history.append([counts.update, now, loss])
+        counts.waited = 0 if counts.best is None or now > counts.best else counts.waited + 1
+        counts.best = now if counts.best is None else max(now, counts.best)
+        if now >= counts.best - standard_error(counts.best, answers):
+            counts.kept_score = score
             self._keep()
-        else:
-            counts.waited += 1
 
-    def _score_held_out(self) -> tuple[dict[str, Any], float]:
-        """Scores and mean loss. Draws no random numbers."""
+    def _score_held_out(self) -> tuple[dict[str, Any], float, int]:
+        """Scores, mean loss and the number of answers scored. Draws no random numbers."""
         self.model.eval()
         task = self.model.task
         found: list[Labels] = [()] * len(self.dev)
@@ -330,11 +335,11 @@ class _Loop:
             weights += weight
             for position, labels in zip(positions, task.decode(hidden), strict=True):
                 found[position] = labels
-        return task.score(self.dev.gold, found), loss / max(weights, 1)
+        return task.score(self.dev.gold, found), loss / max(weights, 1), weights
 
     def _keep(self) -> None:
-        self.best = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
-        self.counts.best_update = self.counts.update
+        self.kept = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+        self.counts.kept_update = self.counts.update
 
     # ------------------------------------------------------------------ saving
 
@@ -347,7 +352,7 @@ class _Loop:
     def _save(self, folder: Path) -> None:
         names = {parameter: name for name, parameter in self.trained.items()}
         tensors = {f"model/{name}": parameter.detach() for name, parameter in self.trained.items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"kept/{name}": tensor for name, tensor in self.kept.items()}
         tensors |= {f"optimiser/{name}": tensor for name, tensor in optimiser_tensors(self.optimiser, names).items()}
         save_checkpoint(folder, self.counts.update, tensors, {"identity": self.identity, "counts": asdict(self.counts)})
 
@@ -362,12 +367,12 @@ class _Loop:
                     path=folder,
                     repair="repeat the command that began it, or choose another folder",
                 )
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "kept": {}, "optimiser": {}}
         for name, tensor in found.tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
         _fill(self.trained, parts["model"])
-        self.best = {name: tensor.to(self.model.device) for name, tensor in parts["best"].items()}
+        self.kept = {name: tensor.to(self.model.device) for name, tensor in parts["kept"].items()}
         restore_optimiser(self.optimiser, parts["optimiser"], self.trained.items())
         self.counts = _Counts(**found.state["counts"])
         self.batches = self.sampler.epoch(self.counts.epoch)
@@ -396,9 +401,9 @@ def _result(
         "identity": loop.identity,
         "proof": proof.to_json(),
         "proof_lines": proof.lines(),
-        "dev_score": counts.best_score,
+        "dev_score": counts.kept_score,
         "updates": counts.update,
-        "best_update": counts.best_update,
+        "kept_update": counts.kept_update,
         "epochs": epochs,
         "stopped_by": reason,
         "seconds": counts.seconds,
@@ -416,7 +421,12 @@ def _result(
         names = ("corpus", "held_out", "heldout_check", "seed", "size")
         record["language_model"] = {name: encoder.record[name] for name in names if name in encoder.record}
     predictor = TaskPredictor(model, record)
-    return FitResult(predictor, counts.best_score, epochs, seconds, parameters, trainable, proof, counts.update, reason)
+    return FitResult(predictor, counts.kept_score, epochs, seconds, parameters, trainable, proof, counts.update, reason)
+
+
+def standard_error(score: float, answers: int) -> float:
+    """Of a share of right answers: √(p (1 − p) / n)."""
+    return math.sqrt(max(score * (1 - score), 0.0) / max(answers, 1))
 
 
 def _seed(seed: int, update: int) -> int:

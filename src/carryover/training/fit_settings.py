@@ -14,7 +14,8 @@ from carryover.training.carry import CarryPlan
 class FitSettings:
     """How a task is trained. None is the default of the mode, see `resolve`. Raises UsageError naming the field.
 
-    epochs, least_updates : how long, whichever is longer. patience : evaluations without a better score before the end.
+    epochs, least_updates : how long, whichever is longer. patience : end after so many evaluations without a better score; None
+        runs to the end, where the learning rate has fallen, which is what small held-out parts are best served by.
     evaluations : how often the held-out examples are scored in the whole run.
     token_budget : words in a batch, padding counted.
     learning_rate, weight_decay, clip : of Adam.
@@ -77,12 +78,12 @@ class FitSettings:
 
 
 # Chosen on 50 to 400 labelled examples; see docs. A tuned language model costs far more an update and needs fewer.
-_WORDS = {"epochs": 10, "least_updates": 300, "patience": 10, "token_budget": 512, "learning_rate": 3e-3, "dropout": 0.5}
+_WORDS = {"epochs": 10, "least_updates": 300, "token_budget": 512, "learning_rate": 1e-2, "dropout": 0.5}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "scratch": _WORDS,
     "static": _WORDS,
-    "frozen": {**_WORDS, "learning_rate": 2e-3},
-    "head": {**_WORDS, "learning_rate": 1e-2, "dropout": 0.2},
+    "frozen": _WORDS,
+    "head": {**_WORDS, "learning_rate": 2e-2, "dropout": 0.2},
     "top-k": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
     "full": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
 }

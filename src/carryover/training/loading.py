@@ -91,7 +91,7 @@ class LanguageModel:
         try:
             heldout = stored.files.get("heldout.txt", b"").decode().splitlines()
         except UnicodeDecodeError as error:
-            raise BadData("is not UTF-8", path=stored.folder / "heldout.txt") from error
+            raise BadData("is not UTF-8", path=stored.folder / "heldout.txt", repair="restore it from a copy") from error
         return cls(model.to(device), coder, stored.record, heldout, stored.folder)
 
     def embed(self, sentences: SequenceOf[SequenceOf[str]], *, batch_tokens: int = 4096) -> list[Tensor]:
@@ -146,10 +146,14 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
         with torch.device("meta"):
             wanted = build().state_dict()
     except Exception as error:  # whatever a forged configuration makes a constructor stumble over
-        raise BadData(f"cannot be built: {_short(error)}", path=Path(folder) / "config.json") from error
+        raise BadData(
+            f"cannot be built: {_short(error)}", path=Path(folder) / "config.json", repair="restore it from a copy"
+        ) from error
     for name, tensor in wanted.items():
         if name not in tensors:
-            raise BadData(f"has no tensor {name!r}, which config.json asks for", path=path)
+            raise BadData(
+                f"has no tensor {name!r}, which config.json asks for", path=path, repair="restore the folder from a copy"
+            )
         if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
             raise BadData(
                 f"tensor {name!r} is {_describe(tensors[name])}, config.json asks for {_describe(tensor)}",
@@ -158,7 +162,11 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
             )
     unknown = sorted(set(tensors) - set(wanted))
     if unknown:
-        raise BadData(f"has a tensor {unknown[0][:80]!r} that config.json does not ask for", path=path)
+        raise BadData(
+            f"has a tensor {unknown[0][:80]!r} that config.json does not ask for",
+            path=path,
+            repair="restore the folder from a copy",
+        )
     module = build()
     module.load_state_dict(dict(tensors))
     return module

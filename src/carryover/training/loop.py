@@ -246,7 +246,11 @@ class TrainingLoop:
         figures = self.job.evaluate()
         perplexity = figures["perplexity"]
         if math.isnan(perplexity):
-            raise TrainingFailed(f"the held-out perplexity is not a number after step {state.step}", path=self.folder.out)
+            raise TrainingFailed(
+                f"the held-out perplexity is not a number after step {state.step}",
+                path=self.folder.out,
+                repair="lower the learning rate",
+            )
         state.evaluated_at = state.step
         better = state.best is None or perplexity < state.best["perplexity"]
         if better:
@@ -309,13 +313,16 @@ class TrainingLoop:
         try:
             self.job.model.load_state_dict(parts["model"])
         except RuntimeError as error:
-            raise BadData(f"the checkpoint is not of this model: {error}", path=self.folder.checkpoints) from error
+            raise BadData(
+                f"the checkpoint is not of this model: {error}", path=self.folder.checkpoints, repair="choose another folder"
+            ) from error
         restore_optimiser(self.job.optimiser, parts["optimiser"], self.job.model.named_parameters())
         stored = [parts["carried"][name] for name in sorted(parts["carried"])]
         if len(stored) != len(state_tensors(self.carried)):
             raise BadData(
                 f"the checkpoint carries {len(stored)} state tensors, the model {len(state_tensors(self.carried))}",
                 path=self.folder.checkpoints,
+                repair="choose another folder",
             )
         left = iter(stored)
         self.carried = map_state(lambda old: next(left).to(old.device), self.carried)

@@ -54,7 +54,7 @@ class PretrainSettings:
     block_tokens: int = 2048
     epochs: int = 5
     time_limit: float | None = None
-    patience: int | None = None
+    patience: int | None = 4
     optimiser: str = "adam"
     learning_rate: float = 2e-3
     schedule: str = "cosine"

@@ -44,7 +44,7 @@ class StopRequest:
             os.kill(os.getpid(), number)
             return
         if not self.gentle:
-            raise kind("stopped before training began", repair="run the same command again")
+            raise kind("stopped; what was saved is intact", repair="run the same command again to continue")
         self.pending = kind
         if not self.quiet:
             say("stopping: finishing the step and saving; a second signal ends at once, back at the last checkpoint")

@@ -179,7 +179,9 @@ def build_task_model(description: Mapping[str, Any], labels: ListOf[str], coder:
     elif kind == "words":
         encoder = WordsAndSpelling(WordEncoder.Config.from_json(config), coder)
     else:
-        raise BadData(f"the encoder is of kind {kind!r}, this version knows language-model and words")
+        raise BadData(
+            f"the encoder is of kind {kind!r}, this version knows language-model and words", repair="upgrade carryover"
+        )
     task = task_from_json({**description["task"], "labels": list(labels)})
     return TaskModel(encoder, task, context_size=description["context_size"])
 

@@ -33,6 +33,7 @@ from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
 
 DEV_SHARE = 0.2
+FEWEST_TO_DIVIDE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,12 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
         raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
     if wanted.dev is None:
+        if len(train) < FEWEST_TO_DIVIDE:
+            raise BadData(
+                f"holds {len(train)} examples, too few to hold some out",
+                path=wanted.train,
+                repair="give more, or give --dev",
+            )
         own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
         train, dev = [train[i] for i in own], [train[i] for i in held_out]
     else:
