@@ -23,7 +23,9 @@ class Sequence:
 
     def __post_init__(self) -> None:
         if self.values.dim() < 2:
-            raise ValueError(f"values must be [batch, time, ...], got shape {tuple(self.values.shape)}: add the missing axis")
+            raise ValueError(
+                f"values must be [batch, time, ...], got shape {tuple(self.values.shape)}: add the missing axis"
+            )
         if self.lengths.shape != self.values.shape[:1]:
             raise ValueError(
                 f"lengths has shape {tuple(self.lengths.shape)} for a batch of {self.values.shape[0]}: give one length a row"

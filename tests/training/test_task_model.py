@@ -124,7 +124,7 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"labels": {"labels": list(made.labels)[:-1]}}, r"task.output.*\[4.*\[3"),
         ({"labels": {"labels": "abc"}}, "no list of labels"),
         ({"labels": None}, "no list of labels"),
-        ({"config": {}}, "configuration cannot be used"),
+        ({"config": {}}, "config.json: cannot be built"),
         ({"config": {**stored["config"], "context_size": 5}}, "cannot be built|task reads states"),
         ({"config": {**stored["config"], "encoder": {"kind": "tree", "model": {}}}}, "'tree'"),
         ({"tokenizer": {}}, "no token coder"),

@@ -75,7 +75,13 @@ class FeatureTagger:
     """Fit and predict tags with a linear-chain CRF on hand-made features."""
 
     def __init__(
-        self, *, epochs: int = 15, updates: int = 600, batch_size: int | None = None, learning_rate: float = 0.2, patience: int = 3
+        self,
+        *,
+        epochs: int = 15,
+        updates: int = 600,
+        batch_size: int | None = None,
+        learning_rate: float = 0.2,
+        patience: int = 3,
     ) -> None:
         self.epochs = epochs
         self.updates = updates
