@@ -27,7 +27,7 @@ def kill_many(job: str, mode: str, kills: int, folder: Path, seed: int = 1) -> d
     )
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
-    assert report["differences"] == []
+    assert report["differences"] == [], "\n".join(report["differences"])
     return report
 
 

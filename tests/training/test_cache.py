@@ -168,8 +168,9 @@ def build(folder: str, slow: bool) -> None:
 
 def test_eight_at_once_build_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count_computed(monkeypatch)
+    caches = [make(tmp_path) for _ in range(8)]  # made in turn: they draw weights from one generator
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: make(tmp_path).get(SENTENCES).batch([1, 2]).values, range(8)))
+        found = list(pool.map(lambda cache: cache.get(SENTENCES).batch([1, 2]).values, caches))
     assert all(torch.equal(values, found[0]) for values in found)
     assert len(packs(tmp_path)) == 1 and sum(calls) == len({tuple(sentence) for sentence in SENTENCES})
 

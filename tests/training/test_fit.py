@@ -160,20 +160,20 @@ def test_small_data_trains_long_and_large_data_by_epochs() -> None:
     assert result.epochs_run == pytest.approx(3, abs=0.5) and result.stopped_by == "updates"
 
 
-def test_patience_and_the_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scores of seven evaluations are given; training ends after two without a better one, with the best weights."""
-    scores = iter([0.1, 0.5, 0.3, 0.5, 0.9, 0.9, 0.9])
-    kept: list[dict[str, bytes]] = []
+def test_patience_and_the_weights_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores are given. 0.46 is within a standard error (0.05) of the best, 0.5, and later, so its weights are kept."""
+    scores = iter([0.1, 0.5, 0.46, 0.3, 0.9, 0.9, 0.9])
+    seen: list[dict[str, bytes]] = []
 
-    def score(self: Any) -> tuple[dict[str, Any], float]:
-        kept.append({n: p.detach().numpy().tobytes() for n, p in self.model.named_parameters()})
-        return {"main": next(scores), "main_name": "accuracy"}, 1.0
+    def score(self: Any) -> tuple[dict[str, Any], float, int]:
+        seen.append({n: p.detach().numpy().tobytes() for n, p in self.model.named_parameters()})
+        return {"main": next(scores), "main_name": "accuracy"}, 1.0, 100
 
     monkeypatch.setattr(fit_module._Loop, "_score_held_out", score)
     result = fit(settings=replace(SMALL, least_updates=21, evaluations=7, patience=2))
-    assert result.stopped_by == "patience" and len(kept) == 4 and result.dev_score == {"main": 0.5, "main_name": "accuracy"}
-    assert {n: p.numpy().tobytes() for n, p in result.predictor.model.named_parameters()} == kept[1]
-    assert result.predictor.record["best_update"] == 6 and len(result.predictor.record["history"]) == 4
+    assert result.stopped_by == "patience" and len(seen) == 4 and result.dev_score == {"main": 0.46, "main_name": "accuracy"}
+    assert {n: p.numpy().tobytes() for n, p in result.predictor.model.named_parameters()} == seen[2]
+    assert result.predictor.record["kept_update"] == 9 and len(result.predictor.record["history"]) == 4
 
 
 def test_without_held_out_examples() -> None:

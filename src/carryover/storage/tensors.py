@@ -77,7 +77,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InputMissing(f"cannot be read: {error.strerror}", path=path, repair="check the path") from error
     try:
-        return dict(safetensors.torch.load(data))
+        # Copies lie where torch lays its own tensors; views into `data` start anywhere, and a matrix product may round
+        # otherwise when they do, so that a continued run would differ from an uninterrupted one in the last bit.
+        return {name: tensor.clone() for name, tensor in safetensors.torch.load(data).items()}
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise BadData(f"is not a sound safetensors file: {error}", path=path, repair="restore it from a copy") from error
 
