@@ -238,5 +238,5 @@ def test_a_size_of_the_model_that_does_not_exist_is_refused(tmp_path: Path, text
         pretrain(tiny(text, model={"cellls": 3}), tmp_path / "lm2", quiet=True)
 
 
-def test_small_texts_get_few_lanes() -> None:
-    assert [lanes_for(tokens, 20) for tokens in (5, 1000, 10_000, 10**9)] == [1, 1, 10, 32]
+def test_the_number_of_lanes_follows_the_text() -> None:
+    assert [lanes_for(tokens, 20) for tokens in (5, 1000, 10_000, 10**6, 5 * 10**6, 10**9)] == [1, 1, 10, 16, 25, 32]

@@ -41,6 +41,10 @@ def options(
     """Pretrain on raw text, carry over to a few labels, see what pays."""
 
 
+# Threads that wait without spinning: beside other work on the machine, spinning ones make every small operation wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script: run a command and leave with the documented exit code."""
     code = run_command(sys.argv[1:] if arguments is None else arguments)

@@ -28,13 +28,15 @@ class PretrainSettings:
         `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
-    batch_size : lanes of text read side by side; None is 32, fewer for a small corpus.
+    batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
     steps : tokens of a chunk of truncated back-propagation. block_tokens : size of the blocks that are shuffled.
     epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
     optimiser, learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
     evaluations : held-out measurements an epoch. log_steps : steps between lines of the metrics log.
     checkpoint_seconds, checkpoint_steps : how often to save; the latter, if given, counts instead.
     device, precision : "auto" chooses, see `devices`.
+    threads : of one process on a CPU; None is one for the size tiny, whose products are too small to be shared, else what
+        PyTorch is set to. Digits depend on it.
 
     Raises UsageError naming the field that is wrong.
     """
@@ -56,7 +58,7 @@ class PretrainSettings:
     time_limit: float | None = None
     patience: int | None = 4
     optimiser: str = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     schedule: str = "cosine"
     warm_up: float = 0.02
     weight_decay: float = 0.0
@@ -68,6 +70,7 @@ class PretrainSettings:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         _choice("objective", self.objective, OBJECTIVES)
@@ -77,7 +80,7 @@ class PretrainSettings:
         for name in ("vocabulary_size", "minimum_count", "steps", "block_tokens", "epochs", "evaluations", "log_steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
-        for name in ("batch_size", "patience", "checkpoint_steps"):
+        for name in ("batch_size", "patience", "checkpoint_steps", "threads"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
         for name in ("learning_rate", "time_limit", "clip"):
