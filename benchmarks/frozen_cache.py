@@ -30,7 +30,8 @@ from carryover.models.bilm import BiLanguageModel
 from carryover.sequence import Sequence
 from carryover.tasks import Tag
 from carryover.training.cache import RepresentationCache, Representations
-from carryover.training.task_model import MixedLanguageModel, TaskModel
+from carryover.training.task_encoders import MixedLanguageModel
+from carryover.training.task_model import TaskModel
 
 LABELS = tuple(f"tag{number:02d}" for number in range(17))
 CELLS = 128

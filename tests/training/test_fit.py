@@ -16,11 +16,11 @@ import torch
 
 from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import BadData, TrainingFailed, UsageError
-from carryover.training import fit as fit_module
+from carryover.training import fit_loop
 from carryover.training.carry import encoder_layers
 from carryover.training.fit import CarryPlan, FitResult, FitSettings, fit_task
 from carryover.training.stopping import Interrupted, StopRequest
-from carryover.training.task_model import MixedLanguageModel
+from carryover.training.task_encoders import MixedLanguageModel
 from task_material import examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -47,7 +47,7 @@ def weights(result: FitResult) -> dict[str, bytes]:
 def gradients(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Largest gradient of every parameter over all updates, by name; None where there never was one."""
     seen: dict[str, float] = {}
-    clip = fit_module.clip_gradients
+    clip = fit_loop.clip_gradients
 
     def watch(model: torch.nn.Module, limit: float | None) -> float:
         for name, parameter in model.named_parameters():
@@ -55,7 +55,7 @@ def gradients(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
                 seen[name] = max(seen.get(name, 0.0), float(parameter.grad.abs().max()))
         return clip(model, limit)
 
-    monkeypatch.setattr(fit_module, "clip_gradients", watch)
+    monkeypatch.setattr(fit_loop, "clip_gradients", watch)
     return seen
 
 
@@ -169,7 +169,7 @@ def test_patience_and_the_weights_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append({n: p.detach().numpy().tobytes() for n, p in self.model.named_parameters()})
         return {"main": next(scores), "main_name": "accuracy"}, 1.0, 100
 
-    monkeypatch.setattr(fit_module._Loop, "_score_held_out", score)
+    monkeypatch.setattr(fit_loop.FitLoop, "_score_held_out", score)
     result = fit(settings=replace(SMALL, least_updates=21, evaluations=7, patience=2))
     assert result.stopped_by == "patience" and len(seen) == 4 and result.dev_score == {"main": 0.46, "main_name": "accuracy"}
     assert {n: p.numpy().tobytes() for n, p in result.predictor.model.named_parameters()} == seen[2]
@@ -267,7 +267,7 @@ def test_interrupted_anywhere_ends_the_same(mode: str, tmp_path: Path, monkeypat
     settings = replace(SMALL, least_updates=9, evaluations=4, checkpoint_updates=1)
     plan = CarryPlan(mode=mode, unfreezing_share=0.2)
     whole = fit(settings=settings, plan=plan, cache=tmp_path)
-    one_update = fit_module._Loop._one_update
+    one_update = fit_loop.FitLoop._one_update
     died: list[int] = []
 
     def dying(self: Any) -> float:
@@ -276,7 +276,7 @@ def test_interrupted_anywhere_ends_the_same(mode: str, tmp_path: Path, monkeypat
             raise KeyboardInterrupt
         return one_update(self)
 
-    monkeypatch.setattr(fit_module._Loop, "_one_update", dying)
+    monkeypatch.setattr(fit_loop.FitLoop, "_one_update", dying)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             fit(settings=settings, plan=plan, cache=tmp_path, checkpoint_folder=tmp_path / "run")

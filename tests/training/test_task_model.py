@@ -15,7 +15,8 @@ from carryover.errors import BadData
 from carryover.sequence import Sequence
 from carryover.training.fit import CarryPlan, FitSettings, fit_task
 from carryover.training.loading import load
-from carryover.training.task_model import MixedLanguageModel, TaskPredictor
+from carryover.training.task_encoders import MixedLanguageModel
+from carryover.training.task_model import TaskPredictor
 from task_material import classified, examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -85,7 +86,7 @@ def test_neighbours_full_of_nan_change_nothing(tmp_path: Path) -> None:
         model = predictor(kind, "frozen", tmp_path).model.requires_grad_(True)
         encoder = model.encoder
         assert isinstance(encoder, MixedLanguageModel)
-        alone = torch.randn(1, 3, encoder.model.mixed_layers, encoder.out_size)
+        alone = torch.randn(1, 3, encoder.model.mixed_layers, encoder.model.out_size)
         values = torch.full((3, 8, *alone.shape[2:]), float("nan"))
         values[1, :3] = alone[0]
         together = Sequence.of(values, [8, 3, 0])
@@ -127,7 +128,8 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"config": {}}, "config.json: cannot be built"),
         ({"config": {**stored["config"], "context_size": 5}}, "cannot be built|task reads states"),
         ({"config": {**stored["config"], "encoder": {"kind": "tree", "model": {}}}}, "'tree'"),
-        ({"tokenizer": {}}, "no token coder"),
+        ({"tokenizer": {}}, "expected 'carryover.task-tokenizers/1'"),
+        ({"tokenizer": {**stored["tokenizer"], "encoder": {}}}, "no token coder"),
     ]:
         with pytest.raises(BadData, match=message):
             TaskPredictor.from_artefact(_artefact({**stored, **change}))

@@ -25,7 +25,7 @@ from carryover.training.carry import (
     measure_again,
 )
 from carryover.training.fit_settings import FitSettings
-from carryover.training.task_model import Encoder, MixedLanguageModel, WordsAndSpelling
+from carryover.training.task_encoders import Encoder, MixedLanguageModel, OwnWords, WordsAndSpelling
 
 Vectors = tuple[Vocabulary, np.ndarray]
 Layers = dict[str, dict[str, Tensor]]
@@ -98,12 +98,18 @@ def _language_model(
     carry_weights({name: tensor.cpu() for name, tensor in encoder.model.state_dict().items()}, copy, "the language model")
     stored, measured = measure_again(copy.to(device).eval(), encoder)
     # From here on without the output layer: it served the proof only.
+    own_words = None
+    if plan.has_own_words:
+        vocabulary = Vocabulary.from_counts(words)
+        rare = torch.tensor([words[word] == 1 for word in vocabulary.tokens])
+        own_words = OwnWords(vocabulary, settings.word_size, rare=rare, dropout=settings.dropout or 0.0)
     own = MixedLanguageModel(
         copy,
         encoder.coder,
         fixed=not plan.tunes_language_model,
         layer_norm=plan.mix_layer_norm,
         dropout=settings.dropout or 0.0,
+        own=own_words,
     )
     carried = copy.state_dict()
     known = len(words) if encoder.coder.kind == "characters" else sum(word in encoder.coder.vocabulary for word in words)

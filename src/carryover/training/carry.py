@@ -48,7 +48,8 @@ class CarryPlan:
         static
             word vectors are carried over, fixed or (`tune_vectors`) trained
         frozen
-            the language model is fixed; its layers are mixed into the input of the task's own LSTM
+            the language model is fixed; its layers are mixed, beside word vectors of the task's own, into the input of
+            the task's own LSTM (ELMo)
         head
             the language model is fixed; only the mixture and a linear layer are trained
         top-k
@@ -60,7 +61,8 @@ class CarryPlan:
         `unfreezing_share` of all updates; with False all are trained from the first update.
     slanted_triangular : raise and lower the learning rate over the run instead of keeping it.
     mix_layer_norm : normalise each layer's vectors before mixing them.
-    context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default.
+    own_words : whether word vectors learned by the task stand beside the mixture; None for the mode's default: frozen.
+    context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default: frozen.
     """
 
     mode: str = "frozen"
@@ -71,6 +73,7 @@ class CarryPlan:
     unfreezing_share: float = 0.1
     slanted_triangular: bool = True
     mix_layer_norm: bool = False
+    own_words: bool | None = None
     context: bool | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +104,13 @@ class CarryPlan:
         if not self.uses_language_model:
             return False
         return self.mode == "frozen" if self.context is None else self.context
+
+    @property
+    def has_own_words(self) -> bool:
+        """Whether word vectors learned by the task stand beside the mixture."""
+        if not self.uses_language_model:
+            return False
+        return self.mode == "frozen" if self.own_words is None else self.own_words
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -22,109 +22,20 @@ from carryover.data.coding import TokenCoder
 from carryover.data.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
-from carryover.layers import LSTM, Bidirectional, Dropout, ScalarMix
+from carryover.layers import LSTM, Bidirectional
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.tasks import Labels, Task, task_from_json
 from carryover.training.artefact import Artefact, save_artefact
-from carryover.training.cache import batches_by_length, represent
+from carryover.training.cache import batches_by_length
+from carryover.training.task_encoders import Encoder, MixedLanguageModel, OwnWords, Words, WordsAndSpelling
 
-Words = ListOf[str]
 Item = str | Words | TextExample | TaggedSentence
 """What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
 
 PREDICTION_TOKENS = 2048
-
-
-class MixedLanguageModel(nn.Module):
-    """A language model whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
-
-    `fixed`: the language model is in evaluation mode and without gradients even while the rest is trained; then its
-    vectors may also be given ready-made. Its output layer is taken off: a task has no use for it.
-    """
-
-    def __init__(
-        self,
-        model: BiLanguageModel,
-        coder: TokenCoder,
-        *,
-        fixed: bool,
-        layer_norm: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.coder, self.fixed = coder, fixed
-        self.model = model
-        self.model.output = nn.Identity()  # type: ignore[assignment]
-        self.mix = ScalarMix(self.model.mixed_layers, self.model.out_size, layer_norm=layer_norm)
-        self.dropout = Dropout(self.model.out_size, dropout)
-        self.out_size = self.model.out_size
-
-    def train(self, mode: bool = True) -> MixedLanguageModel:
-        super().train(mode)
-        self.model.train(mode and not self.fixed)
-        return self
-
-    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
-        """[B, W, 2P]. `ready` are the language model's own vectors [B, W, L+1, 2P] of these sentences."""
-        if ready is None:
-            ready = self._represent(sentences)
-        return self.dropout(self.mix(ready))
-
-    def _represent(self, sentences: ListOf[Words]) -> Sequence:
-        if self.model.training or (torch.is_grad_enabled() and not self.fixed):
-            device = next(self.model.parameters()).device
-            return self.model.representations(self.coder.batch(sentences, borders=True).to(device))
-        return Sequence.pad(represent(self.model, self.coder, sentences))
-
-    def description(self) -> dict[str, Any]:
-        """What `build_task_model` needs beside the coder, as JSON."""
-        return {
-            "kind": "language-model",
-            "model": self.model.config.to_json(),
-            "fixed": self.fixed,
-            "layer_norm": self.mix.layer_norm,
-            "dropout": self.dropout.probability,
-        }
-
-
-class WordsAndSpelling(nn.Module):
-    """The encoder learned from labels alone, read from words: `WordEncoder` with its two coders.
-
-    In training a word that stands only once in the training data (`rare`, bool [vocabulary]) is read as unknown half of
-    the time, so that the vector of the unknown word learns from something (Lample et al. 2016, section 4.1).
-    """
-
-    def __init__(
-        self, config: WordEncoder.Config, coder: TokenCoder, *, vectors: Tensor | None = None, rare: Tensor | None = None
-    ) -> None:
-        super().__init__()
-        self.coder = coder
-        self.spelling = TokenCoder("characters", tokenizer=coder.tokenizer)
-        self.encoder = WordEncoder(config, vectors)
-        self.out_size = self.encoder.out_size
-        self.register_buffer("rare", rare, persistent=False)
-
-    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
-        """[B, W, out_size]."""
-        assert ready is None, "ready-made vectors belong to a fixed language model"
-        device = next(self.encoder.parameters()).device
-        words = self.coder.batch(sentences, borders=False)
-        spelling = self.spelling.batch(sentences, borders=False).to(device)
-        if self.training and self.rare is not None:
-            ids = words.index.values
-            forget = self.get_buffer("rare").cpu()[ids] & (torch.rand(ids.shape) < 0.5)
-            hidden = words.index.with_values(ids.masked_fill(forget, Vocabulary.UNKNOWN_ID))
-            words = type(words)(hidden, None, None, words.word_lengths)
-        return self.encoder(words.to(device), spelling)
-
-    def description(self) -> dict[str, Any]:
-        """What `build_task_model` needs beside the coder, as JSON."""
-        return {"kind": "words", "model": self.encoder.config.to_json()}
-
-
-Encoder = MixedLanguageModel | WordsAndSpelling
+_TOKENIZERS = "carryover.task-tokenizers/1"
 
 
 class TaskModel(nn.Module):
@@ -169,19 +80,26 @@ def state_size(encoder: Encoder, context_size: int) -> int:
     return 2 * context_size if context_size else encoder.out_size
 
 
-def build_task_model(description: Mapping[str, Any], labels: ListOf[str], coder: TokenCoder) -> TaskModel:
-    """A model with fresh weights, as `TaskModel.description` described it."""
+def build_task_model(
+    description: Mapping[str, Any], labels: ListOf[str], coder: TokenCoder, own_vocabulary: Vocabulary | None = None
+) -> TaskModel:
+    """A model with fresh weights, as `TaskModel.description` described it.
+
+    Raises BadData for a kind of encoder this version does not know, KeyError and TypeError for a faulty description.
+    """
     described = dict(description["encoder"])
     kind, config = described.pop("kind"), described.pop("model")
     encoder: Encoder
     if kind == "language-model":
-        encoder = MixedLanguageModel(BiLanguageModel(BiLanguageModel.Config.from_json(config)), coder, **described)
+        model, own_size = BiLanguageModel(BiLanguageModel.Config.from_json(config)), described.pop("own_size")
+        own = None
+        if own_size and own_vocabulary is not None:
+            own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
+        encoder = MixedLanguageModel(model, coder, own=own, **described)
     elif kind == "words":
         encoder = WordsAndSpelling(WordEncoder.Config.from_json(config), coder)
     else:
-        raise BadData(
-            f"the encoder is of kind {kind!r}, this version knows language-model and words", repair="upgrade carryover"
-        )
+        raise BadData(f"the encoder is of kind {str(kind)[:80]!r}, this version knows language-model and words")
     task = task_from_json({**description["task"], "labels": list(labels)})
     return TaskModel(encoder, task, context_size=description["context_size"])
 
@@ -284,12 +202,17 @@ class TaskPredictor:
 
     def save(self, folder: Path) -> None:
         """Write an artefact of kind "task" that needs nothing beside itself. Raises CannotWrite, DiskFault."""
+        own = self.model.encoder.own
         save_artefact(
             folder,
             kind="task",
             config=self.model.description(),
             tensors=self.model.state_dict(),
-            tokenizer=self.coder.to_json(),
+            tokenizer={
+                "schema": _TOKENIZERS,
+                "encoder": self.coder.to_json(),
+                "own_words": None if own is None else own.coder.vocabulary.to_json(),
+            },
             labels={"labels": list(self.labels)},
             record=self.record,
             card=task_card(self),
@@ -303,9 +226,15 @@ class TaskPredictor:
         labels = (stored.labels or {}).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
-        coder = TokenCoder.from_json(stored.tokenizer)
+        if stored.tokenizer.get("schema") != _TOKENIZERS:
+            raise BadData(
+                f"schema is {str(stored.tokenizer.get('schema'))[:80]!r}, expected {_TOKENIZERS!r}", path=stored.folder
+            )
+        coder = TokenCoder.from_json(stored.tokenizer.get("encoder"))
+        own_words = stored.tokenizer.get("own_words")
+        own = None if own_words is None else Vocabulary.from_json(own_words)
         try:
-            model = fill(lambda: build_task_model(stored.config, labels, coder), stored.tensors, stored.folder)
+            model = fill(lambda: build_task_model(stored.config, labels, coder, own), stored.tensors, stored.folder)
         except (KeyError, TypeError, AttributeError) as error:
             raise BadData(
                 f"the configuration cannot be used: {error}",
