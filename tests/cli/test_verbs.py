@@ -118,6 +118,22 @@ def test_columns_by_number_and_several_labels(shell: Shell, material: Material) 
     assert shell("evaluate", "a", "--test", "plain.tsv").code == 0
 
 
+def test_coarse_labels(shell: Shell, material: Material) -> None:
+    head, *rows = material.train.read_text().splitlines()
+    fine = [f"{line}:{i % 3}" for i, line in enumerate(rows)]
+    Path("fine.tsv").write_text("\n".join([head, *fine]) + "\n")
+    kinds = {line.split("\t")[1] for line in rows}
+    for command, out in ((SCRATCH, "a"), (("compare", "--task", "classify", "--rungs", "scratch", "--budgets", 8, "--seeds", 1, "--jobs", 1), "b")):
+        done = shell(*command, "--train", "fine.tsv", "--coarse", ":", "--out", out, "-q")
+        assert done.code == 0, done.err
+    assert set(json.loads(Path("a/labels.json").read_text())["labels"]) == kinds
+    assert "--coarse :" in done.err.splitlines()[-1], "the next command reads the same labels"
+    scores = shell("evaluate", "a", "--test", "fine.tsv", "--json").document
+    assert set(scores["scores"]["per_label"]) == kinds, "as in training"
+    labels = shell("doctor", "--train", "fine.tsv", "--coarse", ":", "--json").document["files"]["train"]["labels_by_count"]
+    assert set(labels) == kinds
+
+
 def test_static_vectors_are_carried_over(shell: Shell, material: Material) -> None:
     from carryover.embeddings.vectors import WordVectors
     from task_material import word_vectors

@@ -100,7 +100,7 @@ def test_a_comparison_may_grow() -> None:
     ("asked", "words"),
     [
         (stored(question={"metric": "macro_f1"}), "out: it holds a comparison with metric accuracy, now macro_f1 is asked"),
-        (stored(question={"encoder": "abc"}), "encoder none, now abc"),
+        (stored(question={"raw text": "abc"}), "raw text none, now abc"),
         (stored(seeds=[0]), "cells of seeds 1, which are not asked for"),
         (stored(budgets=[100]), "cells of budgets 50"),
         (stored(rungs=["full"]), "cells of rungs features"),
@@ -110,6 +110,15 @@ def test_another_question_is_refused_by_name(asked: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         check_same_question(stored(), asked, Path("out"))
     assert caught.value.exit_code == 2
+
+
+def test_a_language_model_may_be_named_while_no_rung_used_one() -> None:
+    later = stored(question={"encoder": "abc"}, rungs=["features", "frozen"])
+    check_same_question(stored(), later, Path("out"))
+    with pytest.raises(UsageError, match="encoder none, now abc"):
+        check_same_question(stored(rungs=["features", "frozen"]), later, Path("out"))
+    with pytest.raises(UsageError, match="encoder abc, now none"):
+        check_same_question(later, stored(rungs=["features", "frozen"]), Path("out"))
 
 
 def test_another_version_of_the_plan_is_refused_with_both() -> None:

@@ -34,6 +34,7 @@ def compare(
     label_column: options.LabelColumn = None,
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
+    coarse: options.Coarse = None,
     metric: Annotated[
         str, typer.Option("--metric", help="accuracy, macro-f1 or span-f1; auto: span-f1 for BIO tags, else accuracy.")
     ] = "auto",
@@ -78,6 +79,7 @@ def compare(
         label_column=options.column(label_column),
         format=format,
         multi_label=multi_label,
+        coarse=coarse,
         on_error=on_error,
         metric=metric.replace("-", "_"),
         time_limit=options.seconds(time_limit),

@@ -20,6 +20,7 @@ def doctor(
     label_column: options.LabelColumn = None,
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
+    coarse: options.Coarse = None,
     as_json: options.Json = False,
 ) -> None:
     """Find what would spoil a result: duplicates, test lines in the training or raw text, unknown words, skewed labels."""
@@ -35,6 +36,7 @@ def doctor(
         label_column=options.column(label_column),
         format=format,
         multi_label=multi_label,
+        coarse=coarse,
     )
     if as_json:
         print_document(report.to_json())

@@ -33,6 +33,10 @@ OnError = Annotated[
 MultiLabel = Annotated[
     str | None, typer.Option("--multi-label", help="Separator between the labels of a text, for several labels a text.")
 ]
+Coarse = Annotated[
+    str | None,
+    typer.Option("--coarse", help="Keep of each label what stands before this sign: with ':' NUM:dist is read as NUM."),
+]
 TimeLimit = Annotated[
     str | None, typer.Option("--time-limit", help="Stop after this long: seconds, or 90s, 15m, 2h. What is done is kept.")
 ]

@@ -41,6 +41,7 @@ def train(
     label_column: options.LabelColumn = None,
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
+    coarse: options.Coarse = None,
     on_error: options.OnError = "stop",
     epochs: Annotated[
         int | None,
@@ -103,6 +104,7 @@ def train(
             label_column=options.column(label_column),
             format=format,
             multi_label=multi_label,
+            coarse=coarse,
             on_error=on_error,
         ),
         device=choose_device(device),

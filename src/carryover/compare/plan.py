@@ -161,7 +161,7 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
     """Whether a folder that holds the plan `stored` may go on with `asked`. Raises UsageError naming the difference.
 
     Rungs, budgets and seeds may be extended; everything under "question" must be the same (names of files may change
-    as long as their content does not).
+    as long as their content does not). Only a language model may be named later, while no rung used one.
     """
     repair = "give the same value, or choose another --out"
     if stored.get("schema") != asked["schema"]:
@@ -170,6 +170,8 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
         )
     before, now = stored["question"], asked["question"]
     for name in sorted({*before, *now}):
+        if name == "encoder" and before.get(name) is None and not any(needs_encoder(rung) for rung in stored["rungs"]):
+            continue
         if before.get(name) != now.get(name):
             old, new = _shown(before.get(name)), _shown(now.get(name))
             raise UsageError(f"it holds a comparison with {name} {old}, now {new} is asked", path=folder, repair=repair)

@@ -163,7 +163,7 @@ def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
         words += ["--text-column", str(plan.text_column)]
     if plan.label_column is not None:
         words += ["--label-column", str(plan.label_column)]
-    for name in ("format", "multi_label"):
+    for name in ("format", "multi_label", "coarse"):
         value = getattr(plan, name)
         words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -42,7 +43,9 @@ def run_trials(
     if backend == "loky":
         options = {"inner_max_num_threads": 1, "initializer": be_a_worker, "initargs": (os.getpid(),)}
     try:
-        with parallel_config(backend=backend, n_jobs=jobs, **options):
+        with parallel_config(backend=backend, n_jobs=jobs, **options), warnings.catch_warnings():
+            # A worker whose memory has grown is renewed between two cells and nothing is lost: no news for the user.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
             # One trial is handed out at a time, when a worker is free: the deadline is looked at no earlier than that.
             work = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, max_nbytes=None)
             for _ in work(delayed(run_trial)(trial) for trial in waiting):

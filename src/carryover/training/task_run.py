@@ -44,6 +44,7 @@ class Columns:
     label_column: str | int | None = None
     format: str | None = None
     multi_label: str | None = None
+    coarse: str | None = None
     on_error: str = "stop"
 
 
@@ -120,6 +121,7 @@ def _read(task: str, path: str | Path, columns: Columns, *, require_labels: bool
         format=columns.format,
         on_error=columns.on_error,
         multi_label=columns.multi_label,
+        coarse=columns.coarse,
         require_labels=require_labels,
     )
 
