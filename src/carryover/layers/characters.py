@@ -13,6 +13,11 @@ from carryover.layers.element import ElementLayer
 from carryover.layers.highway import Highway
 from carryover.sequence import Sequence
 
+# Numbers of words and of places are rounded up to multiples of these: the library compiles a kernel for every shape and
+# keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own.
+_WORDS_STEP = 32
+_PLACES_STEP = 4
+
 
 @final
 class CharacterCNN(ElementLayer):
@@ -74,7 +79,8 @@ class CharacterCNN(ElementLayer):
             )
         if len(characters) == 0:
             return self.characters.new_zeros(0, self.out_size)
-        characters = self._without_equal_places(characters)
+        words = len(characters)
+        characters = F.pad(self._without_equal_places(characters), (0, 0, 0, -words % _WORDS_STEP))
         embedded = F.embedding(characters, self.characters, padding_idx=0).transpose(1, 2).contiguous()  # [U, C, places]
         # With gradients, the maximum that remembers its place is faster than the one that compares again.
         found = [
@@ -84,7 +90,7 @@ class CharacterCNN(ElementLayer):
         features = self.activation(torch.cat(found, dim=-1))  # [U, all filters]
         for highway in self.highways:
             features = cast(Highway, highway).element(features)
-        return features if self.projection is None else self.projection(features)
+        return (features if self.projection is None else self.projection(features))[:words]
 
     def element(self, values: Tensor) -> Tensor:
         words = values.flatten(0, -2)  # [words, characters a word]
@@ -106,4 +112,4 @@ class CharacterCNN(ElementLayer):
         """
         varying = (characters != characters[:, -1:]).any(0).nonzero()
         used = int(varying[-1]) + 1 if len(varying) else 0
-        return characters[:, : used + self.widest]
+        return characters[:, : used + -used % _PLACES_STEP + self.widest]

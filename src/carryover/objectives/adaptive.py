@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 from carryover.models.output import AdaptiveOutputLayer
-from carryover.objectives.softmax import Loss, check_rows, chunked_cross_entropy
+from carryover.objectives.softmax import ROWS_STEP, Loss, check_rows, chunked_cross_entropy
 
 
 class AdaptiveSoftmax:
@@ -55,16 +55,18 @@ class AdaptiveSoftmax:
         total, parts = head.total, head.rows
         for index, (low, _) in enumerate(output.ranges()):
             rows = (cluster == index + 1).nonzero().squeeze(1)
+            empty = -len(rows) % ROWS_STEP
+            states = pad(hidden.index_select(0, rows), (0, 0, 0, empty))
             tail = chunked_cross_entropy(
-                linear(hidden.index_select(0, rows), output.projections[index]),
+                linear(states, output.projections[index]),
                 output.tails[index],
                 None,
-                targets[rows] - low,
+                pad(targets[rows] - low, (0, empty), value=-1),
                 chunk_rows=self.chunk_rows,
                 logits_dtype=logits_dtype,
             )
             total = total + tail.total
-            parts = parts.index_add(0, rows, tail.rows)
+            parts = parts.index_add(0, rows, tail.rows[: len(rows)])
         return Loss(total, parts)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:

@@ -22,10 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding, softplus
+from torch.nn.functional import embedding, pad, softplus
 
 from carryover.models.output import OutputLayer
 from carryover.objectives.softmax import (
+    ROWS_STEP,
     FullSoftmax,
     GradientSums,
     Loss,
@@ -64,11 +65,14 @@ class SampledSoftmax:
         candidates = draw_candidates(self.output.vocabulary_size, self.samples, seed).to(hidden.device)
         place = torch.searchsorted(candidates, ids).clamp(max=max(0, len(candidates) - 1))
         hits = torch.where(candidates[place] == ids, place, -1)  # column of the target among the candidates
+        drawn = len(candidates)
+        candidates = pad(candidates, (0, -drawn % ROWS_STEP))  # see ROWS_STEP; those behind the drawn ones are not counted
         both = torch.cat([ids, candidates])  # looked up together: the table's gradient is made once
         target_rows, candidate_rows = embedding(both, weight).split([len(ids), len(candidates)])
         target_bias, candidate_bias = embedding(both, bias.unsqueeze(1)).squeeze(1).split([len(ids), len(candidates)])
         own = (states * target_rows).sum(dim=1) + target_bias
         candidate_bias = candidate_bias - self._log_chance(candidates, bias)
+        candidate_bias = candidate_bias.masked_fill(torch.arange(len(candidates), device=ids.device) >= drawn, -torch.inf)
         with torch.autocast(hidden.device.type, enabled=False):
             total, parts = _ChunkedSampledCrossEntropy.apply(
                 states, candidate_rows, candidate_bias, own, hits, self.chunk_rows, self.logits_dtype
@@ -154,7 +158,8 @@ class _ChunkedSampledCrossEntropy(torch.autograd.Function):
             share = torch.sigmoid(others - target)  # probability that it was another word
             of_own[rows] = -share.to(own.dtype)
             if sums.wanted:
-                sums.add(rows, scores.mul_(share.to(scores.dtype).unsqueeze(1)))
+                scores.mul_(share.to(scores.dtype).unsqueeze(1))
+                sums.add(rows)
         ctx.mark_non_differentiable(losses)
         ctx.gradients = (*sums.gradients(), of_own)
         return losses.sum(), losses

@@ -26,6 +26,11 @@ GPU_CHUNK_ELEMENTS = 128 * 1024 * 1024
 """Logits held at a time elsewhere: 512 MiB in float32, enough to keep a large device busy."""
 
 
+ROWS_STEP = 32
+"""Rows are multiplied in multiples of this many, the last ones empty: the library compiles a kernel for every shape and keeps
+a thousand of them, a gigabyte of memory when the number of targets is another in every batch."""
+
+
 class Loss(NamedTuple):
     """`total`: summed negative log-likelihood in nats, differentiable; `rows` [N]: its parts, detached, 0 where the
     target is −1."""
@@ -145,7 +150,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if sums.wanted:
                 # the gradient of −log p_t is the probabilities less one at the target
                 scores[torch.arange(len(scores), device=scores.device), ids[rows]] -= 1
-                sums.add(rows, scores)
+                sums.add(rows)
         parts = losses.new_zeros(len(targets)).index_copy_(0, kept, losses)
         ctx.mark_non_differentiable(parts)
         of_states, of_weight, of_bias = sums.gradients()
@@ -164,7 +169,7 @@ class GradientSums:
     """The products around a softmax over W h + b, a chunk of rows at a time, and the sums of their gradients.
 
     states [M, P], weight [V, P], bias [V] or None. Products are computed in `logits_dtype` (None: that of the weight), sums
-    over chunks in at least float32.
+    over chunks in at least float32. A chunk's logits are worked on where they stand until they are their gradient.
     """
 
     def __init__(
@@ -179,8 +184,10 @@ class GradientSums:
         self.precise = torch.promote_types(weight.dtype, torch.float32)
         self.given = (states.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype)
         elements = CHUNK_ELEMENTS if states.device.type == "cpu" else GPU_CHUNK_ELEMENTS
-        self.rows = chunk_rows or max(32, elements // max(1, len(weight)))
-        self.states = states.to(dtype)
+        self.rows = chunk_rows or max(1, elements // max(1, len(weight)) // ROWS_STEP) * ROWS_STEP
+        self.count = len(states)
+        empty = -self.count % min(ROWS_STEP, self.rows)
+        self.states = torch.nn.functional.pad(states.to(dtype), (0, 0, 0, empty))
         self.columns = weight.to(dtype)
         self.bias = None if bias is None else bias.to(dtype)
         self.score = prepare(self.columns, min(self.rows, len(states)))
@@ -202,27 +209,36 @@ class GradientSums:
         self.wanted = hidden or weight or bias
 
     def chunks(self) -> Iterator[slice]:
-        for start in range(0, len(self.states), self.rows):
-            yield slice(start, min(start + self.rows, len(self.states)))
+        for start in range(0, self.count, self.rows):
+            yield slice(start, min(start + self.rows, self.count))
 
     def logits(self, rows: slice) -> Tensor:
-        """[n, V], to be worked on in place."""
-        scores = self.score(self.states[rows])
-        return scores if self.bias is None else scores.add_(self.bias)
+        """[n, V], to be worked on in place; valid until the next chunk's are asked for."""
+        self.whole = self.score(self.states[self._rounded(rows)])
+        if self.bias is not None:
+            self.whole.add_(self.bias)
+        return self.whole[: rows.stop - rows.start]
 
-    def add(self, rows: slice, gradient: Tensor) -> None:
-        """Take in the gradient [n, V] of the logits of these rows."""
+    def add(self, rows: slice) -> None:
+        """Take in the gradient of the logits of these rows, which stands where `logits` gave them."""
+        gradient, rounded = self.whole, self._rounded(rows)
+        gradient[rows.stop - rows.start :] = 0
         if self.of_states is not None:
-            self.of_states[rows] = self.back(gradient)
+            self.of_states[rounded] = self.back(gradient)
         if self.of_weight is not None:
-            self.of_weight += product(self.states[rows].mT.contiguous(), gradient.mT)  # [P, n] · [n, V]
+            self.of_weight += product(self.states[rounded].mT.contiguous(), gradient.mT)  # [P, n] · [n, V]
         if self.of_bias is not None:
             self.of_bias += gradient.sum(dim=0)
 
+    def _rounded(self, rows: slice) -> slice:
+        """These rows and the empty ones behind the last."""
+        return slice(rows.start, len(self.states) if rows.stop == self.count else rows.stop)
+
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Of states, weight and bias, in the types these came in; None where not wanted."""
+        of_states = None if self.of_states is None else self.of_states[: self.count]
         of_weight = None if self.of_weight is None else self.of_weight.mT.contiguous()
-        found = zip((self.of_states, of_weight, self.of_bias), self.given, strict=True)
+        found = zip((of_states, of_weight, self.of_bias), self.given, strict=True)
         first, second, third = (None if gradient is None else gradient.to(dtype) for gradient, dtype in found)
         return first, second, third
 
