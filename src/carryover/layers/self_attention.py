@@ -141,8 +141,8 @@ class SelfAttention(Layer):
         reach = max(distance.shape[2] - 1, 0) if self.horizon is None else self.horizon - 1
         context, path = self._attend(
             queries,
-            torch.cat([state.keys.transpose(1, 2), keys.to(state.keys.dtype)], dim=2),
-            torch.cat([state.values.transpose(1, 2), values.to(state.values.dtype)], dim=2),
+            torch.cat([state.keys.transpose(1, 2).to(keys.dtype), keys], dim=2),
+            torch.cat([state.values.transpose(1, 2).to(values.dtype), values], dim=2),
             visible=(within & filled).unsqueeze(1),
             bias=self._relative_scores(queries, distance, 0, reach),
         )
