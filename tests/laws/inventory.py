@@ -108,6 +108,14 @@ class Row:
             return self.build()
 
 
+def stirred(layer: Layer) -> Layer:
+    """The layer with every weight moved: biases of zero and scales of one would hide where they are left out."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return layer
+
+
 ROWS = [
     Row("Embedding", lambda: Embedding(11, 4), lambda e, x: x.with_values(embed_by_one_hot(x.values, e.weight)), ids(11)),
     Row(
@@ -205,50 +213,58 @@ ROWS = [
         lambda: Stacked(LSTM(3, 4), VariationalDropout(4, 0.5), Residual(GRU(4, 4)), Elman(4, 2)),
         each_row(lambda stack, row: loop_of(stack.layers[3], residual_of(stack.layers[2], loop_of(stack.layers[0], row)))),
     ),
-    Row("SelfAttention", lambda: SelfAttention(4, 2), each_row(torch_self_attention)),
-    Row("SelfAttention, horizon", lambda: SelfAttention(4, 1, horizon=3, bias=False), each_row(torch_self_attention)),
-    Row("SelfAttention, causal", lambda: SelfAttention(6, 2, causal=True, dropout=0.2), each_row(torch_self_attention)),
+    Row("SelfAttention", lambda: stirred(SelfAttention(4, 2)), each_row(torch_self_attention)),
+    Row(
+        "SelfAttention, horizon", lambda: stirred(SelfAttention(4, 1, horizon=3, bias=False)), each_row(torch_self_attention)
+    ),
+    Row(
+        "SelfAttention, causal",
+        lambda: stirred(SelfAttention(6, 2, causal=True, dropout=0.2)),
+        each_row(torch_self_attention),
+    ),
     Row(
         "SelfAttention, causal with horizon",
-        lambda: SelfAttention(4, 2, causal=True, horizon=4),
+        lambda: stirred(SelfAttention(4, 2, causal=True, horizon=4)),
         each_row(torch_self_attention),
     ),
     Row(
         "SelfAttention, causal with horizon 1",
-        lambda: SelfAttention(4, 2, causal=True, horizon=1),
+        lambda: stirred(SelfAttention(4, 2, causal=True, horizon=1)),
         each_row(torch_self_attention),
     ),
-    Row("SelfAttention, rotary", lambda: SelfAttention(4, 2, positions="rotary"), each_row(loop_self_attention)),
+    Row("SelfAttention, rotary", lambda: stirred(SelfAttention(4, 2, positions="rotary")), each_row(loop_self_attention)),
     Row(
         "SelfAttention, rotary, causal with horizon",
-        lambda: SelfAttention(4, 2, positions="rotary", causal=True, horizon=4),
+        lambda: stirred(SelfAttention(4, 2, positions="rotary", causal=True, horizon=4)),
         each_row(loop_self_attention),
     ),
-    Row("SelfAttention, relative", lambda: SelfAttention(4, 2, positions="relative"), each_row(loop_self_attention)),
+    Row(
+        "SelfAttention, relative", lambda: stirred(SelfAttention(4, 2, positions="relative")), each_row(loop_self_attention)
+    ),
     Row(
         "SelfAttention, relative, horizon",
-        lambda: SelfAttention(4, 2, positions="relative", horizon=3),
+        lambda: stirred(SelfAttention(4, 2, positions="relative", horizon=3)),
         each_row(loop_self_attention),
     ),
     Row(
         "SelfAttention, relative, causal",
-        lambda: SelfAttention(4, 2, positions="relative", causal=True),
+        lambda: stirred(SelfAttention(4, 2, positions="relative", causal=True)),
         each_row(loop_self_attention),
     ),
     Row(
         "SelfAttention, relative, causal with horizon",
-        lambda: SelfAttention(6, 3, positions="relative", causal=True, horizon=5),
+        lambda: stirred(SelfAttention(6, 3, positions="relative", causal=True, horizon=5)),
         each_row(loop_self_attention),
     ),
     Row(
         "CrossAttention",
-        lambda: OverItself(CrossAttention(4, 2)),
+        lambda: stirred(OverItself(CrossAttention(4, 2))),
         over_itself(torch_cross_attention),
         stands_for="CrossAttention",
     ),
     Row(
         "CrossAttention, fixed memory",
-        lambda: OverFixed(CrossAttention(4, 2, memory_size=3)),
+        lambda: stirred(OverFixed(CrossAttention(4, 2, memory_size=3))),
         over_fixed(torch_cross_attention),
         stands_for="CrossAttention",
     ),
@@ -282,8 +298,8 @@ ROWS = [
         over_fixed(loop_multiplicative),
         stands_for="MultiplicativeAttention",
     ),
-    Row("LayerNorm", lambda: LayerNorm(4), each_row(torch_layer_norm)),
-    Row("LayerNorm, rms", lambda: LayerNorm(4, rms=True), each_row(torch_layer_norm)),
+    Row("LayerNorm", lambda: stirred(LayerNorm(4)), each_row(torch_layer_norm)),
+    Row("LayerNorm, rms", lambda: stirred(LayerNorm(4, rms=True)), each_row(torch_layer_norm)),
     Row("SinusoidalPositions", lambda: SinusoidalPositions(4), each_row(loop_sinusoidal_positions)),
     Row(
         "LearnedPositions",
@@ -292,38 +308,38 @@ ROWS = [
             lambda layer, row: torch.stack([step + layer.weight[t] for t, step in enumerate(row)]) if len(row) else row
         ),
     ),
-    Row("TransformerBlock", lambda: TransformerBlock(4, 2, 7), each_row(torch_block)),
+    Row("TransformerBlock", lambda: stirred(TransformerBlock(4, 2, 7)), each_row(torch_block)),
     Row(
         "TransformerBlock, post-norm",
-        lambda: TransformerBlock(4, 2, 7, norm="post", activation="relu", dropout=0.2),
+        lambda: stirred(TransformerBlock(4, 2, 7, norm="post", activation="relu", dropout=0.2)),
         each_row(torch_block),
     ),
     Row(
         "TransformerBlock, causal with horizon",
-        lambda: TransformerBlock(4, 2, 7, causal=True, horizon=3),
+        lambda: stirred(TransformerBlock(4, 2, 7, causal=True, horizon=3)),
         each_row(torch_block),
     ),
     Row(
         "TransformerBlock, decoder",
-        lambda: OverFixed(TransformerBlock(4, 2, 7, causal=True, memory_size=3)),
+        lambda: stirred(OverFixed(TransformerBlock(4, 2, 7, causal=True, memory_size=3))),
         over_fixed(torch_decoder_block),
         stands_for="TransformerBlock",
     ),
     Row(
         "TransformerBlock, decoder, post-norm",
-        lambda: OverItself(TransformerBlock(4, 2, 7, norm="post", memory_size=4)),
+        lambda: stirred(OverItself(TransformerBlock(4, 2, 7, norm="post", memory_size=4))),
         over_itself(torch_decoder_block),
         stands_for="TransformerBlock",
     ),
-    Row("Transformer", lambda: Transformer(4, 2, 7, 2), each_row(torch_transformer)),
+    Row("Transformer", lambda: stirred(Transformer(4, 2, 7, 2)), each_row(torch_transformer)),
     Row(
         "Transformer, causal, post-norm",
-        lambda: Transformer(4, 2, 7, 2, causal=True, norm="post"),
+        lambda: stirred(Transformer(4, 2, 7, 2, causal=True, norm="post")),
         each_row(torch_transformer),
     ),
     Row(
         "Transformer, causal with horizon",
-        lambda: Transformer(4, 2, 7, 2, causal=True, horizon=3),
+        lambda: stirred(Transformer(4, 2, 7, 2, causal=True, horizon=3)),
         each_row(torch_transformer),
     ),
     Row("SumPooling", lambda: SumPooling(4), pooled(lambda _, row: row.sum(0))),

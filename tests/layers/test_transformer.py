@@ -93,6 +93,17 @@ def test_a_decoder_generates_with_the_memory_in_its_state() -> None:
     assert exchanged[0].attention.steps.tolist() == [0, 4]
 
 
+def test_it_runs_under_autocast() -> None:
+    decoder = Transformer(8, 2, 12, 2, causal=True, memory_size=6, positions="relative", horizon=3)
+    memory, x = Sequence.of(torch.randn(2, 7, 6), [7, 0]), Sequence.of(torch.randn(2, 4, 8), [4, 2])
+    exact = decoder(x, memory).values
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = decoder(x, memory).values
+        stepped, _ = decoder.step(x, decoder.remember(memory))
+    torch.testing.assert_close(rough.float(), exact, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(stepped.values.float(), exact, rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize(
     ("build", "finding"),
     [

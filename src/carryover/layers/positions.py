@@ -16,13 +16,17 @@ BASE = 10000.0
 
 
 def _angles(positions: Tensor, size: int) -> Tensor:
-    """position · 10000^(−2i/size) for i = 0 … size/2 − 1, float64 [..., size/2]: single precision blurs late positions."""
-    rates = BASE ** (-torch.arange(0, size, 2, device=positions.device, dtype=torch.float64) / size)
+    """position · 10000^(−2i/size) for i = 0 … size/2 − 1, [..., size/2].
+
+    In double precision, because single precision blurs late positions (except where the device has none).
+    """
+    dtype = torch.float32 if positions.device.type == "mps" else torch.float64
+    rates = BASE ** (-torch.arange(0, size, 2, device=positions.device, dtype=dtype) / size)
     return positions.unsqueeze(-1) * rates
 
 
 def sinusoid(positions: Tensor, size: int) -> Tensor:
-    """Sine at the even and cosine at the odd features of wavelengths 2π … 10000 · 2π; int64 [...] to float64 [..., size].
+    """Sine at the even and cosine at the odd features of wavelengths 2π … 10000 · 2π; int64 [...] to [..., size].
 
     Vaswani et al. 2017, section 3.5. Positions may be negative (distances).
     """
@@ -75,6 +79,7 @@ class Positions(Layer):
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
         self.check_input(x)
         self.check_state(x, state)
+        state = state.to(x.device)  # waves have no parameter that could tell `initial_state` the device
         self.check_end(x, state)
         positions = state.unsqueeze(1) + torch.arange(x.time, device=x.device)  # [B, T]
         return self._add(x, positions), state + x.lengths

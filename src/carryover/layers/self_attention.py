@@ -7,6 +7,7 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
+from carryover.layers.attention_blocks import cut_keys, cut_queries, join_blocks
 from carryover.layers.attention_cache import AttentionState, cached_positions, extend_cache
 from carryover.layers.base import Layer
 from carryover.layers.dot_product import AttentionWeights, attend, check_heads, merge_heads, split_heads
@@ -43,8 +44,9 @@ class SelfAttention(Layer):
     [size, size] (W_r), `content_bias` and `position_bias` [heads, d] (u, v). `weights` names the attention weights
     [B, heads, T, S] for `taps`; S counts the cached slots before the new steps when the layer is stepped.
 
-    `last_path` says what the latest call ran: "fused" (`scaled_dot_product_attention`) or "plain" (softmax written out:
-    on empty input, and while a tap is on). ValueError when heads do not divide size, when "rotary" meets a head of an
+    `last_path` says what the latest call ran: "fused" (`scaled_dot_product_attention`), "blocks" (the same kernel on
+    blocks of the length of the horizon, for rows of more than three of them) or "plain" (softmax written out: on empty
+    input, and while a tap is on). ValueError when heads do not divide size, when "rotary" meets a head of an
     odd size or "relative" an odd size, and for a horizon below 1, or below 2 when not causal.
     """
 
@@ -116,6 +118,8 @@ class SelfAttention(Layer):
         if self.causal and self.horizon is None and self.relative is None:
             # Padding stands after a row's end, where a causal layer does not look: no mask is needed.
             return self._finish(x, *self._attend(queries, keys, values, causal=True))
+        if self.horizon is not None and self.fast and x.time > 3 * self.horizon:
+            return self._finish(x, self._attend_in_blocks(x, queries, keys, values, self.horizon), "blocks")
         distance = steps.unsqueeze(1) - steps  # [T, T], how far back the key is
         visible = self._within(distance)
         if not self.causal and not is_full(x):
@@ -189,6 +193,20 @@ class SelfAttention(Layer):
             queries = queries + self.content_bias.unsqueeze(1)
         dropout = self.dropout if self.training else 0.0
         return attend(queries, keys, values, self.weights, dropout=dropout, fast=self.fast, **options)  # type: ignore[arg-type]
+
+    def _attend_in_blocks(self, x: Sequence, queries: Tensor, keys: Tensor, values: Tensor, width: int) -> Tensor:
+        """The same within the horizon as among all pairs, [B, heads, T, d], at a cost of T · horizon."""
+        ahead = not self.causal
+        queries = cut_queries(queries, width)
+        keys, values = cut_keys(keys, width, ahead=ahead), cut_keys(values, width, ahead=ahead)
+        real = cut_keys(x.mask[:, None, :, None].to(keys.dtype), width, ahead=ahead).mT.bool()  # [B · blocks, 1, 1, S]
+        steps = torch.arange(keys.shape[2], device=x.device)
+        distance = steps[width : 2 * width].unsqueeze(1) - steps  # [width, S]
+        within = self._within(distance)
+        assert within is not None
+        bias = self._relative_scores(queries, distance, 1 - width if ahead else 0, width - 1)
+        context, _ = self._attend(queries, keys, values, visible=within & real, bias=bias)
+        return join_blocks(context, x.batch_size, x.time)
 
     def _finish(self, x: Sequence, context: Tensor, path: str) -> Sequence:
         self.last_path = path
