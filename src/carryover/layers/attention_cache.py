@@ -55,4 +55,4 @@ def extend_cache(
 def _write(cache: Tensor, new: Tensor, slots: Tensor, width: int) -> Tensor:
     old = cache[:, :width]
     more = old.new_zeros(old.shape[0], width + 1 - old.shape[1], *old.shape[2:])
-    return torch.cat([old, more], dim=1).scatter(1, slots.expand_as(new), new.to(old.dtype))[:, :width]
+    return torch.cat([old, more], dim=1).scatter_(1, slots.expand_as(new), new.to(old.dtype))[:, :width]

@@ -42,7 +42,8 @@ class SelfAttention(Layer):
 
     Parameters: `query`, `key`, `value`, `output` (weight [size, size], bias [size]); with "relative" `relative.weight`
     [size, size] (W_r), `content_bias` and `position_bias` [heads, d] (u, v). `weights` names the attention weights
-    [B, heads, T, S] for `taps`; S counts the cached slots before the new steps when the layer is stepped.
+    [B, heads, T, S] for `taps`; when the layer is stepped S counts the slots of the cache, which hold the new steps too
+    without a horizon, and with one stand before them.
 
     `last_path` says what the latest call ran: "fused" (`scaled_dot_product_attention`), "blocks" (the same kernel on
     blocks of the length of the horizon, for rows of more than three of them) or "plain" (softmax written out: on empty
@@ -135,22 +136,25 @@ class SelfAttention(Layer):
         self.check_input(x)
         self.check_state(x, state)
         positions = state.steps.unsqueeze(1) + torch.arange(x.time, device=x.device)  # [B, T]
-        queries, keys, values = self._project(x, positions.unsqueeze(1))
-        cached = cached_positions(state, self.horizon)  # [B, S]
-        distance = positions.unsqueeze(2) - torch.cat([cached, positions], dim=1).unsqueeze(1)  # [B, T, S + T]
-        # A step sees itself and never the padding, which stands after it: only empty slots need hiding.
-        filled = torch.cat([cached >= 0, torch.ones_like(positions, dtype=torch.bool)], dim=1).unsqueeze(1)
+        queries, new_keys, new_values = self._project(x, positions.unsqueeze(1))
+        new = (new_keys.transpose(1, 2), new_values.transpose(1, 2))  # [B, T, heads, d]
+        after = extend_cache(state, *new, x.lengths, self.horizon)
+        if self.horizon is None:
+            keys, values, places = after.keys, after.values, cached_positions(after, None)
+        else:  # the new steps may have pushed out of the ring what the first of them still sees
+            keys, values = (torch.cat([old.to(one.dtype), one], dim=1) for old, one in zip(state[:2], new, strict=True))
+            places = torch.cat([cached_positions(state, self.horizon), positions], dim=1)
+        distance = positions.unsqueeze(2) - places.unsqueeze(1)  # [B, T, S]
         within = self._within(distance)
         assert within is not None
-        reach = max(distance.shape[2] - 1, 0) if self.horizon is None else self.horizon - 1
+        reach = max(distance.shape[2], 1) - 1 if self.horizon is None else self.horizon - 1
         context, path = self._attend(
             queries,
-            torch.cat([state.keys.transpose(1, 2).to(keys.dtype), keys], dim=2),
-            torch.cat([state.values.transpose(1, 2).to(values.dtype), values], dim=2),
-            visible=(within & filled).unsqueeze(1),
+            keys.transpose(1, 2).to(queries.dtype),
+            values.transpose(1, 2).to(queries.dtype),
+            visible=(within & (places >= 0).unsqueeze(1)).unsqueeze(1),
             bias=self._relative_scores(queries, distance, 0, reach),
         )
-        after = extend_cache(state, keys.transpose(1, 2), values.transpose(1, 2), x.lengths, self.horizon)
         return self._finish(x, context, path), after
 
     def check_state(self, x: Sequence, state: AttentionState) -> None:
