@@ -40,7 +40,7 @@ class TransformerBlock(Layer):
 
     and g(h) = W_2 φ(W_1 h + b_1) + b_2 with `hidden` features inside, φ = "relu" or "gelu". With `memory_size` a
     cross-attention of the same form (N_2) stands between f and g: the block of a decoder, called as `block(x, memory)`
-    and stepped after `state = block.remember(memory)`. Without an encoder's output it is not given that size.
+    and stepped after `state = block.remember(memory)`.
 
     `causal`, `horizon` and `positions` are those of `SelfAttention`, as is the state (with the memory beside it) and what
     is said there about its growth; without cross-attention the receptive field is the attention's too. Dropout acts on
