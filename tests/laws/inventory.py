@@ -14,24 +14,33 @@ import torch.nn.functional as F
 from carryover.layers import (
     GRU,
     LSTM,
+    AdditiveAttention,
     AttentionPooling,
     Bidirectional,
     CharacterCNN,
     ConcatenatedPooling,
+    CrossAttention,
     Dropout,
     Elman,
     Embedding,
     Highway,
     LastPooling,
     Layer,
+    LayerNorm,
+    LearnedPositions,
     MaxPooling,
     MeanPooling,
+    MultiplicativeAttention,
     Perceptron,
     Pooling,
     Residual,
     ScalarMix,
+    SelfAttention,
+    SinusoidalPositions,
     Stacked,
     SumPooling,
+    Transformer,
+    TransformerBlock,
     VariationalDropout,
     WeightDrop,
     embed_by_one_hot,
@@ -41,6 +50,18 @@ from carryover.layers import (
 from carryover.layers.laws import Case
 from carryover.layers.laws.case import Inputs
 from carryover.layers.laws.keeping import Reference
+from laws.attention_references import (
+    loop_additive,
+    loop_multiplicative,
+    loop_self_attention,
+    loop_sinusoidal_positions,
+    torch_block,
+    torch_cross_attention,
+    torch_decoder_block,
+    torch_layer_norm,
+    torch_self_attention,
+    torch_transformer,
+)
 from laws.plain import LeakySum
 from laws.references import (
     both_ends,
@@ -61,16 +82,21 @@ from laws.references import (
     torch_lstm,
     torch_perceptron,
 )
+from laws.with_memory import OverFixed, OverItself, over_fixed, over_itself
 
 
 @dataclass(frozen=True)
 class Row:
-    """`build` makes the layer, `inputs` its inputs, `reference` computes the same outputs in another way."""
+    """`build` makes the layer, `inputs` its inputs, `reference` computes the same outputs in another way.
+
+    `stands_for` names the public layer where `build` wraps it to give it a second input.
+    """
 
     name: str
     build: Callable[[], Layer | Pooling]
     reference: Reference
     inputs: Inputs | None = None
+    stands_for: str | None = None
 
     def case(self, dtype: torch.dtype = torch.float32) -> Case:
         """The layer under examination, the same weights at every call."""
@@ -80,6 +106,14 @@ class Row:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.build()
+
+
+def stirred(layer: Layer) -> Layer:
+    """The layer with every weight moved: biases of zero and scales of one would hide where they are left out."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return layer
 
 
 ROWS = [
@@ -178,6 +212,135 @@ ROWS = [
         "Stacked, recurrent",
         lambda: Stacked(LSTM(3, 4), VariationalDropout(4, 0.5), Residual(GRU(4, 4)), Elman(4, 2)),
         each_row(lambda stack, row: loop_of(stack.layers[3], residual_of(stack.layers[2], loop_of(stack.layers[0], row)))),
+    ),
+    Row("SelfAttention", lambda: stirred(SelfAttention(4, 2)), each_row(torch_self_attention)),
+    Row(
+        "SelfAttention, horizon", lambda: stirred(SelfAttention(4, 1, horizon=3, bias=False)), each_row(torch_self_attention)
+    ),
+    Row(
+        "SelfAttention, causal",
+        lambda: stirred(SelfAttention(6, 2, causal=True, dropout=0.2)),
+        each_row(torch_self_attention),
+    ),
+    Row(
+        "SelfAttention, causal with horizon",
+        lambda: stirred(SelfAttention(4, 2, causal=True, horizon=4)),
+        each_row(torch_self_attention),
+    ),
+    Row(
+        "SelfAttention, causal with horizon 1",
+        lambda: stirred(SelfAttention(4, 2, causal=True, horizon=1)),
+        each_row(torch_self_attention),
+    ),
+    Row("SelfAttention, rotary", lambda: stirred(SelfAttention(4, 2, positions="rotary")), each_row(loop_self_attention)),
+    Row(
+        "SelfAttention, rotary, causal with horizon",
+        lambda: stirred(SelfAttention(4, 2, positions="rotary", causal=True, horizon=4)),
+        each_row(loop_self_attention),
+    ),
+    Row(
+        "SelfAttention, relative", lambda: stirred(SelfAttention(4, 2, positions="relative")), each_row(loop_self_attention)
+    ),
+    Row(
+        "SelfAttention, relative, horizon",
+        lambda: stirred(SelfAttention(4, 2, positions="relative", horizon=3)),
+        each_row(loop_self_attention),
+    ),
+    Row(
+        "SelfAttention, relative, causal",
+        lambda: stirred(SelfAttention(4, 2, positions="relative", causal=True)),
+        each_row(loop_self_attention),
+    ),
+    Row(
+        "SelfAttention, relative, causal with horizon",
+        lambda: stirred(SelfAttention(6, 3, positions="relative", causal=True, horizon=5)),
+        each_row(loop_self_attention),
+    ),
+    Row(
+        "CrossAttention",
+        lambda: stirred(OverItself(CrossAttention(4, 2))),
+        over_itself(torch_cross_attention),
+        stands_for="CrossAttention",
+    ),
+    Row(
+        "CrossAttention, fixed memory",
+        lambda: stirred(OverFixed(CrossAttention(4, 2, memory_size=3))),
+        over_fixed(torch_cross_attention),
+        stands_for="CrossAttention",
+    ),
+    Row(
+        "AdditiveAttention",
+        lambda: OverItself(AdditiveAttention(4, 4, 5)),
+        over_itself(loop_additive),
+        stands_for="AdditiveAttention",
+    ),
+    Row(
+        "AdditiveAttention, fixed memory",
+        lambda: OverFixed(AdditiveAttention(4, 3, 5)),
+        over_fixed(loop_additive),
+        stands_for="AdditiveAttention",
+    ),
+    Row(
+        "MultiplicativeAttention",
+        lambda: OverItself(MultiplicativeAttention(4, 4)),
+        over_itself(loop_multiplicative),
+        stands_for="MultiplicativeAttention",
+    ),
+    Row(
+        "MultiplicativeAttention, dot",
+        lambda: OverItself(MultiplicativeAttention(4, 4, score="dot")),
+        over_itself(loop_multiplicative),
+        stands_for="MultiplicativeAttention",
+    ),
+    Row(
+        "MultiplicativeAttention, fixed memory",
+        lambda: OverFixed(MultiplicativeAttention(4, 3)),
+        over_fixed(loop_multiplicative),
+        stands_for="MultiplicativeAttention",
+    ),
+    Row("LayerNorm", lambda: stirred(LayerNorm(4)), each_row(torch_layer_norm)),
+    Row("LayerNorm, rms", lambda: stirred(LayerNorm(4, rms=True)), each_row(torch_layer_norm)),
+    Row("SinusoidalPositions", lambda: SinusoidalPositions(4), each_row(loop_sinusoidal_positions)),
+    Row(
+        "LearnedPositions",
+        lambda: LearnedPositions(4, 20),
+        each_row(
+            lambda layer, row: torch.stack([step + layer.weight[t] for t, step in enumerate(row)]) if len(row) else row
+        ),
+    ),
+    Row("TransformerBlock", lambda: stirred(TransformerBlock(4, 2, 7)), each_row(torch_block)),
+    Row(
+        "TransformerBlock, post-norm",
+        lambda: stirred(TransformerBlock(4, 2, 7, norm="post", activation="relu", dropout=0.2)),
+        each_row(torch_block),
+    ),
+    Row(
+        "TransformerBlock, causal with horizon",
+        lambda: stirred(TransformerBlock(4, 2, 7, causal=True, horizon=3)),
+        each_row(torch_block),
+    ),
+    Row(
+        "TransformerBlock, decoder",
+        lambda: stirred(OverFixed(TransformerBlock(4, 2, 7, causal=True, memory_size=3))),
+        over_fixed(torch_decoder_block),
+        stands_for="TransformerBlock",
+    ),
+    Row(
+        "TransformerBlock, decoder, post-norm",
+        lambda: stirred(OverItself(TransformerBlock(4, 2, 7, norm="post", memory_size=4))),
+        over_itself(torch_decoder_block),
+        stands_for="TransformerBlock",
+    ),
+    Row("Transformer", lambda: stirred(Transformer(4, 2, 7, 2)), each_row(torch_transformer)),
+    Row(
+        "Transformer, causal, post-norm",
+        lambda: stirred(Transformer(4, 2, 7, 2, causal=True, norm="post")),
+        each_row(torch_transformer),
+    ),
+    Row(
+        "Transformer, causal with horizon",
+        lambda: stirred(Transformer(4, 2, 7, 2, causal=True, horizon=3)),
+        each_row(torch_transformer),
     ),
     Row("SumPooling", lambda: SumPooling(4), pooled(lambda _, row: row.sum(0))),
     Row("MeanPooling", lambda: MeanPooling(4), pooled(lambda _, row: row.mean(0))),

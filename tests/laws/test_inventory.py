@@ -27,7 +27,7 @@ def public_layers() -> dict[str, type[nn.Module]]:
 
 
 def without_row(public: Iterable[str], rows: Iterable[Row]) -> list[str]:
-    present = {type(row.make(0)).__name__ for row in rows}
+    present = {row.stands_for or type(row.make(0)).__name__ for row in rows}
     return sorted(set(public) - present)
 
 

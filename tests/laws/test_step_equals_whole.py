@@ -73,6 +73,21 @@ class RemembersByItself(LeakySum):
         return ()
 
 
+class CachesPadding(LeakySum):
+    """Broken: a cache that grows keeps the padding of a short row as if it had been read."""
+
+    def initial_state(self, batch_size: int, **_: Any) -> State:
+        memory = super().initial_state(batch_size)
+        return memory, memory.new_zeros(batch_size, 0, self.in_size)
+
+    def forward(self, x: Sequence) -> Sequence:
+        return self.step(x, self.initial_state(x.batch_size))[0]
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, memory = super().step(x, state[0])
+        return y, (memory, torch.cat([state[1], x.values.nan_to_num(1.0)], dim=1))
+
+
 class StepsThoughNotCausal(LeakySum):
     """Broken: not causal and yet stepped."""
 
@@ -87,6 +102,7 @@ class StepsThoughNotCausal(LeakySum):
         (MovesInPadding(), "the state after row 1 alone"),
         (OverwritesState(), "step changed tensor 0 of the state"),
         (RemembersByItself(), "output"),
+        (CachesPadding(), "tensor 1 of the state after row 1 alone: 0 where 1 was expected"),
         (StepsThoughNotCausal(), "initial_state works where TypeError was expected"),
     ],
 )

@@ -3,9 +3,12 @@
 `check(layer)` holds any layer, this library's or your own, against the laws of the contract.
 """
 
+from carryover.layers.additive_attention import AdditiveAttention
+from carryover.layers.attention_cache import AttentionState
 from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
+from carryover.layers.cross_attention import CrossAttention
 from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
 from carryover.layers.element import ElementLayer
 from carryover.layers.elman import Elman
@@ -13,8 +16,11 @@ from carryover.layers.embedding import Embedding, embed_by_one_hot
 from carryover.layers.gru import GRU
 from carryover.layers.highway import Highway
 from carryover.layers.laws import LawBroken, check, ids, real_values
+from carryover.layers.layer_norm import LayerNorm
 from carryover.layers.lstm import LSTM, LSTMState
+from carryover.layers.memory_attention import Memory, MemoryAttention
 from carryover.layers.mix import ScalarMix
+from carryover.layers.multiplicative_attention import MultiplicativeAttention
 from carryover.layers.perceptron import Perceptron
 from carryover.layers.pooling import (
     AttentionPooling,
@@ -25,16 +31,25 @@ from carryover.layers.pooling import (
     Pooling,
     SumPooling,
 )
+from carryover.layers.positions import LearnedPositions, Positions, SinusoidalPositions
 from carryover.layers.residual import Residual
+from carryover.layers.self_attention import SelfAttention
 from carryover.layers.stacked import Stacked
+from carryover.layers.taps import Taps, taps
+from carryover.layers.transformer import BlockState, Transformer, TransformerBlock
+from carryover.layers.window_attention import WindowAttention2D
 
 __all__ = [
     "GRU",
     "LSTM",
+    "AdditiveAttention",
     "AttentionPooling",
+    "AttentionState",
     "Bidirectional",
+    "BlockState",
     "CharacterCNN",
     "ConcatenatedPooling",
+    "CrossAttention",
     "Dropout",
     "ElementLayer",
     "Elman",
@@ -44,17 +59,29 @@ __all__ = [
     "LastPooling",
     "LawBroken",
     "Layer",
+    "LayerNorm",
+    "LearnedPositions",
     "MaxPooling",
     "MeanPooling",
+    "Memory",
+    "MemoryAttention",
+    "MultiplicativeAttention",
     "Perceptron",
     "Pooling",
+    "Positions",
     "Residual",
     "ScalarMix",
+    "SelfAttention",
+    "SinusoidalPositions",
     "Stacked",
     "State",
     "SumPooling",
+    "Taps",
+    "Transformer",
+    "TransformerBlock",
     "VariationalDropout",
     "WeightDrop",
+    "WindowAttention2D",
     "check",
     "choose_rows",
     "detach_state",
@@ -63,4 +90,5 @@ __all__ = [
     "map_state",
     "real_values",
     "state_tensors",
+    "taps",
 ]

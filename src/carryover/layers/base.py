@@ -30,6 +30,7 @@ class Layer(nn.Module, ABC):
     causal : whether output t depends on inputs up to t only; exactly the causal layers have `step`.
     receptive_field : number of input steps one output sees, `None` when unbounded.
     ratio : outputs per input step.
+    fast : False makes the layer take its plain path instead of a fused one; `carryover.layers.taps` sets it for a while.
     """
 
     in_size: int
@@ -37,6 +38,7 @@ class Layer(nn.Module, ABC):
     causal: bool = False
     receptive_field: int | None = None
     ratio: Fraction = Fraction(1)
+    fast: bool = True
 
     @abstractmethod
     def forward(self, x: Sequence) -> Sequence:
@@ -94,9 +96,29 @@ def detach_state(state: State) -> State:
 
 
 def choose_rows(rows: Tensor, where_true: State, where_false: State) -> State:
-    """Row b of the result comes from `where_true` if `rows[b]` else from `where_false`. `rows` is bool [B]."""
+    """Row b of the result comes from `where_true` if `rows[b]` else from `where_false`. `rows` is bool [B].
+
+    Of two caches that have grown differently (see `same_width`) the result is as wide as the wider.
+    """
 
     def choose(yes: Tensor, no: Tensor) -> Tensor:
+        yes, no = same_width(yes, no)
         return torch.where(rows.view(-1, *([1] * (yes.dim() - 1))), yes, no)
 
     return map_state(choose, where_true, where_false)
+
+
+def same_width(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Two caches [B, S, ..., features] that have grown to different S, the narrower filled up with zeros.
+
+    Tensors of fewer than three axes or of equal S are returned as they are.
+    """
+    if one.dim() < 3 or other.dim() != one.dim() or one.shape[1] == other.shape[1]:
+        return one, other
+    width = max(one.shape[1], other.shape[1])
+
+    def widen(tensor: Tensor) -> Tensor:
+        more = tensor.new_zeros(tensor.shape[0], width - tensor.shape[1], *tensor.shape[2:])
+        return torch.cat([tensor, more], dim=1)
+
+    return widen(one), widen(other)

@@ -25,8 +25,8 @@ class Elman(Layer):
     one of length 0 keeps it. Parameters: `input_weight` [size, in], `hidden_weight` [size, size], `bias` [size].
 
     `last_path` says what the latest call ran: "fused" (tanh and relu: the library's kernel) or "scan" (sigmoid, for
-    which there is none). `elman_loop` is the plain loop both are tested against. ValueError for a size that is not
-    positive or another nonlinearity.
+    which there is none). `elman_loop` is the plain loop both are tested against, and "loop" where `fast` is False.
+    ValueError for a size that is not positive or another nonlinearity.
     """
 
     causal = True
@@ -66,6 +66,9 @@ class Elman(Layer):
         if not x.values.numel():
             self.last_path = "scan" if self.nonlinearity == "sigmoid" else "fused"
             return x.with_values(x.values.new_zeros(x.batch_size, x.time, self.out_size)), state
+        if not self.fast:
+            self.last_path = "loop"
+            return elman_loop(self, x, state)
         if self.nonlinearity == "sigmoid":
             self.last_path = "scan"
             return elman_scan(x, state, self.input_weight, self.hidden_weight, self.bias, self.nonlinearity)

@@ -31,7 +31,8 @@ class GRU(Layer):
     r, z, n, and with "after" `candidate_bias` [H] (c above).
 
     `last_path` says what the latest call ran: "fused" ("after": the library's kernel) or "scan" ("before"). `gru_loop`
-    is the plain loop both are tested against. ValueError for a size that is not positive or another reset.
+    is the plain loop both are tested against, and "loop" where `fast` is False. ValueError for a size that is not positive
+    or another reset.
     """
 
     causal = True
@@ -72,6 +73,9 @@ class GRU(Layer):
         if not x.values.numel():
             self.last_path = "fused" if self.reset == "after" else "scan"
             return x.with_values(x.values.new_zeros(x.batch_size, x.time, self.out_size)), state
+        if not self.fast:
+            self.last_path = "loop"
+            return gru_loop(self, x, state)
         if self.candidate_bias is None:
             self.last_path = "scan"
             return gru_scan(x, state, self.input_weight, self.hidden_weight, self.bias)

@@ -42,7 +42,8 @@ class LSTM(Layer):
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
     the options allow, else "scan" (`carryover.layers.recurrence`: with projection on a CPU, clipping or peepholes, and
-    for the states of a ragged batch). `lstm_loop` is the plain loop both are tested against.
+    for the states of a ragged batch). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
+    False.
 
     Raises ValueError for a size or clip that is not positive.
     """
@@ -112,6 +113,11 @@ class LSTM(Layer):
         return self._fused(x, state)[0] if self._kernel_fits(x) else self.step(x, state)[0]
 
     def step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
+        if not self.fast:
+            self.check_input(x)
+            self.check_state(x, state)
+            self.last_path = "loop"
+            return lstm_loop(self, x, state)
         if self.has_kernel(x):
             return self._fused(x, state)
         outputs, states = lstm_together([self], [x], [state])
@@ -127,7 +133,7 @@ class LSTM(Layer):
     def _kernel_fits(self, x: Sequence) -> bool:
         plain = self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
         # On a CPU the library's LSTM with projection is slower than the scan.
-        return plain and x.values.numel() > 0 and (self.projection_weight is None or x.device.type == "cuda")
+        return self.fast and plain and x.values.numel() > 0 and (self.projection_weight is None or x.device.type == "cuda")
 
     def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
         self.check_input(x)

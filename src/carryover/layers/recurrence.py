@@ -34,7 +34,8 @@ def lstm_together(
 
     All inputs have the same lengths. On a CPU the layers run one after the other, because one weight in the cache at a
     time beats two taking turns; elsewhere they are one scan with batched products, half the kernels to start. Layers
-    that the library's fused kernel can do use it. Raises ValueError when the layers' shapes or the inputs' lengths differ.
+    that the library's fused kernel can do use it, and all run by themselves where one's `fast` is False. Raises
+    ValueError when the layers' shapes or the inputs' lengths differ.
     """
     first = inputs[0]
     for layer, x, state in zip(layers, inputs, states, strict=True):
@@ -47,7 +48,7 @@ def lstm_together(
                 f"inputs of lengths {first.lengths.tolist()} and {x.lengths.tolist()} (of {first.time} and {x.time} steps) "
                 f"cannot run together: they must have the same lengths, or run by themselves"
             )
-    if all(layer.has_kernel(x) for layer, x in zip(layers, inputs, strict=True)):
+    if not all(layer.fast for layer in layers) or all(layer.has_kernel(x) for layer, x in zip(layers, inputs, strict=True)):
         stepped = [layer.step(x, state) for layer, x, state in zip(layers, inputs, states, strict=True)]
         return [y for y, _ in stepped], [state for _, state in stepped]
 

@@ -1,0 +1,208 @@
+"""Attention: what a generated token costs as the text grows, and the fused path beside the plain one.
+
+Everything of a case is interleaved in one process, in rounds; a ratio is the median over rounds of (peer's seconds /
+our seconds), with the smallest and the largest. Before a case is timed its results, and gradients where it trains, are
+compared, and nothing is reported when they disagree.
+
+    python benchmarks/attention_steps.py [--rounds 9] [--threads 2] [--out benchmarks/results]
+
+Cases
+-----
+generation : one token at a time, batch 1, a Transformer of 4 blocks, 256 features, 4 heads. Seconds a token at positions
+             100, 1,000 and 10,000 with a horizon of 128 (a ring: flat), and with an unbounded cache beside it. Each state
+             is made by reading that many steps in chunks, and its next outputs are compared with a whole pass over the
+             last steps that can matter. What bounds it: at these sizes starting the kernels, and the weights' way
+             through the cache; with an unbounded cache the reading and copying of the cache.
+forward, training : self-attention of 256 features and 4 heads, batch 8, 256 steps: causal, not causal on rows of unequal
+             length, causal with a horizon of 32 (in blocks), relative positions. The plain path beside the fused one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carryover.layers import SelfAttention, State, Transformer
+from carryover.sequence import Sequence
+
+Run = Callable[[], list[Tensor]]
+POSITIONS = (100, 1_000, 10_000)
+HORIZON, DEPTH, SIZE, HEADS = 128, 4, 256, 4
+TOKENS = 20
+TOLERANCE = 1e-3
+
+
+def read(layer: Transformer, x: Sequence, chunk: int = 500) -> State:
+    """The state after all of `x`."""
+    state = layer.initial_state(x.batch_size)
+    for start in range(0, x.time, chunk):
+        _, state = layer.step(x.slice(start, start + chunk), state)
+    return state
+
+
+def generation_cases() -> dict[str, Run]:
+    """Label → a run that reads `TOKENS` steps one by one from a state at that position."""
+    runs: dict[str, Run] = {}
+    for kind, horizon in {"horizon": HORIZON, "unbounded": None}.items():
+        torch.manual_seed(0)
+        layer = Transformer(SIZE, HEADS, 4 * SIZE, DEPTH, causal=True, horizon=horizon, positions="rotary").eval()
+        text = torch.randn(1, max(POSITIONS) + TOKENS, SIZE)
+        for position in POSITIONS:
+            with torch.no_grad():
+                state = read(layer, Sequence.of(text[:, :position]))
+            steps = [Sequence.of(text[:, t : t + 1]) for t in range(position, position + TOKENS)]
+
+            def run(layer: Transformer = layer, state: State = state, steps: list[Sequence] = steps) -> list[Tensor]:
+                outputs = []
+                with torch.no_grad():
+                    for x in steps:
+                        y, state = layer.step(x, state)
+                        outputs.append(y.values)
+                return outputs
+
+            # Without a bound everything matters; with one only so many steps of the past do.
+            first = max(0, position - DEPTH * HORIZON) if horizon else 0
+            if position - first <= 2_000:
+                with torch.no_grad():
+                    whole = layer(Sequence.of(text[:, first : position + TOKENS])).values[:, -TOKENS:]
+                distance = float((torch.cat(run(), 1) - whole).norm() / whole.norm())
+                if not distance <= TOLERANCE:
+                    raise SystemExit(
+                        f"{kind} at {position}: step and whole pass differ by {distance:.1e}: nothing to report"
+                    )
+            runs[f"{kind}, position {position}"] = run
+    return runs
+
+
+def path_cases(batch: int = 8, steps: int = 256) -> dict[str, dict[str, Run]]:
+    kinds: dict[str, tuple[dict[str, Any], bool]] = {
+        "causal": ({"causal": True}, False),
+        "both directions, ragged": ({}, True),
+        f"causal, horizon {steps // 8}": ({"causal": True, "horizon": steps // 8}, False),
+        "causal, relative": ({"causal": True, "positions": "relative"}, False),
+    }
+    cases: dict[str, dict[str, Run]] = {}
+    for kind, (options, ragged) in kinds.items():
+        torch.manual_seed(0)
+        layer = SelfAttention(SIZE, HEADS, **options)
+        lengths = torch.linspace(steps // 3, steps, batch).long() if ragged else None
+        x = Sequence.of(torch.randn(batch, steps, SIZE, requires_grad=True), lengths)
+        leaves = [x.values, *layer.parameters()]
+        weight = torch.randn(batch, steps, SIZE)
+        for mode in ("forward", "training"):
+            cases[f"{kind}, {mode}"] = {
+                label: _run(layer, x, leaves, weight, fast=label == "fused", train=mode == "training")
+                for label in ("fused", "plain")
+            }
+    return cases
+
+
+def _run(layer: SelfAttention, x: Sequence, leaves: list[Tensor], weight: Tensor, *, fast: bool, train: bool) -> Run:
+    def run() -> list[Tensor]:
+        layer.fast = fast
+        with torch.set_grad_enabled(train):
+            y = layer(x).values
+        assert (layer.last_path == "plain") is not fast
+        return [y, *torch.autograd.grad((y * weight).sum(), leaves)] if train else [y]
+
+    return run
+
+
+def disagreement(name: str, runs: dict[str, Run]) -> float:
+    """Largest relative distance of any result from the plain path's; ends the program when it is too large."""
+    results = {label: run() for label, run in runs.items()}
+    worst = 0.0
+    for found, expected in zip(*(_on_one_scale(results[label]) for label in ("fused", "plain")), strict=True):
+        distance = float(((found - expected).norm() / expected.norm()).detach())
+        if not distance <= TOLERANCE:
+            raise SystemExit(
+                f"{name}: the fused and the plain path differ by {distance:.1e} of their size: nothing to report"
+            )
+        worst = max(worst, distance)
+    return worst
+
+
+def _on_one_scale(results: list[Tensor]) -> list[Tensor]:
+    """Outputs, and all gradients as one vector: that of a key's bias is zero but for rounding and has no size of its own."""
+    outputs, *gradients = results
+    return [outputs, *([torch.cat([gradient.flatten() for gradient in gradients])] if gradients else [])]
+
+
+def times(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    taken: dict[str, list[float]] = {label: [] for label in runs}
+    for number in range(rounds + 1):
+        for label in list(runs) if number % 2 else list(runs)[::-1]:
+            before = time.perf_counter()
+            runs[label]()
+            if number:  # the first round warms up
+                taken[label].append(time.perf_counter() - before)
+    return taken
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "smallest": min(values), "largest": max(values)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cases: dict[str, Any] = {}
+
+    taken = times(generation_cases(), options.rounds)
+    cases["generation, seconds a token"] = {label: spread([t / TOKENS for t in values]) for label, values in taken.items()}
+    for label, value in cases["generation, seconds a token"].items():
+        kind = label.split(",")[0]
+        ratios = [one / base for one, base in zip(taken[label], taken[f"{kind}, position {POSITIONS[0]}"], strict=True)]
+        value[f"ratio to position {POSITIONS[0]}"] = spread(ratios)
+        print(
+            f"{label}: {1e3 * value['median']:.2f} ms a token, {statistics.median(ratios):.2f} of position {POSITIONS[0]}",
+            flush=True,
+        )
+
+    for name, runs in path_cases().items():
+        worst = disagreement(name, runs)
+        taken = times(runs, options.rounds)
+        ratios = [plain / fused for plain, fused in zip(taken["plain"], taken["fused"], strict=True)]
+        cases[name] = {
+            "largest_relative_difference": worst,
+            "seconds": {label: spread(values) for label, values in taken.items()},
+            "fused against plain, ratio of seconds": spread(ratios),
+        }
+        print(
+            f"{name}: fused against plain: {statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})",
+            flush=True,
+        )
+
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    result = {
+        "schema": "carryover.benchmark/1",
+        "benchmark": "attention_steps",
+        "date": date,
+        "rounds": options.rounds,
+        "threads": torch.get_num_threads(),
+        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
+        "cases": cases,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"attention_steps-{date}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"stored in {path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What causal self-attention remembers between steps: keys and values already computed, each row at its own position."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class AttentionState(NamedTuple):
+    """Cache of causal self-attention: `keys` and `values` [B, S, heads, d], and `steps` [B] (int64), how many were read so far.
+
+    Without a horizon S is the largest of `steps`: the key of position p stands in slot p, and the cache grows with what was
+    read. With a horizon S is the horizon for ever: position p stands in slot p mod S and pushes out position p − S.
+    Slots not written are zero.
+    """
+
+    keys: Tensor
+    values: Tensor
+    steps: Tensor
+
+
+def cached_positions(state: AttentionState, horizon: int | None) -> Tensor:
+    """int64 [B, S]: the position whose key stands in each slot, negative where there is none."""
+    count = state.steps.unsqueeze(1)
+    slots = torch.arange(state.keys.shape[1], device=count.device)
+    if horizon is None:
+        return torch.where(slots < count, slots, -1)
+    return count - 1 - (count - 1 - slots) % horizon  # the latest position below count that falls into the slot
+
+
+def extend_cache(
+    state: AttentionState, keys: Tensor, values: Tensor, lengths: Tensor, horizon: int | None
+) -> AttentionState:
+    """A new cache after `keys` and `values` [B, T, heads, d], of which row b has `lengths[b]` real steps.
+
+    Without a horizon it is as wide as the longest row has become, no wider (on a GPU this waits for that number).
+    """
+    steps = torch.arange(keys.shape[1], device=keys.device)
+    count = state.steps + lengths
+    positions = state.steps.unsqueeze(1) + steps  # [B, T]
+    kept = steps < lengths.unsqueeze(1)
+    if horizon is None:
+        width = int(count.max()) if len(count) else 0
+        slots = positions
+    else:
+        width = horizon
+        slots = positions % horizon
+        kept = kept & (steps >= (lengths - horizon).unsqueeze(1))  # of two steps for one slot the later one is kept
+    slots = torch.where(kept, slots, width)[:, :, None, None]  # what is not kept goes to one slot more, dropped below
+    return AttentionState(_write(state.keys, keys, slots, width), _write(state.values, values, slots, width), count)
+
+
+def _write(cache: Tensor, new: Tensor, slots: Tensor, width: int) -> Tensor:
+    old = cache[:, :width]
+    more = old.new_zeros(old.shape[0], width + 1 - old.shape[1], *old.shape[2:])
+    return torch.cat([old, more], dim=1).scatter_(1, slots.expand_as(new), new.to(old.dtype))[:, :width]
