@@ -123,7 +123,10 @@ def test_coarse_labels(shell: Shell, material: Material) -> None:
     fine = [f"{line}:{i % 3}" for i, line in enumerate(rows)]
     Path("fine.tsv").write_text("\n".join([head, *fine]) + "\n")
     kinds = {line.split("\t")[1] for line in rows}
-    for command, out in ((SCRATCH, "a"), (("compare", "--task", "classify", "--rungs", "scratch", "--budgets", 8, "--seeds", 1, "--jobs", 1), "b")):
+    for command, out in (
+        (SCRATCH, "a"),
+        (("compare", "--task", "classify", "--rungs", "scratch", "--budgets", 8, "--seeds", 1, "--jobs", 1), "b"),
+    ):
         done = shell(*command, "--train", "fine.tsv", "--coarse", ":", "--out", out, "-q")
         assert done.code == 0, done.err
     assert set(json.loads(Path("a/labels.json").read_text())["labels"]) == kinds

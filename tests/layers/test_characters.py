@@ -60,7 +60,8 @@ def test_the_padding_character_counts(layer: CharacterCNN) -> None:
     assert not torch.allclose(layer.encode_types(word), layer.encode_types(other))
 
 
-def test_each_distinct_word_is_computed_once(layer: CharacterCNN) -> None:
+def test_each_distinct_word_is_computed_once(layer: CharacterCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carryover.layers.characters._WORDS_STEP", 1)
     one, two = words((1, 2, 3), (4, 5))
     x = Sequence.of(torch.stack([torch.stack([one, two, one]), torch.stack([two, one, two])]), [3, 2])
     seen = []
@@ -70,6 +71,16 @@ def test_each_distinct_word_is_computed_once(layer: CharacterCNN) -> None:
     assert seen == [3]  # the two words, and the zeros that stand in the padding
     assert torch.equal(y.values[0, 0], y.values[0, 2]) and torch.equal(y.values[0, 0], y.values[1, 1])
     torch.testing.assert_close(y.values[0, :2], layer.encode_types(torch.stack([one, two])))
+
+
+def test_batches_share_a_few_shapes(layer: CharacterCNN) -> None:
+    """The library keeps a kernel for every shape it meets."""
+    shapes = set()
+    handle = layer.convolutions[0].register_forward_pre_hook(lambda _, inputs: shapes.add(inputs[0].shape))
+    for count in range(1, 65):
+        assert layer.encode_types(words(*((1 + place % 8, 1 + place // 8) for place in range(count)))).shape == (count, 6)
+    handle.remove()
+    assert len(shapes) == 2
 
 
 def test_no_gradient_mode_gives_the_same(layer: CharacterCNN) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from carryover.models.output import OutputLayer
+from carryover.objectives import softmax
 from carryover.objectives.softmax import FullSoftmax, chunked_cross_entropy
 
 WORDS, ROWS, SIZE = 53, 37, 6
@@ -125,6 +128,32 @@ def test_memory_is_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     with Watch():
         FullSoftmax(output, chunk_rows=4).loss(hidden, targets).total.backward()
     assert largest == WORDS * SIZE < ROWS * WORDS  # the gradient of the weights is the largest
+
+
+def test_any_number_of_targets_is_multiplied_in_a_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    output, hidden, _ = make()
+    hidden = hidden.detach().repeat(-(-70 // len(hidden)), 1)
+    shapes = set()
+    plain_prepare = softmax.prepare
+
+    def watched(weight: Tensor, rows: int) -> Any:
+        multiply = plain_prepare(weight, rows)
+
+        def record(x: Tensor) -> Tensor:
+            shapes.add(tuple(x.shape))
+            return multiply(x)
+
+        return record
+
+    monkeypatch.setattr(softmax, "prepare", watched)
+    for count in range(1, 70):
+        targets = torch.arange(count) % WORDS
+        states = hidden[:count].clone().requires_grad_()
+        loss = FullSoftmax(output).loss(states, targets)
+        loss.total.backward()
+        expected = cross_entropy(linear(states, output.weight, output.bias), targets, reduction="none")
+        torch.testing.assert_close(loss.rows, expected.detach())
+    assert {rows for rows, _ in shapes} == {32, 64, 96}
 
 
 def test_exact_likelihoods() -> None:
