@@ -18,7 +18,7 @@ TEMPLATE = "report.html.jinja"
 
 WHAT_RUNGS_ARE = {
     "features": "Hand-made features and a linear model; no raw text.",
-    "static": "Word vectors (skip-gram) learned from the raw text, one a word whatever its context.",
+    "static": "Word vectors (skip-gram) learned from the raw text, one a word whatever its context, tuned with the labels.",
     "scratch": "A neural encoder that starts from nothing and sees the labelled examples only.",
     "frozen": "The pretrained language model is left as it is; a learned mix of its layers feeds a small model (ELMo).",
     "head": "The pretrained language model is left as it is; only the last layer is trained on it.",

@@ -121,6 +121,7 @@ class CompareResult:
         made = self.carried_folder(rung)
         carried = [] if made is None else ["--encoder", str(made)]
         mode = ["--mode", "top-k", "--top", layers] if family == "top" else ["--mode", family]
+        mode += ["--tune-vectors"] if family == "static" else []
         out = str(self.folder.parent / f"{self.folder.name}-{rung}")
         return ["carryover", "train", *_data_options(plan, training=True), *carried, *mode, "--out", out]
 

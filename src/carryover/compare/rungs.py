@@ -118,9 +118,14 @@ def _neural(
 
 
 def carry_plan(rung: str) -> CarryPlan:
-    """The plan of carrying over that a rung stands for."""
+    """The plan of carrying over that a rung stands for.
+
+    Word vectors are tuned: fixed ones score the same with 50 labelled sentences and less than no vectors at all with 400.
+    """
     from carryover.training.carry import CarryPlan
 
+    if rung == "static":
+        return CarryPlan(mode="static", tune_vectors=True)
     family, _, layers = rung.partition("-")
     return CarryPlan(mode="top-k", top=int(layers)) if family == "top" else CarryPlan(mode=rung)
 

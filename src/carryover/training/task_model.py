@@ -99,7 +99,10 @@ def build_task_model(
     elif kind == "words":
         encoder = WordsAndSpelling(WordEncoder.Config.from_json(config), coder)
     else:
-        raise BadData(f"the encoder is of kind {str(kind)[:80]!r}, this version knows language-model and words")
+        raise BadData(
+            f"the encoder is of kind {str(kind)[:80]!r}, this version knows language-model and words",
+            repair="upgrade carryover",
+        )
     task = task_from_json({**description["task"], "labels": list(labels)})
     return TaskModel(encoder, task, context_size=description["context_size"])
 
@@ -228,7 +231,9 @@ class TaskPredictor:
             raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
         if stored.tokenizer.get("schema") != _TOKENIZERS:
             raise BadData(
-                f"schema is {str(stored.tokenizer.get('schema'))[:80]!r}, expected {_TOKENIZERS!r}", path=stored.folder
+                f"schema is {str(stored.tokenizer.get('schema'))[:80]!r}, expected {_TOKENIZERS!r}",
+                path=stored.folder / "tokenizer.json",
+                repair="train again with this version, or use the one that made it",
             )
         coder = TokenCoder.from_json(stored.tokenizer.get("encoder"))
         own_words = stored.tokenizer.get("own_words")
