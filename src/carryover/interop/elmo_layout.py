@@ -54,15 +54,16 @@ def parse_options(options: dict[str, Any], path: Path) -> BiLanguageModel.Config
     """As `read_options`, from the document itself; `path` is where it stands."""
     lstm, characters = _part(options, "lstm", path), _part(options, "char_cnn", path)
     embedding = _part(characters, "embedding", path, "char_cnn.")
-    number = characters.get("n_characters", CHARACTER_IDS)
+    number = _required(characters, "n_characters", path, "char_cnn.")
     if number not in (CHARACTER_IDS, CHARACTER_IDS - 1):  # 261 while training: then without the row for padding
         raise _wrong("char_cnn.n_characters", number, f"{CHARACTER_IDS} or {CHARACTER_IDS - 1}", path)
-    longest = characters.get("max_characters_per_token", CHARACTERS_PER_WORD)
+    longest = _required(characters, "max_characters_per_token", path, "char_cnn.")
     if longest != CHARACTERS_PER_WORD:
         raise _wrong("char_cnn.max_characters_per_token", longest, str(CHARACTERS_PER_WORD), path)
-    if characters.get("activation", "relu") != "relu":
-        raise _wrong("char_cnn.activation", characters["activation"], "'relu'", path)
-    skips = lstm.get("use_skip_connections", False)
+    activation = _required(characters, "activation", path, "char_cnn.")
+    if activation != "relu":
+        raise _wrong("char_cnn.activation", activation, "'relu'", path)
+    skips = _required(lstm, "use_skip_connections", path, "lstm.")
     if not isinstance(skips, bool):
         raise _wrong("lstm.use_skip_connections", skips, "true or false", path)
     dropout = options.get("dropout", 0.1)
@@ -115,11 +116,17 @@ def options_of(config: BiLanguageModel.Config) -> dict[str, Any]:
 
 
 def _part(whole: dict[str, Any], key: str, path: Path, before: str = "") -> dict[str, Any]:
-    if key not in whole:
+    found = _required(whole, key, path, before)
+    if not isinstance(found, dict):
+        raise _wrong(f"{before}{key}", found, "an object", path)
+    return found
+
+
+def _required(part: dict[str, Any], key: str, path: Path, before: str) -> Any:
+    """No key has a default, so that a misspelled one is not overlooked: a clip that is not applied shows in no shape."""
+    if key not in part:
         raise BadData(f"has no {before}{key}", path=path, repair="give the options.json that came with the weights")
-    if not isinstance(whole[key], dict):
-        raise _wrong(f"{before}{key}", whole[key], "an object", path)
-    return whole[key]
+    return part[key]
 
 
 def _whole(
@@ -132,16 +139,14 @@ def _whole(
     most: int = _LARGEST,
     default: int | None = None,
 ) -> int:
-    if key not in part and default is None:
-        raise BadData(f"has no {before}{key}", path=path, repair="give the options.json that came with the weights")
-    value = part.get(key, default)
+    value = _required(part, key, path, before) if default is None else part.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise _wrong(f"{before}{key}", value, f"a whole number from {least} to {most}", path)
     return value
 
 
 def _filters(characters: dict[str, Any], path: Path) -> tuple[tuple[int, int], ...]:
-    found = characters.get("filters")
+    found = _required(characters, "filters", path, "char_cnn.")
     if not isinstance(found, list) or not 0 < len(found) <= CHARACTERS_PER_WORD:
         raise _wrong("char_cnn.filters", found, "a list of pairs [width, number]", path)
     pairs = []
@@ -155,7 +160,7 @@ def _filters(characters: dict[str, Any], path: Path) -> tuple[tuple[int, int], .
 
 
 def _clip(lstm: dict[str, Any], key: str, path: Path) -> float | None:
-    value = lstm.get(key)
+    value = _required(lstm, key, path, "lstm.")
     if value is None:
         return None
     if not _is_number(value) or not 0 < value < math.inf:

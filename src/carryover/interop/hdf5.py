@@ -52,7 +52,7 @@ def data_sets(file: Any) -> list[str]:
     """Names of all data sets that are reached without leaving the file, sorted."""
     h5py = load_h5py(Path(file.filename))
     found: list[str] = []
-    seen = set()
+    seen = {file["/"].id}
     waiting: list[tuple[str, Any]] = [("", file)]
     while waiting:
         path, group = waiting.pop()
