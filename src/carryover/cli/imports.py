@@ -13,15 +13,27 @@ from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.errors import UsageError
 from carryover.progress import say
 
-# What each format is read from.
-FORMATS = {"elmo": ("options", "weights")}
+# What each format is read from: what must be given, what may be.
+FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "elmo": (("options", "weights"), ()),
+    "allennlp": (("archive",), ("options",)),
+}
 
 
 def import_published(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="elmo: options.json and HDF5 weights as published.")],
+    format: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="elmo: options.json and HDF5 weights as published; allennlp: the ELMo inside a model.tar.gz.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model that is made; the same command again is safe.")],
-    options_file: Annotated[Path | None, typer.Option("--options", help="elmo: the options.json.")] = None,
+    options_file: Annotated[
+        Path | None, typer.Option("--options", help="ELMo's options.json; allennlp: only where the archive lacks it.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="elmo: the HDF5 file of the weights.")] = None,
+    archive: Annotated[Path | None, typer.Option("--archive", help="allennlp: the model.tar.gz.")] = None,
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", help="words (by rule) or whitespace (for text that is tokenised already).")
     ] = "words",
@@ -29,12 +41,15 @@ def import_published(
     quiet: options.Quiet = False,
 ) -> None:
     """Make a model folder of published files, for embed, train and compare. Nothing in the files is ever executed."""
-    given = {"options": options_file, "weights": weights}
-    sources = _sources(format, given)
+    sources = _sources(format, {"options": options_file, "weights": weights, "archive": archive})
+    if format == "allennlp":
+        from carryover.interop.allennlp_archive import import_allennlp
 
-    from carryover.interop.published_elmo import import_elmo
+        result = import_allennlp(sources["archive"], out, options=sources.get("options"), tokenizer=tokenizer)
+    else:
+        from carryover.interop.published_elmo import import_elmo
 
-    result = import_elmo(sources["options"], sources["weights"], out, tokenizer=tokenizer)
+        result = import_elmo(sources["options"], sources["weights"], out, tokenizer=tokenizer)
     if as_json:
         print_document(result.to_json())
     else:
@@ -50,11 +65,12 @@ def _sources(format: str, given: dict[str, Path | None]) -> dict[str, Path]:
     """What the format is read from. Raises UsageError for an unknown format and for a file too few or too many."""
     if format not in FORMATS:
         raise UsageError(f"cannot import {format!r}", repair=nearest(format, set(FORMATS)))
-    wanted = FORMATS[format]
-    for name in wanted:
+    needed, allowed = FORMATS[format]
+    repair = f"give {' and '.join(f'--{name}' for name in needed)}"
+    for name in needed:
         if given[name] is None:
-            raise UsageError(f"import {format} needs --{name}", repair=f"give {' and '.join(f'--{one}' for one in wanted)}")
+            raise UsageError(f"import {format} needs --{name}", repair=repair)
     for name, path in given.items():
-        if path is not None and name not in wanted:
-            raise UsageError(f"import {format} reads no --{name}", repair=f"give {' and '.join(f'--{w}' for w in wanted)}")
+        if path is not None and name not in (*needed, *allowed):
+            raise UsageError(f"import {format} reads no --{name}", repair=repair)
     return {name: path for name, path in given.items() if path is not None}

@@ -95,7 +95,7 @@ def import_elmo(options: Path, weights: Path, out: Path, *, tokenizer: str = "wo
     """
     options, weights = Path(options), Path(weights)
     config, state, ignored = read_elmo(options, weights)
-    files = {"options": _described(options), "weights": _described(weights)}
+    files = {"options": described(options), "weights": described(weights)}
     return keep_imported(Path(out), "elmo", config, state, files, ignored=ignored, tokenizer=tokenizer)
 
 
@@ -187,7 +187,7 @@ def _packed(arrays: Arrays, path: Path) -> bytes:
         return bytes(file.id.get_file_image())
 
 
-def _described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
     """What the record says of a source file."""
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": storage.file_digest(path)}
 
