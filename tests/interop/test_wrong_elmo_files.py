@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import time
@@ -120,7 +121,8 @@ OPTION_CASES = [
     ("no filters", of(changed(char_cnn__filters=[])), ("char_cnn.filters is '[]'",)),
     ("another activation", of(changed(char_cnn__activation="tanh")), ("char_cnn.activation is 'tanh', expected 'relu'",)),
     ("another alphabet", of(changed(char_cnn__n_characters=100)), ("char_cnn.n_characters is '100', expected 262 or 261",)),
-    ("longer words", of(changed(char_cnn__max_characters_per_token=64)), ("is '64', expected '50'".replace("'50'", "50"),)),
+    ("a wrong dropout", of(changed(dropout=2)), ("dropout is '2', expected a probability",)),
+    ("longer words", of(changed(char_cnn__max_characters_per_token=64)), ("char_cnn.max_characters_per_token is '64', expected 50",)),
 ]  # fmt: skip
 DISAGREEMENTS = [
     ("more cells", of(changed(lstm__dim=11)), (f"'{CELL}/W_0' has shape [12, 40], files/options.json asks for [12, 44]",)),
@@ -195,6 +197,28 @@ def test_a_model_of_words_cannot_be_exported(shell: Shell, material: Material) -
     done = shell("export", "elmo", "words", "--out", "new")
     assert done.code == 2 and "reads words and the published layout has characters only" in done.err
     assert not Path("new").exists()
+
+
+def test_a_full_disk_leaves_nothing_of_an_export(shell: Shell, material: Material) -> None:
+    """Whichever write it is that fails."""
+    from carryover.storage import faults
+
+    write = faults.write_some
+    for failing in range(3):
+        left = [failing]
+
+        def fail(file: Any, data: memoryview, left: list[int] = left) -> int:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(file, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(faults, "write_some", fail)
+            done = shell("export", "elmo", material.encoder, "--out", "new")
+        assert done.code == 74 and "No space left" in done.err and done.err.count("\n") == 1
+        assert list(shell.folder.iterdir()) == []
+    assert shell("export", "elmo", material.encoder, "--out", "new").code == 0
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

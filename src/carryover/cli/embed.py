@@ -79,19 +79,20 @@ def embed(
         _say_cut(summary["cut_words"])
         suggest_next(following)
         return
-    cut: list[int] = []
+    cut = 0
 
     def rows() -> Iterator[dict[str, Any]]:
+        nonlocal cut
         for line in embedded:
-            cut.append(line.cut)
+            cut += line.cut
             yield {"words": line.words, "vectors": line.vectors.tolist()}
 
     if as_json:
         document = {"schema": "carryover.embed/1", "layers": layers, "lines": list(rows())}
-        print_document({**document, "cut_words": sum(cut)})
+        print_document({**document, "cut_words": cut})
     else:
         print_lines(json.dumps(row, ensure_ascii=False) for row in rows())
-    _say_cut(sum(cut))
+    _say_cut(cut)
     suggest_next(following)
 
 

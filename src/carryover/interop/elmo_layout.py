@@ -66,7 +66,9 @@ def parse_options(options: dict[str, Any], path: Path) -> BiLanguageModel.Config
     skips = _required(lstm, "use_skip_connections", path, "lstm.")
     if not isinstance(skips, bool):
         raise _wrong("lstm.use_skip_connections", skips, "true or false", path)
-    dropout = options.get("dropout", 0.1)
+    dropout = options.get("dropout", 0.1)  # of the training, which published options leave out
+    if not _is_number(dropout) or not 0 <= dropout < 1:
+        raise _wrong("dropout", dropout, "a probability below 1", path)
     try:
         return BiLanguageModel.Config(
             vocabulary_size=len(Vocabulary.FIXED),
@@ -77,7 +79,7 @@ def parse_options(options: dict[str, Any], path: Path) -> BiLanguageModel.Config
             projection=_whole(lstm, "projection_dim", path, "lstm."),
             cells=_whole(lstm, "dim", path, "lstm."),
             layers=_whole(lstm, "n_layers", path, "lstm.", most=_MOST_LAYERS),
-            dropout=float(dropout) if _is_number(dropout) and 0 <= dropout < 1 else 0.1,
+            dropout=float(dropout),
             cell_clip=_clip(lstm, "cell_clip", path),
             projection_clip=_clip(lstm, "proj_clip", path),
             residual=skips,
