@@ -82,7 +82,7 @@ def test_the_file_holds_everything(encoder: Any, tmp_path: Path, layers: str) ->
     pieces = stored["vectors"].split(stored["lengths"].tolist())
     for piece, line in zip(pieces, embed_lines(encoder, lines, layers=layers), strict=True):
         assert torch.equal(piece, line.vectors)
-    assert summary == {"lines": 4, "words": sum(map(len, words)), "size": encoder.model.out_size}
+    assert summary == {"lines": 4, "words": sum(map(len, words)), "size": encoder.model.out_size, "cut_words": 0}
     assert load_tensors(tmp_path / "v.safetensors").keys() == stored.keys(), "our own reader takes it too"
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, say_when_waiting, suggest_next
 from carryover.errors import UsageError
+from carryover.progress import say
 
 
 def embed(
@@ -24,21 +26,38 @@ def embed(
     out: Annotated[
         Path | None, typer.Option("--out", help="A .safetensors file; without it JSON lines on standard output.")
     ] = None,
+    carry_state: Annotated[
+        bool,
+        typer.Option("--carry-state", help="Go on from the state of the lines before, as the published ELMo programs do."),
+    ] = False,
+    batch_size: Annotated[
+        int,
+        typer.Option("--batch-size", help="With --carry-state: lines side by side; each goes on from the one so far back."),
+    ] = 1,
     device: options.Device = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn every line of text into one vector a word. A line's vectors never depend on the lines beside it."""
+    """Turn every line of text into one vector a word.
+
+    A line's vectors never depend on the lines beside it, unless --carry-state asks for that.
+    """
     from carryover.data.opening import read_lines
     from carryover.training.devices import choose_device
     from carryover.training.embedding import embed_lines, save_embedded
     from carryover.training.loading import LanguageModel, load
 
+    if batch_size != 1 and not carry_state:
+        raise UsageError(
+            f"--batch-size is {batch_size} without --carry-state",
+            repair="leave it out: lines do not depend on each other and are read many at a time",
+        )
     encoder = load(model, device=choose_device(device))
     if not isinstance(encoder, LanguageModel):
         raise UsageError("this is a task model and has no vectors to give", path=model, repair="give a pretrained model")
     say_when_waiting(source)
-    embedded = embed_lines(encoder, (text for _, text in read_lines(source)), layers=layers)
+    lines = (text for _, text in read_lines(source))
+    embedded = embed_lines(encoder, lines, layers=layers, carry_rows=batch_size if carry_state else None)
     following = [
         "carryover",
         "train",
@@ -57,11 +76,26 @@ def embed(
             print_document({"schema": "carryover.embed/1", "file": str(out), "layers": layers, **summary})
         else:
             print_lines([f"{out}: {summary['words']:,} words of {summary['lines']:,} lines, {summary['size']} values each"])
+        _say_cut(summary["cut_words"])
         suggest_next(following)
         return
-    rows = ({"words": line.words, "vectors": line.vectors.tolist()} for line in embedded)
+    cut = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal cut
+        for line in embedded:
+            cut += line.cut
+            yield {"words": line.words, "vectors": line.vectors.tolist()}
+
     if as_json:
-        print_document({"schema": "carryover.embed/1", "layers": layers, "lines": list(rows)})
+        document = {"schema": "carryover.embed/1", "layers": layers, "lines": list(rows())}
+        print_document({**document, "cut_words": cut})
     else:
-        print_lines(json.dumps(row, ensure_ascii=False) for row in rows)
+        print_lines(json.dumps(row, ensure_ascii=False) for row in rows())
+    _say_cut(cut)
     suggest_next(following)
+
+
+def _say_cut(words: int) -> None:
+    if words:
+        say(f"words longer than 48 bytes, of which only the first 48 were read: {words:,}")

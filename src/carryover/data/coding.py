@@ -81,6 +81,13 @@ def character_rows(words: Iterable[str]) -> np.ndarray:
     return rows
 
 
+def count_cut(words: Iterable[str]) -> int:
+    """How many of the words are longer than the 48 bytes that `character_rows` keeps of a word."""
+    room = CHARACTERS_PER_WORD - 2
+    # A character takes up to four bytes, so most words need no look at theirs.
+    return sum(4 * len(word) > room and len(word.encode("utf-8", "surrogatepass")) > room for word in words)
+
+
 class _RowCache(dict[str, int]):
     """Word → its row in a growing table of character ids; unseen words are collected and encoded together."""
 

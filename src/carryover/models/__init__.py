@@ -8,6 +8,7 @@ from typing import Any
 _PUBLIC = {
     "AdaptiveOutputLayer": "output",
     "BiLanguageModel": "bilm",
+    "NoOutputLayer": "output",
     "OutputLayer": "output",
     "SIZES": "sizes",
     "WordEncoder": "tagger_encoder",

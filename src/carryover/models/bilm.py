@@ -28,12 +28,14 @@ from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
 from carryover.layers.lstm import LSTMState
 from carryover.layers.recurrence import lstm_together
-from carryover.models.output import AdaptiveOutputLayer, OutputLayer, default_cutoffs
+from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
 from carryover.models.sizes import SIZES
 from carryover.sequence import Sequence
 
 INPUTS = ("characters", "words", "subwords")
 SOFTMAXES = ("full", "sampled", "adaptive")
+NO_SOFTMAX = "none"
+"""The softmax of a model whose weights came without one: it gives vectors and predicts nothing."""
 
 TABLE_ROWS = 16
 """Words are encoded in multiples of this when bits matter: the number of rows a matrix product takes at a time."""
@@ -58,7 +60,8 @@ class BiLanguageModel(nn.Module):
 
         `vocabulary_size` counts the classes of the softmax and, for words and subwords, the input ids as well.
         `filters` are pairs (width in characters, number of filters). `samples` is for the sampled softmax, `cutoffs`
-        and `reduction` for the adaptive one (no cutoffs: a tenth and four tenths of the vocabulary).
+        and `reduction` for the adaptive one (no cutoffs: a tenth and four tenths of the vocabulary). The softmax "none"
+        is that of weights which came without an output layer.
         """
 
         vocabulary_size: int
@@ -84,7 +87,7 @@ class BiLanguageModel(nn.Module):
             if self.cutoffs is not None:
                 object.__setattr__(self, "cutoffs", tuple(int(cutoff) for cutoff in self.cutoffs))
             _check_choice("input", self.input, INPUTS)
-            _check_choice("softmax", self.softmax, SOFTMAXES)
+            _check_choice("softmax", self.softmax, (*SOFTMAXES, NO_SOFTMAX))
             for name in ("vocabulary_size", "character_size", "projection", "cells", "layers", "samples"):
                 if getattr(self, name) < 1:
                     raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
@@ -162,13 +165,7 @@ class BiLanguageModel(nn.Module):
         self.forward_layers = stack()
         self.backward_layers = stack()
         self.dropout = Dropout(size, config.dropout)
-        self.output: OutputLayer | AdaptiveOutputLayer = (
-            AdaptiveOutputLayer(
-                size, config.vocabulary_size, config.cutoffs or default_cutoffs(config.vocabulary_size), config.reduction
-            )
-            if config.softmax == "adaptive"
-            else OutputLayer(size, config.vocabulary_size)
-        )
+        self.output = _output_layer(config)
 
     # ------------------------------------------------------------------ tokens
 
@@ -274,18 +271,32 @@ class BiLanguageModel(nn.Module):
         are left out; the vector of a word of several pieces is the mean of theirs. Layer 0 holds the token vector
         twice. Gradients flow; in evaluation mode the result is deterministic. Raises ValueError without borders.
         """
+        return self._represent(batch, None)[0]
+
+    def continue_representations(
+        self, batch: TokenBatch, state: BiLanguageModelState
+    ) -> tuple[Sequence, BiLanguageModelState]:
+        """`representations` that begin with `state`, as the published code does, and the state after them.
+
+        Row b of the batch goes on from row b of the state: forward from the end of what that row held before, backward
+        from its beginning. Then a sentence's vectors depend on what was read before it.
+        """
+        return self._represent(batch, state)
+
+    def _represent(self, batch: TokenBatch, state: BiLanguageModelState | None) -> tuple[Sequence, BiLanguageModelState]:
         self._check_borders(batch)
         tokens = self.token_representations(batch)
-        state = self.initial_state(tokens.batch_size, device=tokens.device, dtype=tokens.values.dtype)
-        layers, _ = self._run((tokens, tokens.reverse()), state)
+        if state is None:
+            state = self.initial_state(tokens.batch_size, device=tokens.device, dtype=tokens.values.dtype)
+        layers, state = self._run((tokens, tokens.reverse()), state)
         vectors = [torch.cat([tokens.values, tokens.values], dim=-1)]
         vectors += [torch.cat([forward.values, backward.reverse().values], dim=-1) for forward, backward in layers]
         stacked = tokens.with_values(torch.stack(vectors, dim=2)).zero_padding()  # [B, T, L+1, 2P]
         if batch.word_of_unit is not None:
-            return _mean_over_pieces(stacked, batch.word_of_unit, batch.word_lengths)
+            return _mean_over_pieces(stacked, batch.word_of_unit, batch.word_lengths), state
         words = int(batch.word_lengths.max()) if len(batch.word_lengths) else 0
         inner = Sequence(stacked.values[:, 1 : 1 + words], batch.word_lengths)
-        return inner.zero_padding()
+        return inner.zero_padding(), state
 
     def _check_borders(self, batch: TokenBatch) -> None:
         if batch.word_of_unit is not None:
@@ -297,6 +308,15 @@ class BiLanguageModel(nn.Module):
                 f"the batch has lengths {batch.index.lengths.tolist()} for {batch.word_lengths.tolist()} words, so it was "
                 "coded without sentence borders: code it with borders=True"
             )
+
+
+def _output_layer(config: BiLanguageModel.Config) -> OutputLayer | AdaptiveOutputLayer | NoOutputLayer:
+    size, words = config.projection, config.vocabulary_size
+    if config.softmax == NO_SOFTMAX:
+        return NoOutputLayer()
+    if config.softmax == "adaptive":
+        return AdaptiveOutputLayer(size, words, config.cutoffs or default_cutoffs(words), config.reduction)
+    return OutputLayer(size, words)
 
 
 def _mean_over_pieces(pieces: Sequence, word_of_unit: Tensor, word_lengths: Tensor) -> Sequence:

@@ -32,6 +32,10 @@ class OutputLayer(nn.Module):
         return f"{self.in_size}, {self.vocabulary_size}"
 
 
+class NoOutputLayer(nn.Module):
+    """Stands where weights came without an output layer, as in the published ELMo files: nothing can be predicted."""
+
+
 class AdaptiveOutputLayer(nn.Module):
     """Frequent words at full width, rarer ones in clusters of ever narrower rows (Grave et al. 2017, section 4).
 

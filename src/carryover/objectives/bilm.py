@@ -19,9 +19,10 @@ from torch import Tensor
 
 from carryover.data.coding import TokenBatch, TokenCoder
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
+from carryover.errors import UsageError
 from carryover.layers.base import choose_rows, detach_state
 from carryover.models.bilm import BiLanguageModel, BiLanguageModelState
-from carryover.models.output import AdaptiveOutputLayer
+from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
 from carryover.objectives.adaptive import AdaptiveSoftmax
 from carryover.objectives.sampled import SampledSoftmax
 from carryover.objectives.softmax import FullSoftmax, Softmax
@@ -71,7 +72,16 @@ class BiLanguageModelObjective:
 
 
 def softmax_of(model: BiLanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> Softmax:
-    """The softmax that the model's configuration names, over the model's own output layer."""
+    """The softmax that the model's configuration names, over the model's own output layer.
+
+    Raises UsageError for a model whose weights came without an output layer.
+    """
+    if isinstance(model.output, NoOutputLayer):
+        raise UsageError(
+            "the language model has no output layer (its weights were published without one), so it gives vectors but can "
+            "be neither scored nor trained further",
+            repair="use it with embed, train or compare, or pretrain a model of your own",
+        )
     if isinstance(model.output, AdaptiveOutputLayer):
         return AdaptiveSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
     if model.config.softmax == "sampled":

@@ -61,3 +61,38 @@ purpose is a question of its licence, which carryover does not know.
 {versions["python"]}. All settings are in `record.json`. The folder `run`, where present, holds the log and the last
 checkpoints; the model does not need it.
 """
+
+
+def imported_model_card(config: dict[str, Any], record: dict[str, Any]) -> str:
+    """Model card of a language model that was read from published files, as Markdown."""
+    imported, versions = record["imported"], record["versions"]
+    files = "\n".join(
+        f"* {name}: `{file['path']}`, {file['bytes']:,} bytes, SHA-256 `{file['sha256']}`"
+        for name, file in imported["files"].items()
+    )
+    return f"""# Bidirectional language model, imported
+
+Reads {config["input"]}, {config["layers"]} layers of {config["cells"]} cells projected to {config["projection"]} in each
+direction; {record["parameters"]:,} parameters. Read by carryover {versions["carryover"]} from files in the published layout
+`{imported["format"]}`:
+
+{files}
+
+The files hold no output layer, so the model gives vectors and cannot be scored as a language model: no held-out perplexity
+is stored, and the proof of carrying it over says so. What it was trained on, how well and under which licence, the files do
+not say.
+
+## Use
+
+```
+carryover embed FOLDER texts.txt --out vectors.safetensors
+carryover train --task classify --train train.tsv --encoder FOLDER --mode frozen --out runs/task
+```
+
+Words are found by the tokenizer `{imported["tokenizer"]}`. Vectors of a sentence never depend on its neighbours; the published
+programs carry their state from batch to batch, which `carryover embed --carry-state` repeats.
+
+## Made by
+
+`{record["command"]}`; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python {versions["python"]}.
+"""

@@ -1,0 +1,169 @@
+"""AllenNLP archives (`model.tar.gz`) of models that contain ELMo: its part becomes an artefact, the rest is named.
+
+Such an archive holds `config.json`, `weights.th` (a pickled state dictionary), `vocabulary/` and, below `fta/`, copies of
+files that the configuration names. Its ELMo has our gates' order (i, f, g, o), the 1 already added to the forget bias, and a
+highway layer in one matrix: transform above, gate below, where the gate g counts for carrying,
+y = g ⊙ x + (1 − g) ⊙ f(W x + b), so it is ours with the sign turned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carryover.data.coding import CHARACTER_IDS
+from carryover.errors import BadData
+from carryover.interop.elmo_layout import parse_options, read_options
+from carryover.interop.packed import read_archive, read_pickled_weights
+from carryover.interop.published_elmo import Imported, described, keep_imported
+from carryover.models.bilm import BiLanguageModel
+
+CONFIG, WEIGHTS = "config.json", "weights.th"
+_TABLE = "_token_embedder._char_embedding_weights"
+
+
+def import_allennlp(archive: Path, out: Path, *, options: Path | None = None, tokenizer: str = "words") -> Imported:
+    """Write the ELMo in an AllenNLP archive as an artefact into `out`.
+
+    `options` is ELMo's `options.json`, needed where the archive has no copy of it: clips and residuals show in no shape.
+    Raises InputMissing, BadData when the archive is damaged, unsafe, without ELMo, or not what the options say, UsageError.
+    """
+    archive = Path(archive)
+    parts, _ = read_archive(archive, lambda name: name in (CONFIG, WEIGHTS) or name.startswith("fta/"))
+    for name in (CONFIG, WEIGHTS):
+        if name not in parts:
+            raise BadData(f"holds no {name}", path=archive, repair="give a model.tar.gz of AllenNLP")
+    config = read_options(options) if options is not None else _options_inside(parts, archive)
+    tensors = read_pickled_weights(parts[WEIGHTS], archive, WEIGHTS)
+    prefix = _prefix(tensors, archive)
+    inner = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    state = _to_state(inner, config, archive, prefix)
+    known = set(_names(config))
+    ignored = [name for name in tensors if not name.startswith(prefix) or name.removeprefix(prefix) not in known]
+    stray = [name for name in ignored if name.startswith(prefix)]
+    if stray:  # a deeper model than the options say
+        raise BadData(
+            f"{WEIGHTS} has a tensor {stray[0]!r} that the options do not ask for",
+            path=archive,
+            repair="give the options.json of this model",
+        )
+    files = {"archive": described(archive)} | ({} if options is None else {"options": described(Path(options))})
+    return keep_imported(Path(out), "allennlp", config, state, files, ignored=ignored, tokenizer=tokenizer)
+
+
+def _options_inside(parts: Mapping[str, bytes], archive: Path) -> BiLanguageModel.Config:
+    """ELMo's options from the copy in the archive."""
+    for name, content in sorted(parts.items()):
+        if name.startswith("fta/") and "options" in name:
+            return parse_options(_document(content, archive, name), archive)
+    named = _named_options(_document(parts[CONFIG], archive, CONFIG))
+    raise BadData(
+        f"holds no copy of ELMo's options ({CONFIG} names {named[:120]!r})" if named else "holds no copy of ELMo's options",
+        path=archive,
+        repair="give that file with --options",
+    )
+
+
+def _document(content: bytes, archive: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"{name} is not JSON: {str(error)[:100]}", path=archive, repair="fetch it again") from error
+    if not isinstance(found, dict):
+        raise BadData(f"{name} holds a {type(found).__name__}, expected an object", path=archive, repair="fetch it again")
+    return found
+
+
+def _named_options(config: Any) -> str:
+    """The value of the first `options_file` anywhere in the configuration."""
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("options_file"), str):
+                return str(part["options_file"])
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return ""
+
+
+def _prefix(tensors: Mapping[str, Tensor], archive: Path) -> str:
+    """What stands before the names of ELMo's own tensors."""
+    found = [name.removesuffix(_TABLE) for name in tensors if name.endswith(_TABLE)]
+    if len(found) != 1:
+        raise BadData(
+            f"{WEIGHTS} holds {len(found)} models of ELMo among {len(tensors)} tensors, expected one",
+            path=archive,
+            repair="give the archive of a model that contains ELMo",
+        )
+    return found[0]
+
+
+def _names(config: BiLanguageModel.Config) -> dict[str, tuple[int, ...]]:
+    """Every tensor of ELMo in such an archive, with its shape."""
+    size, cells, total = config.projection, config.cells, sum(count for _, count in config.filters)
+    names: dict[str, tuple[int, ...]] = {_TABLE: (CHARACTER_IDS, config.character_size)}
+    for number, (width, count) in enumerate(config.filters):
+        names[f"_token_embedder.char_conv_{number}.weight"] = (count, config.character_size, width)
+        names[f"_token_embedder.char_conv_{number}.bias"] = (count,)
+    for number in range(config.highway_layers):
+        names[f"_token_embedder._highways._layers.{number}.weight"] = (2 * total, total)
+        names[f"_token_embedder._highways._layers.{number}.bias"] = (2 * total,)
+    names |= {"_token_embedder._projection.weight": (size, total), "_token_embedder._projection.bias": (size,)}
+    for side in ("forward", "backward"):
+        for layer in range(config.layers):
+            at = f"_elmo_lstm.{side}_layer_{layer}"
+            names[f"{at}.input_linearity.weight"] = (4 * cells, size)
+            names[f"{at}.state_linearity.weight"] = (4 * cells, size)
+            names[f"{at}.state_linearity.bias"] = (4 * cells,)
+            names[f"{at}.state_projection.weight"] = (size, cells)
+    return names
+
+
+def _to_state(
+    tensors: Mapping[str, Tensor], config: BiLanguageModel.Config, archive: Path, prefix: str
+) -> dict[str, Tensor]:
+    """The parameters of `BiLanguageModel(config)`."""
+    checked: dict[str, Tensor] = {}
+    for name, shape in _names(config).items():
+        if name not in tensors or tuple(tensors[name].shape) != shape or not tensors[name].dtype.is_floating_point:
+            there = "absent" if name not in tensors else f"{tensors[name].dtype} {list(tensors[name].shape)}"
+            raise BadData(
+                f"{WEIGHTS}: tensor {prefix + name!r} is {there}, the options ask for {list(shape)}",
+                path=archive,
+                repair="give the options.json of this model",
+            )
+        checked[name] = tensors[name].float()
+        if not bool(torch.isfinite(checked[name]).all()):
+            raise BadData(
+                f"{WEIGHTS}: tensor {prefix + name!r} holds a value that is not finite",
+                path=archive,
+                repair="fetch it again",
+            )
+    table = checked[_TABLE].clone()
+    table[0] = 0
+    state = {"token_encoder.characters": table}
+    for number in range(len(config.filters)):
+        for part in ("weight", "bias"):
+            state[f"token_encoder.convolutions.{number}.{part}"] = checked[f"_token_embedder.char_conv_{number}.{part}"]
+    for number in range(config.highway_layers):
+        for part in ("weight", "bias"):
+            transform, carry = checked[f"_token_embedder._highways._layers.{number}.{part}"].chunk(2)
+            state[f"token_encoder.highways.{number}.transform.{part}"] = transform
+            state[f"token_encoder.highways.{number}.gate.{part}"] = -carry
+    for part in ("weight", "bias"):
+        state[f"token_encoder.projection.{part}"] = checked[f"_token_embedder._projection.{part}"]
+    for side in ("forward", "backward"):
+        for layer in range(config.layers):
+            to, at = f"{side}_layers.{layer}", f"_elmo_lstm.{side}_layer_{layer}"
+            state[f"{to}.input_weight"] = checked[f"{at}.input_linearity.weight"]
+            state[f"{to}.hidden_weight"] = checked[f"{at}.state_linearity.weight"]
+            state[f"{to}.bias"] = checked[f"{at}.state_linearity.bias"]
+            state[f"{to}.projection_weight"] = checked[f"{at}.state_projection.weight"]
+    return {name: tensor.contiguous() for name, tensor in state.items()}

@@ -1,0 +1,3 @@
+from command_line import material, shell
+
+__all__ = ["material", "shell"]
