@@ -18,6 +18,8 @@ from carryover.layers import (
     Bidirectional,
     CharacterCNN,
     ConcatenatedPooling,
+    Convolution,
+    Delay,
     Dropout,
     Elman,
     Embedding,
@@ -32,6 +34,7 @@ from carryover.layers import (
     ScalarMix,
     Stacked,
     SumPooling,
+    TransposedConvolution,
     VariationalDropout,
     WeightDrop,
     embed_by_one_hot,
@@ -56,10 +59,12 @@ from laws.references import (
     pooled,
     residual_of,
     torch_bidirectional_lstm,
+    torch_convolution,
     torch_elman,
     torch_gru,
     torch_lstm,
     torch_perceptron,
+    torch_transposed,
 )
 
 
@@ -178,6 +183,54 @@ ROWS = [
         "Stacked, recurrent",
         lambda: Stacked(LSTM(3, 4), VariationalDropout(4, 0.5), Residual(GRU(4, 4)), Elman(4, 2)),
         each_row(lambda stack, row: loop_of(stack.layers[3], residual_of(stack.layers[2], loop_of(stack.layers[0], row)))),
+    ),
+    Row("Convolution", lambda: Convolution(3, 4, 3), each_row(torch_convolution)),
+    Row("Convolution, kernel 1", lambda: Convolution(3, 4, 1, padding="centred"), each_row(torch_convolution)),
+    Row("Convolution, dilated", lambda: Convolution(3, 4, 4, dilation=3, bias=False), each_row(torch_convolution)),
+    Row("Convolution, centred", lambda: Convolution(3, 4, 5, padding="centred", dilation=2), each_row(torch_convolution)),
+    Row("Convolution, valid", lambda: Convolution(3, 4, 3, padding="valid", dilation=2), each_row(torch_convolution)),
+    Row("Convolution, strided", lambda: Convolution(3, 4, 5, stride=3), each_row(torch_convolution)),
+    Row("Convolution, strided, kernel 1", lambda: Convolution(3, 4, 1, stride=2), each_row(torch_convolution)),
+    Row(
+        "Convolution, strided, centred",
+        lambda: Convolution(3, 4, 3, stride=2, padding="centred"),
+        each_row(torch_convolution),
+    ),
+    Row("Convolution, strided, valid", lambda: Convolution(3, 4, 3, stride=2, padding="valid"), each_row(torch_convolution)),
+    Row("Convolution, groups", lambda: Convolution(4, 6, 3, groups=2, dilation=2, stride=2), each_row(torch_convolution)),
+    Row("Convolution, weight norm", lambda: Convolution(3, 4, 3, weight_norm=True), each_row(torch_convolution)),
+    Row("TransposedConvolution", lambda: TransposedConvolution(3, 4, 5, stride=2), each_row(torch_transposed)),
+    Row("TransposedConvolution, short kernel", lambda: TransposedConvolution(3, 4, 2, stride=3), each_row(torch_transposed)),
+    Row(
+        "TransposedConvolution, centred",
+        lambda: TransposedConvolution(3, 4, 4, stride=2, padding="centred"),
+        each_row(torch_transposed),
+    ),
+    Row(
+        "TransposedConvolution, groups",
+        lambda: TransposedConvolution(4, 6, 3, stride=3, dilation=2, groups=2, bias=False),
+        each_row(torch_transposed),
+    ),
+    Row("Delay", lambda: Delay(3, 2), each_row(lambda layer, row: torch.cat([row.new_zeros(2, 3), row])[: len(row)])),
+    Row("Delay, none", lambda: Delay(3, 0), lambda _, x: x),
+    Row(
+        "Stacked, strided",
+        lambda: Stacked(Convolution(3, 4, 3, stride=2), Elman(4, 4), Convolution(4, 2, 2, stride=3)),
+        each_row(
+            lambda stack, row: torch_convolution(
+                stack.layers[2], loop_of(stack.layers[1], torch_convolution(stack.layers[0], row))
+            )
+        ),
+    ),
+    Row(
+        "Stacked, down and up",
+        lambda: Stacked(Convolution(3, 4, 3, stride=2), TransposedConvolution(4, 2, 2, stride=2)),
+        each_row(lambda stack, row: torch_transposed(stack.layers[1], torch_convolution(stack.layers[0], row))),
+    ),
+    Row(
+        "WeightDrop, valid",
+        lambda: WeightDrop(Convolution(3, 4, 3, padding="valid"), 0.5, names=("weight",)),
+        each_row(lambda wrapper, row: torch_convolution(wrapper.layer, row)),
     ),
     Row("SumPooling", lambda: SumPooling(4), pooled(lambda _, row: row.sum(0))),
     Row("MeanPooling", lambda: MeanPooling(4), pooled(lambda _, row: row.mean(0))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -14,6 +15,7 @@ from carryover.layers import (
     AttentionPooling,
     Bidirectional,
     CharacterCNN,
+    Convolution,
     Elman,
     Highway,
     Layer,
@@ -21,6 +23,7 @@ from carryover.layers import (
     Pooling,
     Residual,
     ScalarMix,
+    TransposedConvolution,
     WeightDrop,
 )
 from carryover.layers.elman import elman_loop
@@ -164,3 +167,37 @@ def loop_both_ways(layer: Bidirectional, row: Tensor) -> Tensor:
 
 def residual_of(layer: Residual, row: Tensor) -> Tensor:
     return row + loop_of(layer.layer, row)
+
+
+def torch_convolution(layer: Convolution, row: Tensor) -> Tensor:
+    """One row [length, in] through `torch.nn.functional.conv1d`, zeros set around it by hand."""
+    before, after = {"causal": (1.0, 0.0), "centred": (0.5, 0.5), "valid": (0.0, 0.0)}[layer.padding]
+    zeros = [row.new_zeros(int(share * layer.span), row.shape[1]) for share in (before, after)]
+    padded = torch.cat([zeros[0], row, zeros[1]]).T
+    if padded.shape[1] <= layer.span or not len(row):
+        return row.new_zeros(0, layer.out_size)
+    if layer.weight_norm:
+        rows = [v / v.square().sum().sqrt() * g for v, g in zip(layer.weight_direction, layer.weight_length, strict=True)]
+        weight = torch.stack(rows)
+    else:
+        weight = layer.weight
+    return F.conv1d(padded, weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups).T
+
+
+def torch_transposed(layer: TransposedConvolution, row: Tensor) -> Tensor:
+    """One row [length, in] through `torch.nn.ConvTranspose1d`, cut or filled up to length · stride outputs."""
+    module = nn.ConvTranspose1d(
+        layer.in_size,
+        layer.out_size,
+        layer.kernel,
+        layer.stride,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        dilation=layer.dilation,
+    )
+    if not len(row):
+        return row.new_zeros(0, layer.out_size)
+    y = functional_call(module, dict(layer.named_parameters()), (row.T.unsqueeze(0),))[0].T
+    y = y[layer.before : layer.before + len(row) * layer.stride]
+    missing = row.new_zeros(len(row) * layer.stride - len(y), layer.out_size)
+    return torch.cat([y, missing if layer.bias is None else missing + layer.bias])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carryover.layers import LawBroken, State, detach_state
+from carryover.layers import Convolution, LawBroken, State, detach_state
 from carryover.layers.laws import Case, step_equals_whole
 from carryover.sequence import Sequence
 from laws.inventory import LAYER_ROWS, Row, name
@@ -55,6 +55,31 @@ class OverwritesState(LeakySum):
         return y, after
 
 
+class OverwritesWithoutGradients(LeakySum):
+    """Broken: as above, but only where no gradients are recorded."""
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, after = super().step(x, state)
+        if not torch.is_grad_enabled():
+            state.copy_(after)
+        return y, after
+
+
+class ForgetsThePhase(Convolution):  # type: ignore[misc]
+    """Broken: every chunk begins with an output, wherever the one before it ended."""
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        return super().step(x, state._replace(phase=torch.zeros_like(state.phase)))
+
+
+class KeepsOnePhase(Convolution):  # type: ignore[misc]
+    """Broken: the first row's phase for all rows."""
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, state = super().step(x, state)
+        return y, state._replace(phase=state.phase[:1].expand_as(state.phase))
+
+
 class RemembersByItself(LeakySum):
     """Broken: the state is an attribute, so that two streams at once get in each other's way."""
 
@@ -85,6 +110,9 @@ class StepsThoughNotCausal(LeakySum):
         (StartsAfresh(), "output in chunks"),
         (LosesHistory(), "gradient of the input in chunks"),
         (MovesInPadding(), "the state after row 1 alone"),
+        (ForgetsThePhase(3, 4, 3, stride=2), r"chunks have .* outputs where the whole pass has"),
+        (KeepsOnePhase(3, 4, 3, stride=3), "tensor 1 of the state after row 2 alone"),
+        (OverwritesWithoutGradients(), "step changed tensor 0 of the state"),
         (OverwritesState(), "step changed tensor 0 of the state"),
         (RemembersByItself(), "output"),
         (StepsThoughNotCausal(), "initial_state works where TypeError was expected"),

@@ -6,6 +6,8 @@
 from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
+from carryover.layers.convolution import Convolution, StridedState
+from carryover.layers.delay import Delay
 from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
 from carryover.layers.element import ElementLayer
 from carryover.layers.elman import Elman
@@ -27,6 +29,8 @@ from carryover.layers.pooling import (
 )
 from carryover.layers.residual import Residual
 from carryover.layers.stacked import Stacked
+from carryover.layers.step_buffer import StepBuffer
+from carryover.layers.transposed_convolution import TransposedConvolution
 
 __all__ = [
     "GRU",
@@ -35,6 +39,8 @@ __all__ = [
     "Bidirectional",
     "CharacterCNN",
     "ConcatenatedPooling",
+    "Convolution",
+    "Delay",
     "Dropout",
     "ElementLayer",
     "Elman",
@@ -52,7 +58,10 @@ __all__ = [
     "ScalarMix",
     "Stacked",
     "State",
+    "StepBuffer",
+    "StridedState",
     "SumPooling",
+    "TransposedConvolution",
     "VariationalDropout",
     "WeightDrop",
     "check",

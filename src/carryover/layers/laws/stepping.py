@@ -27,8 +27,9 @@ def step_equals_whole(case: Case) -> None:
     """Chunks of 1, 3 and the remaining steps with the state carried on give what the whole pass gives.
 
     Outputs, gradients of the input and of every parameter, and the last state agree with one step over everything; a row
-    moves its state by its own length, whatever padding follows; no state that was handed in is changed. A layer that is
-    not causal refuses both methods with TypeError.
+    moves its state by its own length, whatever padding follows. No state that was handed in is ever changed, so one may
+    go on from it twice; both hold with and without gradients. A layer that is not causal refuses both methods with
+    TypeError.
     """
     law = "step = whole"
     if case.causal_layer is None:
@@ -47,9 +48,15 @@ def step_equals_whole(case: Case) -> None:
     case.require_equal(law, "output in chunks", joined.values, y.values)
     require_equal_gradients(case, law, "in chunks", gradients(case, x, (joined.values * weights).sum()), expected)
 
+    with torch.no_grad():
+        parts, without = _in_chunks(case, layer, x, decoy=case.make(3, 0, 3, 2, 1, seed=2))
+        joined = _pad_to(Sequence.concatenate(parts), y.time)
+        case.require_equal(law, "output in chunks without gradients", joined.values, y.values)
+
     at_once, last = layer.step(x, _initial(case, law, layer, x))
     case.require_equal(law, "output of one step over everything", at_once.values, y.values)
     _require_same_state(case, "the last state", state, last)
+    _require_same_state(case, "the last state without gradients", without, last)
     for row, length in enumerate(x.lengths.tolist()):
         one = Sequence(x.values.detach()[row : row + 1, :length], x.lengths[row : row + 1])
         _, alone = layer.step(one, _initial(case, law, layer, one))
@@ -75,16 +82,20 @@ def _require_refusal(case: Case) -> None:
         raise case.broken(law, f"{name} works where TypeError was expected: the layer is not causal")
 
 
-def _in_chunks(case: Case, layer: Layer, x: Sequence) -> tuple[list[Sequence], State]:
+def _in_chunks(case: Case, layer: Layer, x: Sequence, decoy: Sequence | None = None) -> tuple[list[Sequence], State]:
+    """Outputs and last state; before every chunk another input, if any, is tried from the same state and forgotten."""
     law = "step = whole"
     state = _initial(case, law, layer, x)
-    parts = []
+    parts, given = [], []
     for start, stop in pairwise(CHUNKS):
-        given = [tensor.detach().clone() for tensor in state_tensors(state)]
+        given.append((state, [tensor.detach().clone() for tensor in state_tensors(state)]))
+        if decoy is not None:
+            layer.step(decoy, state)
         part, after = layer.step(x.slice(start, stop), state)
-        for number, (tensor, was) in enumerate(zip(state_tensors(state), given, strict=True)):
-            if not torch.equal(tensor.detach(), was):
-                raise case.broken(law, f"step changed tensor {number} of the state it was given; a new one was expected")
+        for before, copies in given:
+            for number, (tensor, was) in enumerate(zip(state_tensors(before), copies, strict=True)):
+                if not torch.equal(tensor.detach(), was):
+                    raise case.broken(law, f"step changed tensor {number} of the state it was given; a new one was expected")
         _require_batch_first(case, law, after, x.batch_size)
         parts.append(part)
         state = after
