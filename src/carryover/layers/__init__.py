@@ -6,6 +6,7 @@
 from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
+from carryover.layers.convlstm import ConvLSTM
 from carryover.layers.convolution import Convolution, StridedState
 from carryover.layers.delay import Delay
 from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
@@ -30,15 +31,19 @@ from carryover.layers.pooling import (
 from carryover.layers.residual import Residual
 from carryover.layers.stacked import Stacked
 from carryover.layers.step_buffer import StepBuffer
+from carryover.layers.temporal import TCN, TemporalBlock, TemporalState
 from carryover.layers.transposed_convolution import TransposedConvolution
+from carryover.layers.wavenet import WaveNet, WaveNetBlock
 
 __all__ = [
     "GRU",
     "LSTM",
+    "TCN",
     "AttentionPooling",
     "Bidirectional",
     "CharacterCNN",
     "ConcatenatedPooling",
+    "ConvLSTM",
     "Convolution",
     "Delay",
     "Dropout",
@@ -61,8 +66,12 @@ __all__ = [
     "StepBuffer",
     "StridedState",
     "SumPooling",
+    "TemporalBlock",
+    "TemporalState",
     "TransposedConvolution",
     "VariationalDropout",
+    "WaveNet",
+    "WaveNetBlock",
     "WeightDrop",
     "check",
     "choose_rows",
