@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolution import Convolution, check_sizes, convolution_plain, convolve
+from carryover.layers.convolution import Convolution, check_real, check_sizes, convolution_plain, convolve
 from carryover.layers.dropout import VariationalDropout, check_probability
 from carryover.layers.fused import is_full
 from carryover.layers.step_buffer import StepBuffer
@@ -53,8 +53,13 @@ class TemporalBlock(Layer):
         self.match = nn.Linear(in_size, size) if in_size != size else None
         self.receptive_field = 1 + 2 * self.first.span
 
+    def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
+        check_real(self, x)
+        super().check_input(x)
+
     def forward(self, x: Sequence) -> Sequence:
-        self.first.check_input(x)
+        self.check_input(x)
         return x.with_values(self.run(x.zero_padding().values)).zero_padding()
 
     def run(self, values: Tensor) -> Tensor:
@@ -74,7 +79,7 @@ class TemporalBlock(Layer):
         return TemporalState(first, masks[0], second, masks[1])
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, TemporalState]:
-        self.first.check_input(x)
+        self.check_input(x)
         self.check_state(x, state)
         y, state = self.step_rows(x.zero_padding().values, None if is_full(x) else x.lengths, state)
         return x.with_values(y).zero_padding(), state
@@ -148,7 +153,8 @@ class TCN(Layer):
 
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
-        next(iter(self._each())).first.check_input(x)
+        check_real(self, x)
+        super().check_input(x)
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)

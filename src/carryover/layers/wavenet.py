@@ -60,9 +60,14 @@ class WaveNetBlock(Layer):
         self.mix = nn.Linear(size, size) if residual else None
         self.receptive_field = self.convolution.receptive_field
 
+    def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on ids, ValueError on another shape than [batch, time, size]."""
+        check_real(self, x)
+        super().check_input(x)
+
     def forward(self, x: Sequence, local: Sequence | None = None, context: Tensor | None = None) -> Sequence:
         """`local.values` is [B, T, local_size] under the lengths of `x`, `context` is [B, global_size]."""
-        self.convolution.check_input(x)
+        self.check_input(x)
         condition = join_conditions(self, x, local, context)
         values = x.zero_padding().values
         gates = self.convolution.windows(self.convolution.pad(values))
@@ -77,7 +82,7 @@ class WaveNetBlock(Layer):
     def step(
         self, x: Sequence, state: State, local: Sequence | None = None, context: Tensor | None = None
     ) -> tuple[Sequence, State]:
-        self.convolution.check_input(x)
+        self.check_input(x)
         self.check_state(x, state)
         condition = join_conditions(self, x, local, context)
         values = x.zero_padding().values
