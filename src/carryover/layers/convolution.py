@@ -26,10 +26,10 @@ def convolve(
     `convolve_plainly` by faster ways: on a CPU the values stay [time, features] in memory, which is oneDNN's own
     layout for two-dimensional convolutions and saves it reordering them there and back; a single output is one product.
     """
-    kernel = weight.shape[2]
+    kernel = weight.size(2)
     span = (kernel - 1) * dilation
-    outputs = -((span - values.shape[1]) // stride)
-    if outputs <= 0 or values.shape[0] == 0:
+    outputs = -((span - values.size(1)) // stride)
+    if outputs <= 0 or values.size(0) == 0:
         return values.new_zeros(values.shape[0], max(0, outputs), weight.shape[0])
     if groups == 1 and outputs == 1:
         taps = values[:, : span + 1 : dilation].transpose(1, 2).flatten(1)  # [B, in · k]
@@ -136,7 +136,7 @@ class Convolution(Layer):
             weight = self.weight_direction if self.weight_norm else self.weight
             weight.uniform_(-limit, limit)
             if self.weight_norm:
-                self.weight_length.copy_(_norm(weight))
+                self.weight_length.copy_(torch.linalg.vector_norm(weight, dim=(1, 2), keepdim=True))
             if self.bias is not None:
                 self.bias.uniform_(-limit, limit)
 
@@ -144,7 +144,7 @@ class Convolution(Layer):
         """The weights [out_size, in_size / groups, kernel] that the products use."""
         if not self.weight_norm:
             return self.weight
-        return self.weight_direction * (self.weight_length / _norm(self.weight_direction))
+        return torch._weight_norm(self.weight_direction, self.weight_length, 0)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         lost = self.span if self.padding == "valid" else 0
@@ -254,7 +254,3 @@ def check_real(layer: Layer, x: Sequence, dimensions: int = 3) -> None:
             f"{name} reads values of {dimensions} dimensions, [batch, time, ...], and got shape {tuple(x.values.shape)}: "
             "add or flatten axes"
         )
-
-
-def _norm(weight: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(weight, dim=(1, 2), keepdim=True)

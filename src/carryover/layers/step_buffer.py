@@ -50,8 +50,8 @@ def advance(state: State, values: Tensor, lengths: Tensor | None = None) -> tupl
     share its memory with the state. ValueError when the window holds other features than `values`.
     """
     window: Tensor = state[0]
-    size, steps = window.shape[1], values.shape[1]
-    if window.shape[2:] != values.shape[2:]:
+    size, steps = window.size(1), values.size(1)
+    if window.size(-1) != values.size(-1) or window.dim() != values.dim():
         raise ValueError(
             f"StepBuffer holds steps of shape {tuple(window.shape[2:])} and was given steps of shape "
             f"{tuple(values.shape[2:])}: use a state that this layer's initial_state made"
@@ -70,19 +70,19 @@ def advance(state: State, values: Tensor, lengths: Tensor | None = None) -> tupl
 
 def _append(state: State, values: Tensor) -> tuple[Tensor, StepBuffer]:
     window: Tensor = state[0]
-    size, steps = window.shape[1], values.shape[1]
+    size, steps = window.size(1), values.size(1)
     room = None
     if isinstance(state, StepBuffer):
         try:
             room = state._room.pop()  # at once for all threads: only one successor gets it
         except IndexError:
             room = None
-    if room is None or room[1] + steps > room[0].shape[1] or room[0].is_inference() != torch.is_inference_mode_enabled():
+    if room is None or room[1] + steps > room[0].size(1) or room[0].is_inference() != torch.is_inference_mode_enabled():
         storage = window.new_empty(window.shape[0], size + max(size, ROOM), *window.shape[2:])
-        storage[:, :size] = window
+        storage.narrow(1, 0, size).copy_(window)
         end = size
     else:
         storage, end = room
-    storage[:, end : end + steps] = values
-    joined, end = storage[:, end - size : end + steps], end + steps
-    return joined, StepBuffer(storage[:, end - size : end], (storage, end))
+    storage.narrow(1, end, steps).copy_(values)
+    joined, end = storage.narrow(1, end - size, size + steps), end + steps
+    return joined, StepBuffer(storage.narrow(1, end - size, size), (storage, end))

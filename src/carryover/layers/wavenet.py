@@ -190,14 +190,15 @@ class WaveNet(Layer):
         self, x: Sequence, state: State, local: Sequence | None = None, context: Tensor | None = None
     ) -> tuple[Sequence, State]:
         self.check_input(x)
-        self.check_state(x, state)
+        self.check_state(x, state[:1])  # one stands for all
         if len(state) != 1 + len(self.blocks):
             raise ValueError(
                 f"WaveNet was given {len(state)} states for {1 + len(self.blocks)} convolutions: make one with initial_state"
             )
         condition = join_conditions(self, x, local, context)
-        lengths = None if is_full(x) else x.lengths
-        values, after = self.entry.step_rows(x.zero_padding().values, lengths, state[0])
+        full = is_full(x)
+        values, lengths = (x.values, None) if full else (x.zero_padding().values, x.lengths)
+        values, after = self.entry.step_rows(values, lengths, state[0])
         states: list[StepBuffer] = [after]
         skips = []
         for block, before in zip(self._each(), state[1:], strict=True):
@@ -206,7 +207,8 @@ class WaveNet(Layer):
             states.append(after)
             skips.append(skip)
             values = values if onward is None else onward
-        return x.with_values(self._speak(skips)).zero_padding(), tuple(states)
+        y = x.with_values(self._speak(skips))
+        return (y if full else y.zero_padding()), tuple(states)
 
     def _speak(self, skips: list[Tensor]) -> Tensor:
         total = skips[0]
