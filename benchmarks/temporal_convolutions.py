@@ -17,6 +17,7 @@ last, ragged      : the same for rows of 200 to 600 steps.
 generation        : seconds a token of streaming 50 tokens through `step`, batch 1, after a full receptive field (3,571
                     steps); beside it running the receptive field again for every token, whole (ours and "torch.nn")
                     or by `last_output`.
+without weight norm : the same, our steps by `TCN.without_weight_norm()`.
 WaveNet           : the same for 10 levels, 32 channels, kernel 2 (1,025 steps).
 """
 
@@ -159,16 +160,22 @@ def training_cases(batch: int = 32, time: int = 600) -> dict[str, dict[str, Run]
 def generation_cases(tokens: int = 50) -> dict[str, dict[str, Run]]:
     tcn, wavenet = TCN(2, 24, levels=8, kernel=8), WaveNet(2, 24, size=32, skip_size=32, levels=10)
     cases = {}
-    for name, layer in {"generation": tcn, "WaveNet": wavenet}.items():
+    layers: dict[str, tuple[TCN | WaveNet, TCN | WaveNet]]
+    layers = {
+        "generation": (tcn, tcn),
+        "without weight norm": (tcn.without_weight_norm(), tcn),
+        "WaveNet": (wavenet, wavenet),
+    }
+    for name, (stepped, layer) in layers.items():
         field = layer.receptive_field
         assert field is not None
         x = Sequence.of(torch.randn(1, field + tokens, 2))
         chunks = [x.slice(t, t + 1) for t in range(field, field + tokens)]
         with torch.no_grad():
-            _, state = layer.step(x.slice(0, field), layer.initial_state(1))
+            _, state = stepped.step(x.slice(0, field), stepped.initial_state(1))
         window = x.slice(tokens, field + tokens)
 
-        def ours(layer: Any = layer, state: Any = state, chunks: list[Sequence] = chunks) -> list[Tensor]:
+        def ours(layer: Any = stepped, state: Any = state, chunks: list[Sequence] = chunks) -> list[Tensor]:
             with torch.no_grad():
                 for chunk in chunks:
                     y, state = layer.step(chunk, state)
@@ -185,7 +192,9 @@ def generation_cases(tokens: int = 50) -> dict[str, dict[str, Run]]:
                 with torch.no_grad():
                     return [layer.last_output(window)]
 
-            def torch_again(peer: TorchTCN = TorchTCN(layer), window: Sequence = window) -> list[Tensor]:
+            peer = TorchTCN(layer)
+
+            def torch_again(peer: TorchTCN = peer, window: Sequence = window) -> list[Tensor]:
                 with torch.no_grad():
                     return [peer(window.values.transpose(1, 2))[:, :, -1]]
 

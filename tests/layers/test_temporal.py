@@ -92,6 +92,16 @@ def test_generation_goes_on_beyond_the_receptive_field() -> None:
     torch.testing.assert_close(torch.cat(parts, dim=1), expected)
 
 
+def test_weights_multiplied_out_compute_the_same() -> None:
+    layer = TCN(3, 4, levels=2, kernel=3, dropout=0.2).double().eval()
+    plain = layer.without_weight_norm()
+    x = batch([40, 0, 3]).to(torch.float64)
+    torch.testing.assert_close(plain(x).values, layer(x).values)
+    assert not plain.training
+    assert "blocks.1.second.weight" in plain.state_dict()
+    assert "blocks.1.second.weight_direction" in layer.state_dict()
+
+
 def test_states_hold_the_window_and_no_more() -> None:
     layer = WaveNet(3, 5, size=4, skip_size=6, levels=3, stacks=2)
     assert [tuple(part[0].shape) for part in layer.initial_state(2)] == [(2, n, n_in) for n, n_in in

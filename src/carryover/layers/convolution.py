@@ -115,7 +115,8 @@ class Convolution(Layer):
                 f"padding 'centred' needs an odd kernel, take {kernel - 1} or {kernel + 1}"
             )
         self.in_size, self.out_size, self.ratio = in_size, out_size, Fraction(1, stride)
-        self.kernel, self.padding, self.dilation, self.stride, self.groups = kernel, padding, dilation, stride, groups
+        self.kernel, self.dilation, self.stride, self.groups = kernel, dilation, stride, groups
+        self.padding: Padding = padding
         self.causal = padding == "causal" or kernel == 1
         self.span = (kernel - 1) * dilation
         self.receptive_field = self.span + 1
@@ -145,6 +146,25 @@ class Convolution(Layer):
         if not self.weight_norm:
             return self.weight
         return torch._weight_norm(self.weight_direction, self.weight_length, 0)
+
+    def without_weight_norm(self) -> Convolution:
+        """A copy that computes the same from a plain `weight`: for inference, where the norm need not be taken each time."""
+        copy = Convolution(
+            self.in_size,
+            self.out_size,
+            self.kernel,
+            padding=self.padding,
+            dilation=self.dilation,
+            stride=self.stride,
+            groups=self.groups,
+            bias=self.bias is not None,
+        )
+        with torch.no_grad():
+            weight = self.effective_weight()
+            copy.to(weight).weight.copy_(weight)
+            if copy.bias is not None and self.bias is not None:
+                copy.bias.copy_(self.bias)
+        return copy.train(self.training)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         lost = self.span if self.padding == "valid" else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import NamedTuple, cast, final
 
@@ -200,6 +201,13 @@ class TCN(Layer):
             values, after = block.step_rows(values, lengths, before)
             states.append(after)
         return (x.with_values(values) if full else x.with_values(values).zero_padding()), tuple(states)
+
+    def without_weight_norm(self) -> TCN:
+        """A copy that computes the same from plain weights, for generation: a step need not take their norms again."""
+        plain = copy.deepcopy(self)
+        for block in plain._each():
+            block.first, block.second = block.first.without_weight_norm(), block.second.without_weight_norm()
+        return plain
 
     def _each(self) -> Iterable[TemporalBlock]:
         return cast("Iterable[TemporalBlock]", self.blocks)
