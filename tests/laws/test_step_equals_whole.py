@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -65,6 +65,19 @@ class OverwritesWithoutGradients(LeakySum):
         return y, after
 
 
+class SharesItsRoom(LeakySum):
+    """Broken: without gradients, a second input that goes on from a state overwrites what the first one made of it."""
+
+    made: ClassVar[dict[int, tuple[Tensor, Tensor]]] = {}
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, after = super().step(x, state)
+        if not torch.is_grad_enabled():
+            _, earlier = self.made.setdefault(id(state), (state, after))
+            earlier.copy_(after)
+        return y, after
+
+
 class ForgetsThePhase(Convolution):  # type: ignore[misc]
     """Broken: every chunk begins with an output, wherever the one before it ended."""
 
@@ -113,6 +126,7 @@ class StepsThoughNotCausal(LeakySum):
         (ForgetsThePhase(3, 4, 3, stride=2), r"chunks have .* outputs where the whole pass has"),
         (KeepsOnePhase(3, 4, 3, stride=3), "tensor 1 of the state after row 2 alone"),
         (OverwritesWithoutGradients(), "step changed tensor 0 of the state"),
+        (SharesItsRoom(), "step changed tensor 0 of the state"),
         (OverwritesState(), "step changed tensor 0 of the state"),
         (RemembersByItself(), "output"),
         (StepsThoughNotCausal(), "initial_state works where TypeError was expected"),

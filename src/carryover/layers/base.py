@@ -53,7 +53,7 @@ class Layer(nn.Module, ABC):
     @property
     def keeps_length(self) -> bool:
         """Whether every row has as many outputs as steps."""
-        steps = torch.arange(1, 65)
+        steps = torch.arange(1, 65, device="cpu")  # also where a layer is built without memory
         return self.ratio == 1 and torch.equal(self.output_lengths(steps), steps)
 
     def initial_state(

@@ -48,21 +48,28 @@ def step_equals_whole(case: Case) -> None:
     case.require_equal(law, "output in chunks", joined.values, y.values)
     require_equal_gradients(case, law, "in chunks", gradients(case, x, (joined.values * weights).sum()), expected)
 
-    with torch.no_grad():
-        parts, without = _in_chunks(case, layer, x, decoy=case.make(3, 0, 3, 2, 1, seed=2))
-        joined = _pad_to(Sequence.concatenate(parts), y.time)
-        case.require_equal(law, "output in chunks without gradients", joined.values, y.values)
-
     at_once, last = layer.step(x, _initial(case, law, layer, x))
     case.require_equal(law, "output of one step over everything", at_once.values, y.values)
     _require_same_state(case, "the last state", state, last)
-    _require_same_state(case, "the last state without gradients", without, last)
     for row, length in enumerate(x.lengths.tolist()):
         one = Sequence(x.values.detach()[row : row + 1, :length], x.lengths[row : row + 1])
         _, alone = layer.step(one, _initial(case, law, layer, one))
         own = map_state(lambda tensor, row=row: tensor[row : row + 1], last)
         _require_same_state(case, f"the state after row {row} alone", alone, own)
+    with torch.no_grad():
+        _without_gradients(case, layer, case.make(LONG, LONG), case.make(3, 3, seed=2))
+        _without_gradients(case, layer, x.detach(), case.make(3, 0, 3, 2, 1, seed=2))
     return None
+
+
+def _without_gradients(case: Case, layer: Layer, x: Sequence, decoy: Sequence) -> None:
+    law = "step = whole"
+    y = case.run(x)
+    parts, state = _in_chunks(case, layer, x, decoy)
+    joined = _pad_to(Sequence.concatenate(parts), y.time)
+    case.require_equal(law, "output in chunks without gradients", joined.values, y.values)
+    _, last = layer.step(x, _initial(case, law, layer, x))
+    _require_same_state(case, "the last state without gradients", state, last)
 
 
 def _require_refusal(case: Case) -> None:
@@ -83,16 +90,16 @@ def _require_refusal(case: Case) -> None:
 
 
 def _in_chunks(case: Case, layer: Layer, x: Sequence, decoy: Sequence | None = None) -> tuple[list[Sequence], State]:
-    """Outputs and last state; before every chunk another input, if any, is tried from the same state and forgotten."""
+    """Outputs and last state; after every chunk another input, if any, goes on from the same state and is forgotten."""
     law = "step = whole"
     state = _initial(case, law, layer, x)
-    parts, given = [], []
+    parts, made = [], [(state, _copies(state))]
     for start, stop in pairwise(CHUNKS):
-        given.append((state, [tensor.detach().clone() for tensor in state_tensors(state)]))
+        part, after = layer.step(x.slice(start, stop), state)
+        made.append((after, _copies(after)))
         if decoy is not None:
             layer.step(decoy, state)
-        part, after = layer.step(x.slice(start, stop), state)
-        for before, copies in given:
+        for before, copies in made:
             for number, (tensor, was) in enumerate(zip(state_tensors(before), copies, strict=True)):
                 if not torch.equal(tensor.detach(), was):
                     raise case.broken(law, f"step changed tensor {number} of the state it was given; a new one was expected")
@@ -100,6 +107,10 @@ def _in_chunks(case: Case, layer: Layer, x: Sequence, decoy: Sequence | None = N
         parts.append(part)
         state = after
     return parts, state
+
+
+def _copies(state: State) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in state_tensors(state)]
 
 
 def reset(case: Case) -> None:
