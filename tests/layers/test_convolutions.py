@@ -67,7 +67,7 @@ def test_a_buffer_is_always_the_last_steps_however_it_is_filled(size: int) -> No
     with torch.no_grad():
         state = StepBuffer.zeros(2, size, 3, device=None, dtype=None)
         seen, older = torch.zeros(2, size, 3), []
-        for steps in [1] * 50 + [2, 60, 1, 3, 0, 1]:
+        for steps in [1] * 200 + [2, 60, 1, 3, 0, 1]:
             new = torch.randn(2, steps, 3)
             joined, state = advance(state, new)
             seen = torch.cat([seen, new], dim=1)

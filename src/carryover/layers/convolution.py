@@ -218,8 +218,12 @@ class Convolution(Layer):
 
     def step_rows(self, values: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, StepBuffer]:
         """`step` at stride 1 without looks at the input: zeros in the padding, `lengths` None where all rows are full."""
-        joined, state = advance(state, values, lengths)
-        return self.windows(joined), state
+        alone = lengths is None and values.size(1) == 1 and not torch.is_grad_enabled()
+        if alone and self.groups == 1 and self.span and isinstance(state, StepBuffer):
+            taps, after = state.append_one(values, self.kernel, self.dilation)  # [B, in, kernel]
+            return F.linear(taps.flatten(1), self.effective_weight().flatten(1), self.bias).unsqueeze(1), after
+        joined, after = advance(state, values, lengths)
+        return self.windows(joined), after
 
     def _step_strided(
         self, x: Sequence, values: Tensor, lengths: Tensor | None, state: StridedState

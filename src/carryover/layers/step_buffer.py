@@ -58,17 +58,34 @@ class StepBuffer:
 
     def append(self, values: Tensor) -> tuple[Tensor, StepBuffer]:
         """`advance` without gradients by no more than `size` steps of every row."""
-        size, steps = self._size, values.size(1)
+        steps = values.size(1)
+        storage, end, after = self._make_room(steps)
+        storage.narrow(1, end, steps).copy_(values)
+        return storage.narrow(1, end - self._size, self._size + steps), after
+
+    def append_one(self, values: Tensor, taps: int, spacing: int) -> tuple[Tensor, StepBuffer]:
+        """`append` for one step [B, 1, features], giving only what a dilated window reads: [B, features, taps].
+
+        The last of the taps is the new step, the others stand `spacing` apart before it.
+        """
+        _check_features(self._storage, values)
+        storage, end, after = self._make_room(1)
+        storage.narrow(1, end, 1).copy_(values)
+        rows, capacity, features = storage.shape
+        strides = (capacity * features, 1, spacing * features)
+        return storage.as_strided((rows, features, taps), strides, (end - (taps - 1) * spacing) * features), after
+
+    def _make_room(self, steps: int) -> tuple[Tensor, int, StepBuffer]:
+        """A storage that holds this window, ends at the place given and is free behind it; the state after `steps`."""
         try:
             storage, end = self._room.pop(), self._end  # at once for all threads: only one successor gets it
         except IndexError:
             storage, end = self._begin_storage()
         if end + steps > storage.size(1) or storage.is_inference() != torch.is_inference_mode_enabled():
             storage, end = self._begin_storage()
-        storage.narrow(1, end, steps).copy_(values)
         after = StepBuffer.__new__(StepBuffer)
-        after._storage, after._size, after._end, after._room = storage, size, end + steps, [storage]
-        return storage.narrow(1, end - size, size + steps), after
+        after._storage, after._size, after._end, after._room = storage, self._size, end + steps, [storage]
+        return storage, end, after
 
     def _begin_storage(self) -> tuple[Tensor, int]:
         window, size = self.window, self._size
@@ -85,11 +102,7 @@ def advance(state: State, values: Tensor, lengths: Tensor | None = None) -> tupl
     """
     buffer = state if isinstance(state, StepBuffer) else StepBuffer(state[0])
     size, steps, storage = buffer._size, values.size(1), buffer._storage
-    if storage.size(-1) != values.size(-1) or storage.dim() != values.dim():
-        raise ValueError(
-            f"StepBuffer holds steps of shape {tuple(storage.shape[2:])} and was given steps of shape "
-            f"{tuple(values.shape[2:])}: use a state that this layer's initial_state made"
-        )
+    _check_features(storage, values)
     if size == 0:
         return values, buffer
     if lengths is None and steps <= size and not torch.is_grad_enabled():
@@ -101,3 +114,11 @@ def advance(state: State, values: Tensor, lengths: Tensor | None = None) -> tupl
     index = lengths.unsqueeze(1) + torch.arange(size, device=lengths.device)  # [B, size]
     index = index.view(*index.shape, *([1] * (values.dim() - 2))).expand(-1, -1, *values.shape[2:])
     return joined, StepBuffer(joined.gather(1, index).to(window.dtype))
+
+
+def _check_features(storage: Tensor, values: Tensor) -> None:
+    if storage.size(-1) != values.size(-1) or storage.dim() != values.dim():
+        raise ValueError(
+            f"StepBuffer holds steps of shape {tuple(storage.shape[2:])} and was given steps of shape "
+            f"{tuple(values.shape[2:])}: use a state that this layer's initial_state made"
+        )
