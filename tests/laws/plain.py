@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from carryover.layers import Layer, State
+from carryover.layers import Layer, State, WaveNet, WaveNetBlock
 from carryover.sequence import Sequence
 
 
@@ -40,3 +40,33 @@ class LeakySum(Layer):
 
     def advance(self, drive: Tensor, state: Tensor, real: Tensor) -> Tensor:
         return torch.where(real, self.hidden_weight * state + drive, state)
+
+
+class Conditioned(Layer):
+    """A WaveNet or one of its blocks that finds its local condition behind its input's features; the global one is fixed."""
+
+    causal = True
+
+    def __init__(self, layer: WaveNet | WaveNetBlock) -> None:
+        super().__init__()
+        self.layer = layer
+        self.in_size, self.out_size = layer.in_size + layer.local_size, layer.out_size
+        self.receptive_field = layer.receptive_field
+        self.context = nn.Parameter(torch.randn(layer.global_size))
+
+    def forward(self, x: Sequence) -> Sequence:
+        return self.layer(*self._split(x))
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        return self.layer.initial_state(batch_size, device=device, dtype=dtype)
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        x, local, context = self._split(x)
+        return self.layer.step(x, state, local, context)
+
+    def _split(self, x: Sequence) -> tuple[Sequence, Sequence, Tensor]:
+        own = self.layer.in_size
+        context = self.context.expand(x.batch_size, -1)
+        return x.with_values(x.values[..., :own]), x.with_values(x.values[..., own:]), context

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from carryover.layers import (
     GRU,
     LSTM,
+    TCN,
     AttentionPooling,
     Bidirectional,
     CharacterCNN,
+    ConvLSTM,
+    Convolution,
     Elman,
     Highway,
     Layer,
@@ -21,6 +25,10 @@ from carryover.layers import (
     Pooling,
     Residual,
     ScalarMix,
+    TemporalBlock,
+    TransposedConvolution,
+    WaveNet,
+    WaveNetBlock,
     WeightDrop,
 )
 from carryover.layers.elman import elman_loop
@@ -164,3 +172,114 @@ def loop_both_ways(layer: Bidirectional, row: Tensor) -> Tensor:
 
 def residual_of(layer: Residual, row: Tensor) -> Tensor:
     return row + loop_of(layer.layer, row)
+
+
+def torch_convolution(layer: Convolution, row: Tensor) -> Tensor:
+    """One row [length, in] through `torch.nn.functional.conv1d`, zeros set around it by hand."""
+    before, after = {"causal": (1.0, 0.0), "centred": (0.5, 0.5), "valid": (0.0, 0.0)}[layer.padding]
+    zeros = [row.new_zeros(int(share * layer.span), row.shape[1]) for share in (before, after)]
+    padded = torch.cat([zeros[0], row, zeros[1]]).T
+    if padded.shape[1] <= layer.span or not len(row):
+        return row.new_zeros(0, layer.out_size)
+    if layer.weight_norm:
+        rows = [v / v.square().sum().sqrt() * g for v, g in zip(layer.weight_direction, layer.weight_length, strict=True)]
+        weight = torch.stack(rows)
+    else:
+        weight = layer.weight
+    return F.conv1d(padded, weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups).T
+
+
+def torch_transposed(layer: TransposedConvolution, row: Tensor) -> Tensor:
+    """One row [length, in] through `torch.nn.ConvTranspose1d`, cut or filled up to length · stride outputs."""
+    module = nn.ConvTranspose1d(
+        layer.in_size,
+        layer.out_size,
+        layer.kernel,
+        layer.stride,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        dilation=layer.dilation,
+    )
+    if not len(row):
+        return row.new_zeros(0, layer.out_size)
+    y = functional_call(module, dict(layer.named_parameters()), (row.T.unsqueeze(0),))[0].T
+    y = y[layer.before : layer.before + len(row) * layer.stride]
+    missing = row.new_zeros(len(row) * layer.stride - len(y), layer.out_size)
+    return torch.cat([y, missing if layer.bias is None else missing + layer.bias])
+
+
+def loop_windows(weight: Tensor, bias: Tensor, dilation: int, row: Tensor) -> Tensor:
+    """A causal convolution tap by tap and step by step."""
+    outputs = []
+    for t in range(len(row)):
+        total = bias
+        for j in range(weight.shape[2]):
+            source = t - (weight.shape[2] - 1 - j) * dilation
+            if source >= 0:
+                total = total + weight[:, :, j] @ row[source]
+        outputs.append(total)
+    return torch.stack(outputs) if outputs else row.new_zeros(0, len(bias))
+
+
+def loop_temporal_block(block: TemporalBlock, row: Tensor) -> Tensor:
+    hidden = row
+    for convolution in (block.first, block.second):
+        direction = convolution.weight_direction
+        weight = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1) * convolution.weight_length
+        hidden = torch.relu(loop_windows(weight, convolution.bias, convolution.dilation, hidden))
+    return torch.relu(hidden + (row if block.match is None else row @ block.match.weight.T + block.match.bias))
+
+
+def loop_tcn(layer: TCN, row: Tensor) -> Tensor:
+    for block in layer.blocks:
+        row = loop_temporal_block(block, row)
+    return row
+
+
+def _wavenet_block(
+    block: WaveNetBlock, row: Tensor, local: Tensor | None, context: Tensor | None
+) -> tuple[Tensor | None, Tensor]:
+    size = block.in_size
+    a = loop_windows(block.convolution.weight, block.convolution.bias, block.convolution.dilation, row)
+    if block.local_size:
+        a = a + local @ block.condition.weight[:, : block.local_size].T
+    if block.global_size:
+        a = a + block.condition.weight[:, block.local_size :] @ context
+    z = torch.tanh(a[:, :size]) * torch.sigmoid(a[:, size:])
+    onward = None if block.mix is None else row + z @ block.mix.weight.T + block.mix.bias
+    return onward, z @ block.skip.weight.T + block.skip.bias
+
+
+def loop_wavenet_block(
+    block: WaveNetBlock, row: Tensor, local: Tensor | None = None, context: Tensor | None = None
+) -> Tensor:
+    onward, skip = _wavenet_block(block, row, local, context)
+    return skip if onward is None else torch.cat([onward, skip], dim=1)
+
+
+def loop_wavenet(layer: WaveNet, row: Tensor, local: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    row = loop_windows(layer.entry.weight, layer.entry.bias, 1, row)
+    total = row.new_zeros(len(row), layer.hidden.in_features)
+    for block in layer.blocks:
+        row, skip = _wavenet_block(block, row, local, context)
+        total = total + skip
+    return layer.output(torch.relu(layer.hidden(torch.relu(total))))
+
+
+def loop_convlstm(layer: ConvLSTM, row: Tensor) -> Tensor:
+    """Gate by gate, one step at a time."""
+    convolve = {1: F.conv1d, 2: F.conv2d}[len(layer.space)]
+    hidden = cell = row.new_zeros(layer.out_size, *layer.space)
+    weights = zip(layer.input_weight.chunk(4), layer.hidden_weight.chunk(4), layer.bias.chunk(4), strict=True)
+    gates = [(torch.cat(pair[:2], dim=1), pair[2]) for pair in weights]
+    none = row.new_zeros(3, *hidden.shape)
+    v_i, v_f, v_o = none if layer.peephole_weight is None else layer.peephole_weight
+    outputs = [hidden]
+    for image in row:
+        both = torch.cat([image, hidden]).unsqueeze(0)
+        a_i, a_f, a_g, a_o = (convolve(both, weight, bias, padding="same")[0] for weight, bias in gates)
+        kept = torch.sigmoid(a_f + v_f * cell) * cell
+        cell = kept + torch.sigmoid(a_i + v_i * cell) * torch.tanh(a_g)
+        hidden = torch.sigmoid(a_o + v_o * cell) * torch.tanh(cell)
+        outputs.append(hidden)
+    return torch.stack(outputs)[1:]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import nn
 
-from carryover.layers import LawBroken
+from carryover.layers import Convolution, LawBroken
 from carryover.layers.laws import Case, any_length
 from carryover.sequence import Sequence
 from laws.inventory import ROWS, Row, name
@@ -72,9 +74,29 @@ class OtherWithoutGradients(LeakySum):
         return y if torch.is_grad_enabled() else y.with_values(y.values * 1.01)
 
 
+class LosesTheLast(Convolution):  # type: ignore[misc]
+    """Broken: of an odd number of steps the last gives no output, against what it declares."""
+
+    def forward(self, x: Sequence) -> Sequence:
+        return super().forward(Sequence(x.values, x.lengths - x.lengths % 2))
+
+
+class OtherRatio(Convolution):  # type: ignore[misc]
+    """Broken: declares three outputs to four steps and gives one to two."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3, stride=2)
+        self.ratio = Fraction(3, 4)
+
+    def output_lengths(self, lengths: torch.Tensor) -> torch.Tensor:
+        return (lengths + 1) // 2
+
+
 @pytest.mark.parametrize(
     ("layer", "finding"),
     [
+        (LosesTheLast(3, 4, 3, stride=2), "0 outputs for 1 steps where the ratio 1/2 .* output_lengths says 1"),
+        (OtherRatio(), "4000 steps more give 2000 outputs more where the ratio 3/4"),
         (EightSteps(), "lengths .17. raise RuntimeError"),
         (DividesByLength(), "not finite"),
         (DropsAStep(), "0 outputs for 1 steps where the ratio 1"),

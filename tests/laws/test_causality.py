@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carryover.layers import Embedding, LawBroken, Stacked, ids
+from carryover.layers import Convolution, Embedding, LawBroken, Stacked, ids
 from carryover.layers.laws import Case, causality
 from carryover.sequence import Sequence
 from laws.inventory import LAYER_ROWS, Row, name
@@ -36,6 +36,19 @@ class FalselyModest(LeakySum):
     """Broken: declares that it is not causal, but never looks ahead."""
 
     causal = False
+
+
+class PeeksWithinItsStride(Convolution):  # type: ignore[misc]
+    """Broken: output t uses step 2t + 1, which is read after step 2t for which it stands."""
+
+    def forward(self, x: Sequence) -> Sequence:
+        x = x.zero_padding()
+        return super().forward(x.with_values(x.values.roll(-1, 1)))
+
+
+def test_rejects_a_strided_layer_that_looks_ahead() -> None:
+    with pytest.raises(LawBroken, match="law 'causality': output 0 depends on the later input 1 though causal is True"):
+        causality(Case.of(PeeksWithinItsStride(3, 4, 3, stride=2)))
 
 
 def test_rejects_a_layer_that_looks_ahead() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from carryover.layers import LawBroken, State, detach_state
+from carryover.layers import Convolution, LawBroken, State, detach_state
 from carryover.layers.laws import Case, step_equals_whole
 from carryover.sequence import Sequence
 from laws.inventory import LAYER_ROWS, Row, name
@@ -53,6 +53,44 @@ class OverwritesState(LeakySum):
         with torch.no_grad():
             state.copy_(after)
         return y, after
+
+
+class OverwritesWithoutGradients(LeakySum):
+    """Broken: as above, but only where no gradients are recorded."""
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, after = super().step(x, state)
+        if not torch.is_grad_enabled():
+            state.copy_(after)
+        return y, after
+
+
+class SharesItsRoom(LeakySum):
+    """Broken: without gradients, a second input that goes on from a state overwrites what the first one made of it."""
+
+    made: ClassVar[dict[int, tuple[Tensor, Tensor]]] = {}
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, after = super().step(x, state)
+        if not torch.is_grad_enabled():
+            _, earlier = self.made.setdefault(id(state), (state, after))
+            earlier.copy_(after)
+        return y, after
+
+
+class ForgetsThePhase(Convolution):  # type: ignore[misc]
+    """Broken: every chunk begins with an output, wherever the one before it ended."""
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        return super().step(x, state._replace(phase=torch.zeros_like(state.phase)))
+
+
+class KeepsOnePhase(Convolution):  # type: ignore[misc]
+    """Broken: the first row's phase for all rows."""
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        y, state = super().step(x, state)
+        return y, state._replace(phase=state.phase[:1].expand_as(state.phase))
 
 
 class RemembersByItself(LeakySum):
@@ -100,6 +138,10 @@ class StepsThoughNotCausal(LeakySum):
         (StartsAfresh(), "output in chunks"),
         (LosesHistory(), "gradient of the input in chunks"),
         (MovesInPadding(), "the state after row 1 alone"),
+        (ForgetsThePhase(3, 4, 3, stride=2), r"chunks have .* outputs where the whole pass has"),
+        (KeepsOnePhase(3, 4, 3, stride=3), "tensor 1 of the state after row 2 alone"),
+        (OverwritesWithoutGradients(), "step changed tensor 0 of the state"),
+        (SharesItsRoom(), "step changed tensor 0 of the state"),
         (OverwritesState(), "step changed tensor 0 of the state"),
         (RemembersByItself(), "output"),
         (CachesPadding(), "tensor 1 of the state after row 1 alone: 0 where 1 was expected"),

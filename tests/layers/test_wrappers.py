@@ -130,6 +130,12 @@ def test_residual_refuses_other_sizes_and_ratios(inner: Layer) -> None:
         Residual(inner)
 
 
+def test_wrappers_are_built_without_memory() -> None:
+    with torch.device("meta"):
+        assert Residual(LeakySum(3, 3)).keeps_length
+        assert Bidirectional(LeakySum(), LeakySum()).out_size == 8
+
+
 def test_wrappers_refuse_other_feature_sizes() -> None:
     for layer in (Residual(LeakySum(3, 3)), Bidirectional(LeakySum(), LeakySum()), Highway(3)):
         with pytest.raises(ValueError, match="expects 3 features and got 5: build it with in_size=5"):

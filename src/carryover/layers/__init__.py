@@ -8,7 +8,10 @@ from carryover.layers.attention_cache import AttentionState
 from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
+from carryover.layers.convlstm import ConvLSTM
+from carryover.layers.convolution import Convolution, StridedState
 from carryover.layers.cross_attention import CrossAttention
+from carryover.layers.delay import Delay
 from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
 from carryover.layers.element import ElementLayer
 from carryover.layers.elman import Elman
@@ -35,13 +38,18 @@ from carryover.layers.positions import LearnedPositions, Positions, SinusoidalPo
 from carryover.layers.residual import Residual
 from carryover.layers.self_attention import SelfAttention
 from carryover.layers.stacked import Stacked
+from carryover.layers.step_buffer import StepBuffer
 from carryover.layers.taps import Taps, taps
+from carryover.layers.temporal import TCN, TemporalBlock, TemporalState
 from carryover.layers.transformer import BlockState, Transformer, TransformerBlock
+from carryover.layers.transposed_convolution import TransposedConvolution
+from carryover.layers.wavenet import WaveNet, WaveNetBlock
 from carryover.layers.window_attention import WindowAttention2D
 
 __all__ = [
     "GRU",
     "LSTM",
+    "TCN",
     "AdditiveAttention",
     "AttentionPooling",
     "AttentionState",
@@ -49,7 +57,10 @@ __all__ = [
     "BlockState",
     "CharacterCNN",
     "ConcatenatedPooling",
+    "ConvLSTM",
+    "Convolution",
     "CrossAttention",
+    "Delay",
     "Dropout",
     "ElementLayer",
     "Elman",
@@ -75,11 +86,18 @@ __all__ = [
     "SinusoidalPositions",
     "Stacked",
     "State",
+    "StepBuffer",
+    "StridedState",
     "SumPooling",
     "Taps",
+    "TemporalBlock",
+    "TemporalState",
     "Transformer",
     "TransformerBlock",
+    "TransposedConvolution",
     "VariationalDropout",
+    "WaveNet",
+    "WaveNetBlock",
     "WeightDrop",
     "WindowAttention2D",
     "check",

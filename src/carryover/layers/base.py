@@ -25,11 +25,14 @@ class Layer(nn.Module, ABC):
 
     Attributes
     ----------
-    in_size, out_size : sizes of the last dimension of the input and output values. For a layer that reads integer
-        ids, `in_size` is the number of ids.
+    in_size, out_size : numbers of features of the input and output values. For a layer that reads integer ids,
+        `in_size` is the number of ids.
+    feature_axis : the dimension of the values that holds the features: the last but for layers of images, whose
+        elements are [C, H, W] and whose features stand at 2.
     causal : whether output t depends on inputs up to t only; exactly the causal layers have `step`.
     receptive_field : number of input steps one output sees, `None` when unbounded.
-    ratio : outputs per input step.
+    ratio : outputs per input step. A row of length l has `output_lengths(l)` outputs, ratio · l rounded up unless the
+        layer says otherwise. Output t stands for input step ⌊t / ratio⌋, and that is the last one a causal layer uses.
     fast : False makes the layer take its plain path instead of a fused one; `carryover.layers.taps` sets it for a while.
     """
 
@@ -39,10 +42,21 @@ class Layer(nn.Module, ABC):
     receptive_field: int | None = None
     ratio: Fraction = Fraction(1)
     fast: bool = True
+    feature_axis: int = -1
 
     @abstractmethod
     def forward(self, x: Sequence) -> Sequence:
         """Whole pass. `x.values` is [B, T, in_size] (or [B, T] ids); padded outputs are exactly zero."""
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Number of outputs of rows of the given lengths, int64 of any shape."""
+        return -(-lengths * self.ratio.numerator // self.ratio.denominator)
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether every row has as many outputs as steps."""
+        steps = torch.arange(1, 65, device="cpu")  # also where a layer is built without memory
+        return self.ratio == 1 and torch.equal(self.output_lengths(steps), steps)
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -59,10 +73,10 @@ class Layer(nn.Module, ABC):
 
     def check_input(self, x: Sequence) -> None:
         """Raise ValueError when the feature size of `x` is not `in_size`."""
-        if x.values.is_floating_point() and x.values.shape[-1] != self.in_size:
+        if x.values.is_floating_point() and (found := x.values.shape[self.feature_axis]) != self.in_size:
             raise ValueError(
-                f"{type(self).__name__} expects {self.in_size} features and got {x.values.shape[-1]}: "
-                f"build it with in_size={x.values.shape[-1]} or project the input first"
+                f"{type(self).__name__} expects {self.in_size} features and got {found}: "
+                f"build it with in_size={found} or project the input first"
             )
 
     def check_state(self, x: Sequence, state: State) -> None:

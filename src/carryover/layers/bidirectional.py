@@ -27,7 +27,7 @@ class Bidirectional(Layer):
     def __init__(self, forward_layer: Layer, backward_layer: Layer) -> None:
         super().__init__()
         for layer in (forward_layer, backward_layer):
-            if not layer.causal or layer.ratio != 1:
+            if not layer.causal or not layer.keeps_length:
                 raise ValueError(
                     f"{type(layer).__name__} has causal {layer.causal} and a ratio of {layer.ratio}: "
                     "a bidirectional layer is made of two causal layers of ratio 1"

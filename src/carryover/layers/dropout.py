@@ -111,7 +111,11 @@ class WeightDrop(Layer):
         self.names = names
         self.probability = check_probability(probability)
         self.in_size, self.out_size, self.ratio = layer.in_size, layer.out_size, layer.ratio
+        self.feature_axis = layer.feature_axis
         self.causal, self.receptive_field = layer.causal, layer.receptive_field
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return self.layer.output_lengths(lengths)
 
     def forward(self, x: Sequence) -> Sequence:
         if not self.training:

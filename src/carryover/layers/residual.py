@@ -19,14 +19,16 @@ class Residual(Layer):
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
-        if layer.in_size != layer.out_size or layer.ratio != 1:
+        if layer.in_size != layer.out_size or not layer.keeps_length:
             raise ValueError(
-                f"{type(layer).__name__} maps {layer.in_size} features to {layer.out_size} at a ratio of {layer.ratio}: "
-                "a residual layer needs equal sizes and a ratio of 1"
+                f"{type(layer).__name__} maps {layer.in_size} features to {layer.out_size} at a ratio of {layer.ratio}"
+                f"{'' if layer.ratio != 1 or layer.keeps_length else ' and drops steps'}: "
+                "a residual layer needs equal sizes and a ratio of 1, an output for every step"
             )
         self.layer = layer
         self.in_size, self.out_size = layer.in_size, layer.out_size
         self.causal, self.receptive_field = layer.causal, layer.receptive_field
+        self.feature_axis = layer.feature_axis
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)

@@ -9,7 +9,7 @@ from math import ceil, prod
 from typing import cast, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
 from carryover.sequence import Sequence
@@ -20,8 +20,8 @@ class Stacked(Layer):
     """y = layer_L(… layer_2(layer_1(x))): each layer reads what the one below it wrote.
 
     Causal when all layers are. The state is the tuple of their states, first layer first. The receptive field is
-    1 + Σ_k (r_k − 1) / (ratio_1 ⋯ ratio_{k−1}), unbounded when that of any layer is. ValueError when there is no layer
-    or when one layer's output does not fit the next.
+    1 + Σ_k (r_k − 1) / (ratio_1 ⋯ ratio_{k−1}), unbounded when that of any layer is; above a layer that gives several
+    outputs a step it is an upper bound. ValueError when there is no layer or when one layer's output does not fit the next.
 
     The layers' parameters are named `layers.k.…`, k from 0.
     """
@@ -41,6 +41,11 @@ class Stacked(Layer):
         self.causal = all(layer.causal for layer in layers)
         self.ratio = prod((layer.ratio for layer in layers), start=Fraction(1))
         self.receptive_field = _receptive_field(layers)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        for layer in self._each():
+            lengths = layer.output_lengths(lengths)
+        return lengths
 
     def forward(self, x: Sequence) -> Sequence:
         for layer in self._each():

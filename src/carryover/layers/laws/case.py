@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -188,9 +187,3 @@ def _by_exchange(case: Case, x: Sequence, other: Sequence) -> Tensor:
             change = (case.run(x.with_values(values)).values - before).abs().flatten(2).amax(2)[0]  # [T_out]
             columns.append(~(change <= tolerances(before.dtype)[1]))
     return torch.stack(columns, dim=1)
-
-
-def outputs_for(length: int, ratio: Fraction) -> tuple[int, int]:
-    """Least and greatest number of outputs that a row of this length may give."""
-    exact = length * ratio
-    return exact.numerator // exact.denominator, -(-exact.numerator // exact.denominator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import ceil
+from math import floor
 
 import torch
 
@@ -13,14 +13,18 @@ from carryover.sequence import Sequence
 
 
 def causality(case: Case) -> None:
-    """The gradient of an output with respect to later inputs is exactly zero if, and only if, the layer is causal."""
+    """The gradient of an output with respect to later inputs is exactly zero if, and only if, the layer is causal.
+
+    Output t stands for input ⌊t / ratio⌋: with two steps to an output, output 1 may use inputs 0, 1 and 2; with two
+    outputs to a step, outputs 2 and 3 may both use inputs 0 and 1.
+    """
     law = "causality"
     layer = case.layer
     assert isinstance(layer, Layer)
     seen = influence(case, _enough_steps(layer))
     future = torch.zeros_like(seen)
     for output in range(seen.shape[0]):
-        future[output, _known_by(output, layer.ratio) :] = True
+        future[output, _stands_for(output, layer.ratio) + 1 :] = True
     looks_ahead = (seen & future).nonzero()
     if layer.causal and len(looks_ahead):
         output, step = looks_ahead[0].tolist()
@@ -75,6 +79,6 @@ def _enough_steps(layer: Layer) -> int:
     return LONG if layer.receptive_field is None else max(5, 2 * layer.receptive_field + 3)
 
 
-def _known_by(output: int, ratio: Fraction) -> int:
-    """Number of input steps that have been read when this output is due."""
-    return ceil((output + 1) / ratio)
+def _stands_for(output: int, ratio: Fraction) -> int:
+    """The input step with which this output is due: the last one it may depend on in a causal layer."""
+    return floor(output / ratio)

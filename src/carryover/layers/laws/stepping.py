@@ -27,8 +27,9 @@ def step_equals_whole(case: Case) -> None:
     """Chunks of 1, 3 and the remaining steps with the state carried on give what the whole pass gives.
 
     Outputs, gradients of the input and of every parameter, and the last state agree with one step over everything; a row
-    moves its state by its own length, whatever padding follows; no state that was handed in is changed. A layer that is
-    not causal refuses both methods with TypeError.
+    moves its state by its own length, whatever padding follows. No state that was handed in is ever changed, so one may
+    go on from it twice; both hold with and without gradients. A layer that is not causal refuses both methods with
+    TypeError.
     """
     law = "step = whole"
     if case.causal_layer is None:
@@ -55,7 +56,20 @@ def step_equals_whole(case: Case) -> None:
         _, alone = layer.step(one, _initial(case, law, layer, one))
         own = map_state(lambda tensor, row=row: tensor[row : row + 1], last)
         _require_same_state(case, f"the state after row {row} alone", alone, own)
+    with torch.no_grad():
+        _without_gradients(case, layer, case.make(LONG, LONG), case.make(3, 3, seed=2))
+        _without_gradients(case, layer, x.detach(), case.make(3, 0, 3, 2, 1, seed=2))
     return None
+
+
+def _without_gradients(case: Case, layer: Layer, x: Sequence, decoy: Sequence) -> None:
+    law = "step = whole"
+    y = case.run(x)
+    parts, state = _in_chunks(case, layer, x, decoy)
+    joined = _pad_to(Sequence.concatenate(parts), y.time)
+    case.require_equal(law, "output in chunks without gradients", joined.values, y.values)
+    _, last = layer.step(x, _initial(case, law, layer, x))
+    _require_same_state(case, "the last state without gradients", state, last)
 
 
 def _require_refusal(case: Case) -> None:
@@ -75,20 +89,28 @@ def _require_refusal(case: Case) -> None:
         raise case.broken(law, f"{name} works where TypeError was expected: the layer is not causal")
 
 
-def _in_chunks(case: Case, layer: Layer, x: Sequence) -> tuple[list[Sequence], State]:
+def _in_chunks(case: Case, layer: Layer, x: Sequence, decoy: Sequence | None = None) -> tuple[list[Sequence], State]:
+    """Outputs and last state; after every chunk another input, if any, goes on from the same state and is forgotten."""
     law = "step = whole"
     state = _initial(case, law, layer, x)
-    parts = []
+    parts, made = [], [(state, _copies(state))]
     for start, stop in pairwise(CHUNKS):
-        given = [tensor.detach().clone() for tensor in state_tensors(state)]
         part, after = layer.step(x.slice(start, stop), state)
-        for number, (tensor, was) in enumerate(zip(state_tensors(state), given, strict=True)):
-            if not torch.equal(tensor.detach(), was):
-                raise case.broken(law, f"step changed tensor {number} of the state it was given; a new one was expected")
+        made.append((after, _copies(after)))
+        if decoy is not None:
+            layer.step(decoy, state)
+        for before, copies in made:
+            for number, (tensor, was) in enumerate(zip(state_tensors(before), copies, strict=True)):
+                if not torch.equal(tensor.detach(), was):
+                    raise case.broken(law, f"step changed tensor {number} of the state it was given; a new one was expected")
         _require_batch_first(case, law, after, x.batch_size)
         parts.append(part)
         state = after
     return parts, state
+
+
+def _copies(state: State) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in state_tensors(state)]
 
 
 def reset(case: Case) -> None:

@@ -13,7 +13,6 @@ from carryover.layers.laws.case import (
     gradients,
     leaf,
     loss_weights,
-    outputs_for,
     require_equal_gradients,
 )
 from carryover.sequence import Sequence
@@ -22,8 +21,8 @@ from carryover.sequence import Sequence
 def any_length(case: Case) -> None:
     """The same weights run any length: batches of one and of many, rows of length 0, and no step at all.
 
-    Outputs have `out_size` features and as many steps as `ratio` says, are finite and so are all gradients, and
-    recording gradients does not change them.
+    Outputs have `out_size` features and as many steps as `output_lengths` says, which grows as `ratio` says, are finite
+    and so are all gradients, and recording gradients does not change them.
     """
     law = "any length"
     for lengths in ([1], [2], [LONG], [0], [LONG, 0, 1, 2], [0, 0]):
@@ -45,7 +44,7 @@ def any_length(case: Case) -> None:
 
 def _require_shape(case: Case, x: Sequence, y: Sequence) -> None:
     law = "any length"
-    if y.values.dim() < 3 or y.values.shape[-1] != case.layer.out_size:
+    if y.values.dim() < 3 or y.values.shape[_feature_axis(case)] != case.layer.out_size:
         raise case.broken(
             law, f"output shape {tuple(y.values.shape)} where [batch, time, {case.layer.out_size}] was expected"
         )
@@ -55,12 +54,24 @@ def _require_shape(case: Case, x: Sequence, y: Sequence) -> None:
         raise case.broken(law, f"{y.batch_size} rows of output where {x.batch_size} rows were given")
     if not isinstance(case.layer, Layer):
         return
-    for length, found in zip(x.lengths.tolist(), y.lengths.tolist(), strict=True):
-        least, greatest = outputs_for(length, case.layer.ratio)
-        if not least <= found <= greatest:
-            raise case.broken(law, f"{found} outputs for {length} steps where the ratio {case.layer.ratio} was declared")
+    ratio, promised = case.layer.ratio, case.layer.output_lengths(x.lengths)
+    for length, found, expected in zip(x.lengths.tolist(), y.lengths.tolist(), promised.tolist(), strict=True):
+        if found != expected:
+            raise case.broken(
+                law,
+                f"{found} outputs for {length} steps where the ratio {ratio} was declared and output_lengths says {expected}",
+            )
+    # Borders may cost outputs, but from some length on each `denominator` steps more give `numerator` outputs more.
+    far = 1000 * ratio.denominator
+    few, many = case.layer.output_lengths(torch.tensor([far, 2 * far])).tolist()
+    if many - few != 1000 * ratio.numerator:
+        raise case.broken(law, f"{far} steps more give {many - few} outputs more where the ratio {ratio} was declared")
     if y.lengths.numel() and int(y.lengths.max()) > y.time:
         raise case.broken(law, f"a length of {int(y.lengths.max())} in an output of {y.time} steps")
+
+
+def _feature_axis(case: Case) -> int:
+    return case.layer.feature_axis if isinstance(case.layer, Layer) else -1
 
 
 def padding(case: Case) -> None:

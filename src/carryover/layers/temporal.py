@@ -1,0 +1,243 @@
+"""The temporal convolutional network: dilated causal convolutions in residual blocks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import NamedTuple, cast, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from carryover.layers.base import Layer, State
+from carryover.layers.convolution import Convolution, check_real, check_sizes, convolution_plain, convolve
+from carryover.layers.dropout import VariationalDropout, check_probability
+from carryover.layers.fused import is_full
+from carryover.layers.step_buffer import StepBuffer
+from carryover.sequence import Sequence
+
+Masks = tuple[Tensor, Tensor] | None
+
+
+class TemporalState(NamedTuple):
+    """State of a `TemporalBlock`: the last inputs of both convolutions, and the dropout masks of the rows [B, size]."""
+
+    first: StepBuffer
+    first_mask: Tensor
+    second: StepBuffer
+    second_mask: Tensor
+
+
+@final
+class TemporalBlock(Layer):
+    """h = D(relu(W_1 ∗ x)), z = D(relu(W_2 ∗ h)), y = relu(z + V x); values [B, T, in_size] to [B, T, size].
+
+    Bai, Kolter, Koltun 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
+    modeling", section 3.3. Both convolutions are causal, dilated and weight-normed; D drops whole channels, the same at
+    all steps of a row; V is a learned map where the sizes differ and the identity where they do not. Sees
+    1 + 2 (kernel−1) · dilation steps.
+
+    Parameters learned: those of the `Convolution`s `first` and `second`, and `match.weight`, `match.bias` where the sizes
+    differ. ValueError for a size that is not positive or a probability that is none.
+    """
+
+    causal = True
+
+    def __init__(self, in_size: int, size: int, kernel: int, *, dilation: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        check_sizes(self, in_size=in_size, size=size, kernel=kernel, dilation=dilation)
+        self.in_size, self.out_size = in_size, size
+        self.first = Convolution(in_size, size, kernel, dilation=dilation, weight_norm=True)
+        self.second = Convolution(size, size, kernel, dilation=dilation, weight_norm=True)
+        self.dropout = VariationalDropout(size, check_probability(dropout))
+        self.match = nn.Linear(in_size, size) if in_size != size else None
+        self.receptive_field = 1 + 2 * self.first.span
+
+    def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
+        check_real(self, x)
+        super().check_input(x)
+
+    def forward(self, x: Sequence) -> Sequence:
+        self.check_input(x)
+        return x.with_values(self.run(x.zero_padding().values)).zero_padding()
+
+    def run(self, values: Tensor) -> Tensor:
+        """The whole pass over [B, T, in_size] that is zero in the padding; what comes out of the padding is not."""
+        masks = self.draw_masks(values)
+        hidden = _activate(self.first.windows(self.first.pad(values)), masks, 0)
+        hidden = _activate(self.second.windows(self.second.pad(hidden)), masks, 1)
+        return self._add(hidden, values)
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> TemporalState:
+        """Zeros, and masks drawn as `VariationalDropout` draws them: make the state in the mode in which it is used."""
+        first = cast(StepBuffer, self.first.initial_state(batch_size, device=device, dtype=dtype))
+        second = cast(StepBuffer, self.second.initial_state(batch_size, device=device, dtype=dtype))
+        masks = [self.dropout.initial_state(batch_size, device=first[0].device, dtype=first[0].dtype) for _ in range(2)]
+        return TemporalState(first, masks[0], second, masks[1])
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, TemporalState]:
+        self.check_input(x)
+        self.check_state(x, state)
+        y, state = self.step_rows(x.zero_padding().values, None if is_full(x) else x.lengths, state)
+        return x.with_values(y).zero_padding(), state
+
+    def step_rows(self, values: Tensor, lengths: Tensor | None, state: TemporalState) -> tuple[Tensor, TemporalState]:
+        """`step` over values that are zero in the padding; `lengths` is None where all rows are full."""
+        masks = (state.first_mask, state.second_mask) if self.training else None
+        hidden, first = self.first.step_rows(values, lengths, state.first)
+        hidden = _activate(hidden, masks, 0)
+        hidden, second = self.second.step_rows(hidden, lengths, state.second)
+        y = self._add(_activate(hidden, masks, 1), values)
+        return y, TemporalState(first, state.first_mask, second, state.second_mask)
+
+    def run_thinned(self, values: Tensor, begun: Tensor | None, every: int) -> Tensor:
+        """Outputs for every `every`-th of [B, n, in_size] counted back from the last, which is one of them.
+
+        Neighbours in `values` stand `dilation` steps apart, so the convolutions over them are plain ones. `begun`, bool
+        [B, n, 1] or None where it is true everywhere, tells where a row has begun; before that, all is zero.
+        """
+        masks = self.draw_masks(values)
+        before, skipped = self.first.kernel - 1, (values.shape[1] - 1) % every
+        hidden = convolve(F.pad(values, (0, 0, before, 0)), self.first.effective_weight(), self.first.bias)
+        hidden = _zero_before(_activate(hidden, masks, 0), begun)
+        windows = F.pad(hidden, (0, 0, before, 0))[:, skipped:]
+        hidden = convolve(windows, self.second.effective_weight(), self.second.bias, stride=every)
+        y = self._add(_activate(hidden, masks, 1), values[:, skipped::every])
+        return _zero_before(y, None if begun is None else begun[:, skipped::every])
+
+    def draw_masks(self, values: Tensor) -> Masks:
+        """Multipliers [B, size] for both dropouts, None where nothing is dropped."""
+        if not self.training or self.dropout.probability == 0:
+            return None
+        like = {"device": values.device, "dtype": values.dtype}
+        first, second = (self.dropout.initial_state(values.shape[0], **like) for _ in range(2))  # type: ignore[arg-type]
+        return first, second
+
+    def _add(self, hidden: Tensor, values: Tensor) -> Tensor:
+        return torch.relu_(hidden + (values if self.match is None else self.match(values)))
+
+
+@final
+class TCN(Layer):
+    """Temporal convolutional network: `levels` `TemporalBlock`s, the i-th (from 0) of dilation 2^i.
+
+    Bai, Kolter, Koltun 2018. Values [B, T, in_size] to [B, T, size]. Sees 1 + 2 (kernel−1) (2^levels − 1) steps: choose
+    levels and kernel so that this covers the dependencies in question. Warm-up: outputs earlier in a row than that see
+    zeros where it has not begun. The state is the tuple of the blocks' states; a step costs the same whatever the
+    receptive field. Three ways to the outputs:
+
+        layer(x)              all of them.
+        layer.last_output(x)  each row's last one only, for labelling or forecasting from whole sequences: a block
+                              needs few of the outputs of the one below, so the work is about 3 instead of
+                              2 · levels convolutions over all steps.
+        layer.step(x, state)  the next ones.
+
+    `tcn_plain` is the plain path they are tested against. Parameters learned: `blocks.i.…`. ValueError for a size that is
+    not positive or a probability that is none.
+    """
+
+    causal = True
+
+    def __init__(self, in_size: int, size: int, *, levels: int, kernel: int = 3, dropout: float = 0.0) -> None:
+        super().__init__()
+        check_sizes(self, in_size=in_size, size=size, levels=levels, kernel=kernel)
+        self.in_size, self.out_size = in_size, size
+        self.blocks = nn.ModuleList(
+            TemporalBlock(in_size if level == 0 else size, size, kernel, dilation=2**level, dropout=dropout)
+            for level in range(levels)
+        )
+        self.receptive_field = 1 + 2 * (kernel - 1) * (2**levels - 1)
+
+    def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
+        check_real(self, x)
+        super().check_input(x)
+
+    def forward(self, x: Sequence) -> Sequence:
+        self.check_input(x)
+        values = x.zero_padding().values
+        for block in self._each():
+            values = block.run(values)
+        return x.with_values(values).zero_padding()
+
+    def last_output(self, x: Sequence) -> Tensor:
+        """`layer(x).last()`, [B, size], without the outputs that this does not need; zeros for a row of length 0.
+
+        The topmost block reads steps 2^(levels−1) apart, counted back from the row's end; the block below it has to give
+        no others, and reads steps half as far apart, and so on down.
+        """
+        self.check_input(x)
+        if x.time == 0:
+            return x.values.new_zeros(x.batch_size, self.out_size)
+        needed = [1]  # inputs of each block from the top, where the spacing doubles from block to block
+        for block in reversed(list(self._each())):
+            needed.insert(0, 2 * (needed[0] - 1) + 1 + 2 * (block.first.kernel - 1))
+        values, begun = _align_ends(x, min(x.time, needed[0]))
+        for block, inputs, outputs in zip(self._each(), needed, needed[1:], strict=False):
+            values, begun = values[:, -inputs:], None if begun is None else begun[:, -inputs:]
+            every = 2 if outputs > 1 else values.shape[1]
+            values = block.run_thinned(values, begun, every)
+            begun = None if begun is None else begun[:, (begun.shape[1] - 1) % every :: every]
+        return values[:, -1]
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        return tuple(block.initial_state(batch_size, device=device, dtype=dtype) for block in self._each())
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        self.check_input(x)
+        self.check_state(x, state[:1])  # one stands for all, and all would take a noticeable part of a short step
+        if len(state) != len(self.blocks):
+            raise ValueError(f"TCN was given {len(state)} states for {len(self.blocks)} blocks: make one with initial_state")
+        full = is_full(x)
+        values, lengths = (x.values, None) if full else (x.zero_padding().values, x.lengths)
+        states = []
+        for block, before in zip(self._each(), state, strict=True):
+            values, after = block.step_rows(values, lengths, before)
+            states.append(after)
+        return (x.with_values(values) if full else x.with_values(values).zero_padding()), tuple(states)
+
+    def without_weight_norm(self) -> TCN:
+        """A copy that computes the same from plain weights, for generation: a step need not take their norms again."""
+        plain = copy.deepcopy(self)
+        for block in plain._each():
+            block.first, block.second = block.first.without_weight_norm(), block.second.without_weight_norm()
+        return plain
+
+    def _each(self) -> Iterable[TemporalBlock]:
+        return cast("Iterable[TemporalBlock]", self.blocks)
+
+
+def tcn_plain(layer: TCN, x: Sequence) -> Sequence:
+    """The whole pass of `TCN` without dropout, every convolution by torch's own on padded input: for reading and as test."""
+    for block in layer.blocks:
+        assert isinstance(block, TemporalBlock)
+        hidden = convolution_plain(block.first, x).map(torch.relu)
+        hidden = convolution_plain(block.second, hidden).map(torch.relu)
+        skipped = x.map(block.match) if block.match is not None else x.zero_padding()
+        x = x.with_values(torch.relu(hidden.values + skipped.values))
+    return x
+
+
+def _activate(values: Tensor, masks: Masks, number: int) -> Tensor:
+    values = torch.relu_(values)
+    return values if masks is None else values * masks[number].to(values.dtype).unsqueeze(1)
+
+
+def _zero_before(values: Tensor, begun: Tensor | None) -> Tensor:
+    return values if begun is None else values.masked_fill(~begun, 0)
+
+
+def _align_ends(x: Sequence, steps: int) -> tuple[Tensor, Tensor | None]:
+    """The last `steps` steps of every row [B, steps, in], zeros before a row begins, and where it has begun."""
+    if is_full(x):
+        return x.values[:, -steps:], None
+    index = x.lengths.unsqueeze(1) - steps + torch.arange(steps, device=x.device)  # [B, steps]
+    begun = (index >= 0).unsqueeze(2)
+    values = x.values.gather(1, index.clamp(min=0).unsqueeze(2).expand(-1, -1, x.values.shape[2]))
+    return values.masked_fill(~begun, 0), begun
