@@ -10,6 +10,7 @@ import torch
 from carryover.layers import (
     GRU,
     LSTM,
+    TCN,
     AdditiveAttention,
     Bidirectional,
     Elman,
@@ -18,6 +19,7 @@ from carryover.layers import (
     SelfAttention,
     Stacked,
     Transformer,
+    WaveNet,
     taps,
 )
 from carryover.layers.recurrence import lstm_together
@@ -54,6 +56,28 @@ def test_tapped_values_equal_the_reference(options: dict[str, int]) -> None:
     hidden = seen["blocks.0.feed_forward.maps.0"]
     assert isinstance(hidden, torch.Tensor) and hidden.shape == (2, 6, 12)
     assert torch.equal(seen[""].values, y.values)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (TCN(4, 6, levels=2), "blocks.1.first"),
+        (WaveNet(4, 3, size=5, skip_size=6, levels=2, stacks=2), "blocks.2.convolution"),
+    ],
+)
+def test_convolutions_show_what_the_fast_path_hides(layer: Layer, name: str) -> None:
+    x = Sequence.of(torch.randn(2, 9, 4), [9, 5])
+    layer.eval()
+    above = name.rpartition(".")[0]
+    below = above.removesuffix(above[-1]) + str(int(above[-1]) - 1)
+    with taps(layer, [name, below, above]) as seen:
+        y = layer(x)
+    torch.testing.assert_close(y.values, layer(x).values)
+    answered = seen[below]
+    assert isinstance(answered, Sequence)
+    entering = answered.with_values(answered.values[..., : layer.get_submodule(name).in_size])  # type: ignore[operator]
+    inner = layer.get_submodule(name)(entering)
+    torch.testing.assert_close(seen[name].values, inner.values)  # type: ignore[union-attr]
 
 
 def test_additive_weights_are_tapped_by_name() -> None:

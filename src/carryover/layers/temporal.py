@@ -61,7 +61,12 @@ class TemporalBlock(Layer):
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
-        return x.with_values(self.run(x.zero_padding().values)).zero_padding()
+        if self.fast:
+            return x.with_values(self.run(x.zero_padding().values)).zero_padding()
+        masks = self.draw_masks(x.values)
+        between = x.with_values(_activate(self.first(x).values.clone(), masks, 0))
+        hidden = _activate(self.second(between).values.clone(), masks, 1)
+        return x.with_values(self._add(hidden, x.zero_padding().values)).zero_padding()
 
     def run(self, values: Tensor) -> Tensor:
         """The whole pass over [B, T, in_size] that is zero in the padding; what comes out of the padding is not."""
@@ -159,6 +164,10 @@ class TCN(Layer):
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
+        if not self.fast:
+            for block in self._each():
+                x = block(x)
+            return x
         values = x.zero_padding().values
         for block in self._each():
             values = block.run(values)

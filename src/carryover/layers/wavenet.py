@@ -70,7 +70,7 @@ class WaveNetBlock(Layer):
         self.check_input(x)
         condition = join_conditions(self, x, local, context)
         values = x.zero_padding().values
-        gates = self.convolution.windows(self.convolution.pad(values))
+        gates = self.convolution.windows(self.convolution.pad(values)) if self.fast else self.convolution(x).values
         onward, skip = self.respond(values, gates, condition)
         return x.with_values(skip if onward is None else torch.cat([onward, skip], dim=2)).zero_padding()
 
@@ -170,6 +170,8 @@ class WaveNet(Layer):
     def forward(self, x: Sequence, local: Sequence | None = None, context: Tensor | None = None) -> Sequence:
         self.check_input(x)
         condition = join_conditions(self, x, local, context)
+        if not self.fast:
+            return self._by_blocks(x, local, context)
         values = self.entry.windows(self.entry.pad(x.zero_padding().values))
         skips = []
         for block in self._each():
@@ -209,6 +211,17 @@ class WaveNet(Layer):
             values = values if onward is None else onward
         y = x.with_values(self._speak(skips))
         return (y if full else y.zero_padding()), tuple(states)
+
+    def _by_blocks(self, x: Sequence, local: Sequence | None, context: Tensor | None) -> Sequence:
+        """The same by calling every module, so that each shows its answer."""
+        x, skips = self.entry(x), []
+        for block in self._each():
+            values = block(x, local, context).values
+            skip_size = block.skip.out_features
+            onward, skip = values.split([values.shape[2] - skip_size, skip_size], dim=2)
+            skips.append(skip)
+            x = x.with_values(onward) if onward.shape[2] else x
+        return x.with_values(self._speak(skips)).zero_padding()
 
     def _speak(self, skips: list[Tensor]) -> Tensor:
         total = skips[0]
