@@ -225,15 +225,12 @@ class _Lines:
         import torch
 
         scores, state = self.model.step(x, state)
-        ended = (x.last() == Vocabulary.END_ID) & (x.lengths > 0)
-        if not bool(ended.any()):
+        ended = (x.values[:, :1] == Vocabulary.END_ID) & x.mask[:, :1]  # [B, 1]
+        if x.time != 1 or not bool(ended.any()):  # several at once are of a prompt, which has its borders
             return scores, state
-        begin = torch.full((x.batch_size, 1), Vocabulary.BEGIN_ID, device=x.device)
-        after, state = self.model.step(type(x)(begin, ended.to(torch.int64)), state)
-        values = scores.values.clone()
-        rows = ended.nonzero().squeeze(1)
-        values[rows, x.lengths[rows] - 1] = after.values[rows, 0]
-        return scores.with_values(values), state
+        begin = torch.full_like(x.values, Vocabulary.BEGIN_ID)
+        after, state = self.model.step(type(x)(begin, ended.squeeze(1).to(torch.int64)), state)
+        return scores.with_values(torch.where(ended.unsqueeze(2), after.values, scores.values)), state
 
 
 class _Pieces:
