@@ -81,7 +81,7 @@ def test_other_ways_to_write(shell: Shell, writer: Path) -> None:
     ],
 )
 def test_what_cannot_be_asked(shell: Shell, writer: Path, line: str, says: str) -> None:
-    done = shell("generate", writer, *line.split())
+    done = shell("generate", writer, "--prompt", "the", *line.split())
     assert done.code == 2 and done.out == "" and done.err.count("\n") == 1 and says in done.err, done.err
 
 

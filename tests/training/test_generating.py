@@ -145,7 +145,7 @@ def test_a_line_ends_the_text_unless_it_goes_on(writers: dict[str, TextGenerator
 
 
 @pytest.mark.parametrize("name", INPUTS)
-@pytest.mark.parametrize("prompt", ["the", "a boat\nthe", "a" * 254 + "\nthe", "a\n"])
+@pytest.mark.parametrize("prompt", ["the", "a boat\nthe", "a" * 254 + "\nthe", "a" * 255 + "\nthe", "a\n"])
 def test_after_the_end_of_a_line_the_begin_of_the_next_is_read(
     writers: dict[str, TextGenerator], name: str, prompt: str
 ) -> None:
@@ -168,6 +168,11 @@ def test_beams_find_what_is_at_least_as_likely_as_the_greedy(writers: dict[str, 
     found = writer.beam_search("the", beams=6, best=3, max_tokens=30)
     assert len({one.text for one in found}) == 3 and found[0].log_probability >= greedy.log_probability - 1e-6
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+def test_wrong_limits_are_told_before_anything_is_written(writers: dict[str, TextGenerator]) -> None:
+    with pytest.raises(UsageError, match="max_tokens is 0"):
+        writers["words"].stream("the", max_tokens=0)
 
 
 def test_what_does_not_go_with_this_objective(text: Path, tmp_path: Path) -> None:

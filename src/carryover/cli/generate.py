@@ -114,15 +114,16 @@ def generate(
         print_lines(prompt + one.text for one in found)
     else:
         for turn in range(number):
-            sys.stdout.write(prompt)
-            for piece in writer.stream(
+            pieces = writer.stream(
                 prompt,
                 max_tokens=max_tokens,
                 min_tokens=min_tokens,
                 sampling=sampling,
                 seed=seed + turn,
                 across_lines=across_lines,
-            ):
+            )
+            sys.stdout.write(prompt)
+            for piece in pieces:
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             sys.stdout.write("\n")

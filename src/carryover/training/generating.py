@@ -16,7 +16,7 @@ from carryover.training.loading import fill, parsed, read_heldout
 
 if TYPE_CHECKING:
     from carryover.data.coding import TokenCoder
-    from carryover.generation import Sampling
+    from carryover.generation import Sampling, Token
     from carryover.models.language_model import LanguageModel
     from carryover.sequence import Sequence
 
@@ -131,8 +131,7 @@ class TextGenerator:
         """
         from carryover.generation import stream
 
-        pieces = _Pieces(self.coder, prompt)
-        for token in stream(
+        tokens = stream(
             _Lines(self.model),
             [self.encode(prompt).ids],
             max_tokens=max_tokens,
@@ -142,13 +141,8 @@ class TextGenerator:
             sampling=sampling,
             seed=seed,
             device=next(self.model.parameters()).device,
-        ):
-            text = "" if token.stop else pieces.add(token.id)
-            if text:
-                yield text
-        rest = pieces.rest()
-        if rest:
-            yield rest
+        )
+        return _texts(tokens, _Pieces(self.coder, prompt))
 
     def generate(
         self,
@@ -231,6 +225,16 @@ class _Lines:
         begin = torch.full_like(x.values, Vocabulary.BEGIN_ID)
         after, state = self.model.step(type(x)(begin, ended.squeeze(1).to(torch.int64)), state)
         return scores.with_values(torch.where(ended.unsqueeze(2), after.values, scores.values)), state
+
+
+def _texts(tokens: Iterator[Token], pieces: _Pieces) -> Iterator[str]:
+    for token in tokens:
+        text = "" if token.stop else pieces.add(token.id)
+        if text:
+            yield text
+    rest = pieces.rest()
+    if rest:
+        yield rest
 
 
 class _Pieces:
