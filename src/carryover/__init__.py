@@ -16,7 +16,19 @@ _PUBLIC = {
     "TextClassifier": "carryover.interop.estimators",
     "SequenceTagger": "carryover.interop.estimators",
 }
-_ROOMS = ("layers", "data", "models", "objectives", "tasks", "training", "compare", "embeddings", "classical", "interop")
+_ROOMS = (
+    "layers",
+    "generation",
+    "data",
+    "models",
+    "objectives",
+    "tasks",
+    "training",
+    "compare",
+    "embeddings",
+    "classical",
+    "interop",
+)
 
 __all__ = ["SequenceTagger", "Sequence", "TextClassifier", "__version__", "load"]  # noqa: RUF022
 

@@ -66,7 +66,7 @@ def test_the_held_out_check_is_measured_again_after_loading(trained: Path) -> No
 def test_the_best_model_is_the_one_kept(tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([9.0, 8.0, 8.5, 8.7])
     monkeypatch.setattr(
-        "carryover.training.pretrain.evaluate",
+        "carryover.training.families.evaluate",
         lambda *_, **__: dict.fromkeys(("forward_perplexity", "backward_perplexity", "perplexity", "tokens"), next(scores)),
     )
     result = pretrain(tiny(text), tmp_path / "lm", quiet=True)

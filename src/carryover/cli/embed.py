@@ -45,7 +45,7 @@ def embed(
     from carryover.data.opening import read_lines
     from carryover.training.devices import choose_device
     from carryover.training.embedding import embed_lines, save_embedded
-    from carryover.training.loading import LanguageModel, load
+    from carryover.training.loading import LanguageModel, load, what_it_is
 
     if batch_size != 1 and not carry_state:
         raise UsageError(
@@ -54,7 +54,11 @@ def embed(
         )
     encoder = load(model, device=choose_device(device))
     if not isinstance(encoder, LanguageModel):
-        raise UsageError("this is a task model and has no vectors to give", path=model, repair="give a pretrained model")
+        raise UsageError(
+            f"is {what_it_is(encoder)} and has no vectors to give",
+            path=model,
+            repair="give a pretrained bidirectional language model",
+        )
     say_when_waiting(source)
     lines = (text for _, text in read_lines(source))
     embedded = embed_lines(encoder, lines, layers=layers, carry_rows=batch_size if carry_state else None)

@@ -8,6 +8,7 @@ import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
+from carryover.errors import UsageError
 
 
 def pretrain(
@@ -16,13 +17,19 @@ def pretrain(
     valid: Annotated[
         str | None, typer.Option("--valid", help="Held-out text; without it 2 % of the lines of --raw are set aside.")
     ] = None,
-    objective: Annotated[str, typer.Option("--objective", help="bilm: a forward and a backward language model.")] = "bilm",
+    objective: Annotated[
+        str,
+        typer.Option("--objective", help="bilm: a forward and a backward language model (vectors); lm: one that writes."),
+    ] = "bilm",
     size: Annotated[
         str, typer.Option("--size", help="tiny (seconds), small (minutes), medium, original (as published).")
     ] = "small",
     input: Annotated[
         str, typer.Option("--input", help="What the model reads: characters (no unknown words), words or subwords.")
     ] = "characters",
+    stack: Annotated[
+        str | None, typer.Option("--stack", help="With --objective lm: lstm (the default), gru, tcn or transformer.")
+    ] = None,
     vocabulary_size: Annotated[int, typer.Option("--vocabulary-size", help="Words the model can predict.")] = 20_000,
     minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = 1,
     softmax: Annotated[
@@ -54,7 +61,10 @@ def pretrain(
     from carryover.training.pretrain import pretrain as run_pretraining
     from carryover.training.settings import PretrainSettings
 
+    if stack is not None and objective != "lm":
+        raise UsageError(f"--stack {stack} is for --objective lm", repair="leave it out, or choose that objective")
     wanted = PretrainSettings(
+        model={} if stack is None else {"stack": stack},
         raw=raw,
         valid=valid,
         objective=objective,
@@ -86,13 +96,22 @@ def pretrain(
     if as_json:
         print_document(result.to_json())
     else:
-        held_out = result.record["held_out"]
         print_lines(
             [
                 f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {seed}",
-                f"held-out perplexity {held_out['perplexity']:.2f} "
-                f"(forward {held_out['forward_perplexity']:.2f}, backward {held_out['backward_perplexity']:.2f})",
+                _held_out(result.record["held_out"]),
             ]
         )
+    if objective == "lm":
+        suggest_next(["carryover", "generate", out, "--prompt", "The", "--temperature", 0.8])
+        return
     arguments = ["--task", "tag", "--train", "TRAIN.conll", "--mode", "frozen", "--encoder"]
     suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])
+
+
+def _held_out(figures: dict[str, Any]) -> str:
+    if "bits_per_character" in figures:
+        detail = f"{figures['bits_per_character']:.3f} bits per character"
+    else:
+        detail = f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}"
+    return f"held-out perplexity {figures['perplexity']:.2f} ({detail})"

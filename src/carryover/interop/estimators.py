@@ -19,7 +19,7 @@ from carryover.training.carry import CarryPlan
 from carryover.training.devices import choose_device
 from carryover.training.fit import FitResult, fit_task
 from carryover.training.fit_settings import FitSettings
-from carryover.training.loading import LanguageModel, load
+from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.pretrain import pretrain
 from carryover.training.settings import PretrainSettings
 from carryover.training.task_model import TaskPredictor
@@ -137,7 +137,11 @@ class _Estimator(BaseEstimator):
             return self.encoder
         loaded = load(Path(self.encoder), device=choose_device(self.device))
         if not isinstance(loaded, LanguageModel):
-            raise UsageError("is not a pretrained language model", path=self.encoder, repair="give the folder of one")
+            raise UsageError(
+                f"is {what_it_is(loaded)}, not a pretrained language model for vectors",
+                path=self.encoder,
+                repair="give the folder of one",
+            )
         return loaded
 
     def _fitted(self) -> TaskPredictor:

@@ -32,7 +32,7 @@ from carryover.interop.elmo_layout import (
 from carryover.interop.hdf5 import data_sets, load_h5py, open_hdf5, read_arrays
 from carryover.models.bilm import BiLanguageModel
 from carryover.training.artefact import has_artefact, load_artefact, save_artefact
-from carryover.training.loading import LanguageModel, load
+from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.model_card import imported_model_card
 
 OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
@@ -150,7 +150,9 @@ def export_elmo(folder: Path, out: Path) -> dict[str, Any]:
     """
     encoder = load(folder)
     if not isinstance(encoder, LanguageModel):
-        raise UsageError("is a task model", path=folder, repair="give a pretrained language model")
+        raise UsageError(
+            f"is {what_it_is(encoder)}", path=folder, repair="give a pretrained language model of objective bilm"
+        )
     config, out = encoder.model.config, Path(out)
     try:
         options = options_of(config)

@@ -8,6 +8,8 @@ from typing import Any
 _PUBLIC = {
     "AdaptiveOutputLayer": "output",
     "BiLanguageModel": "bilm",
+    "LanguageModel": "language_model",
+    "NEXT_TOKEN_SIZES": "sizes",
     "NoOutputLayer": "output",
     "OutputLayer": "output",
     "SIZES": "sizes",

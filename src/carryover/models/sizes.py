@@ -1,6 +1,6 @@
-"""Named sizes of the bidirectional language model, from seconds to the published one.
+"""Named sizes of the language models, from seconds to the published one.
 
-Each is a set of keyword arguments for `BiLanguageModel.Config`; vocabulary and input are the caller's to add.
+`SIZES` are sets of keyword arguments for `BiLanguageModel.Config`; vocabulary and input are the caller's to add.
 """
 
 from __future__ import annotations
@@ -47,3 +47,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "samples": 8192,
     },
 }
+
+NEXT_TOKEN_SIZES: dict[str, dict[str, Any]] = {
+    # seconds on one core
+    "tiny": {"size": 48, "cells": 96, "layers": 2, "heads": 2, "horizon": 32, "dropout": 0.1},
+    # minutes to an hour on two cores
+    "small": {"size": 256, "cells": 512, "layers": 3, "heads": 4, "horizon": 128, "dropout": 0.1},
+}
+"""Named sizes of the language model that generates: keyword arguments for `LanguageModel.Config`."""

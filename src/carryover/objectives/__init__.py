@@ -9,8 +9,11 @@ _PUBLIC = {
     "AdaptiveSoftmax": "adaptive",
     "BiLanguageModelObjective": "bilm",
     "FullSoftmax": "softmax",
+    "NextTokenObjective": "next_token",
     "SampledSoftmax": "sampled",
     "evaluate": "bilm",
+    "evaluate_next_token": "next_token",
+    "lines_next_token": "next_token",
     "lines_perplexity": "bilm",
 }
 

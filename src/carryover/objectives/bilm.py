@@ -113,7 +113,7 @@ def evaluate(
     Keys: `forward_perplexity`, `backward_perplexity`, `perplexity` (of both together) and `tokens` (forward targets).
     The model is put into evaluation mode meanwhile. Raises ValueError when there is nothing to score.
     """
-    batches = _batches(stream) if isinstance(stream, LanguageModelStream) else stream
+    batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
     sums = {"forward": 0.0, "backward": 0.0}
     counts = {"forward": 0, "backward": 0}
     state: BiLanguageModelState | None = None
@@ -142,18 +142,20 @@ def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float,
         raise ValueError("there is no word to score: give held-out text of at least one line with a word in it")
     both = (forward_nats + backward_nats) / (forward_tokens + backward_tokens)
     return {
-        "forward_perplexity": _exponential(forward_nats / forward_tokens),
-        "backward_perplexity": _exponential(backward_nats / backward_tokens),
-        "perplexity": _exponential(both),
+        "forward_perplexity": exponential(forward_nats / forward_tokens),
+        "backward_perplexity": exponential(backward_nats / backward_tokens),
+        "perplexity": exponential(both),
         "tokens": forward_tokens,
     }
 
 
-def _exponential(nats: float) -> float:
+def exponential(nats: float) -> float:
+    """e to the power of a mean in nats; infinity where no number is as large."""
     return math.exp(nats) if nats < 700 else math.inf
 
 
-def _batches(stream: LanguageModelStream) -> Iterator[LanguageModelBatch]:
+def batches_of(stream: LanguageModelStream) -> Iterator[LanguageModelBatch]:
+    """One pass over a stream, epoch 0 of seed 0."""
     for step in range(stream.steps_per_epoch()):
         yield stream.batch(0, 0, step)
 
@@ -194,7 +196,7 @@ def lines_perplexity(
             state = model.initial_state(len(chosen), device=parameter.device, dtype=parameter.dtype)
             tops = model.advance(batch, _reversed(batch), state)
             for side, (top, side_ids) in enumerate(((tops[0], ids), (tops[1], backward_ids))):
-                targets = _next_targets(side_ids)
+                targets = next_targets(side_ids)
                 nats = exact.negative_log_likelihood(top.values.flatten(0, 1), targets.flatten())
                 sums[side] += float(nats.double().sum())
                 counts[side] += int((targets >= 0).sum())
@@ -212,7 +214,7 @@ def _reversed(batch: TokenBatch) -> TokenBatch:
     )
 
 
-def _next_targets(ids: Sequence) -> Tensor:
+def next_targets(ids: Sequence) -> Tensor:
     """[B, T]: at each step the id of the next one, −1 at the last step and in the padding."""
     if ids.time == 0:
         return ids.values

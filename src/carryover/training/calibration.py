@@ -18,12 +18,12 @@ from carryover.data.coding import TokenCoder
 from carryover.data.shards import build_shards
 from carryover.data.stream import LanguageModelStream
 from carryover.errors import BadData
-from carryover.models.bilm import BiLanguageModel
-from carryover.objectives.bilm import BiLanguageModelObjective
 from carryover.progress import duration
 from carryover.tasks import TASKS
 from carryover.training.beginning import Vectors
+from carryover.training.corpus import text_coder
 from carryover.training.devices import autocast, choose_device, choose_precision
+from carryover.training.families import Family, family_of
 from carryover.training.fit import fit_task
 from carryover.training.held_out import raw_lines
 from carryover.training.optimisers import build_optimiser
@@ -47,23 +47,22 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
     if not sample:
         raise BadData("no text: there is no line with a word", path=wanted.raw, repair="give a file with lines of words")
     characters = sum(len(line) for _, line in raw_lines(wanted.raw))
-    kind = "characters" if wanted.input == "characters" else "words"
+    # Pieces are not learned for an estimate: words stand for them.
+    wanted = replace(wanted, input="words") if wanted.input == "subwords" else wanted
+    family, coder = family_of(wanted.objective), text_coder(wanted)
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
     with tempfile.TemporaryDirectory() as folder:
         shards = build_shards(
-            sample, kind, Path(folder) / "shards", tokenize=TokenCoder(kind).units, vocabulary_size=wanted.vocabulary_size
+            sample, coder.kind, Path(folder) / "shards", tokenize=coder.units, vocabulary_size=wanted.vocabulary_size
         )
         tokens = round(shards.tokens * characters / max(1, sum(len(line) for _, line in sample)))
         lanes = wanted.batch_size or lanes_for(tokens, wanted.steps)
         stream = LanguageModelStream(shards, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
         seen = len(shards.vocabulary)
         vocabulary_size = seen if len(sample) < SAMPLE_LINES else max(wanted.vocabulary_size, seen)
-        others = {**wanted.model, "input": kind, "vocabulary_size": vocabulary_size}
-        if wanted.softmax is not None:
-            others["softmax"] = wanted.softmax
-        model = BiLanguageModel(BiLanguageModel.Config.of_size(wanted.size, **others)).to(device)
-        seconds = _seconds_a_token(model, stream, lanes, wanted, device, precision)
+        model = family.build(family.config(wanted, vocabulary_size)).to(device)
+        seconds = _seconds_a_token(family, model, stream, lanes, wanted, device, precision)
     total = seconds * tokens * wanted.epochs
     limited = total if wanted.time_limit is None else min(total, wanted.time_limit)
     memory = _peak_memory_gib()
@@ -148,7 +147,8 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
 
 
 def _seconds_a_token(
-    model: BiLanguageModel,
+    family: Family,
+    model: torch.nn.Module,
     stream: LanguageModelStream,
     lanes: int,
     wanted: PretrainSettings,
@@ -157,9 +157,9 @@ def _seconds_a_token(
 ) -> float:
     """Median time of a training step divided by its tokens."""
     logits = torch.bfloat16 if precision == "bfloat16" else None
-    objective = BiLanguageModelObjective(logits_dtype=logits)
+    objective = family.objective(logits)
     optimiser = build_optimiser(model, wanted.optimiser, learning_rate=1e-6, weight_decay=wanted.weight_decay)
-    state, times = model.initial_state(lanes, device=device), []
+    state, times = family.initial_state(model, lanes, device), list[float]()
     for step in range(STEPS + 1):
         batch = stream.batch(wanted.seed, 0, step % stream.steps_per_epoch()).to(device)
         began = time.perf_counter()

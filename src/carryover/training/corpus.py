@@ -10,6 +10,8 @@ from pathlib import Path
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.shards import Shards, build_shards
+from carryover.data.tokenizers import CharacterTokenizer, WhitespaceTokenizer
+from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
 from carryover.training.held_out import hold_out, raw_lines, sample_lines
@@ -19,7 +21,10 @@ from carryover.training.settings import PretrainSettings
 
 @dataclass(frozen=True)
 class Corpus:
-    """The tokenised text of a run, and a sample of the held-out lines for the carry-over proof."""
+    """The tokenised text of a run, and a sample of the held-out lines for the carry-over proof.
+
+    `valid_characters` counts those of the held-out lines and one for the end of each, where the objective is lm.
+    """
 
     train: Shards
     valid: Shards
@@ -27,6 +32,18 @@ class Corpus:
     sample: list[str]
     fingerprint: str
     valid_fingerprint: str
+    valid_characters: int
+
+
+def text_coder(wanted: PretrainSettings, vocabulary: Vocabulary | None = None) -> TokenCoder:
+    """What turns a line into what the model of these settings reads, but for pieces, which are learned from the text.
+
+    The bidirectional model reads words, if need be by their characters; the one that generates reads single characters,
+    white space too, so that what it writes is exact.
+    """
+    if wanted.objective == "lm" and wanted.input == "characters":
+        return TokenCoder("words", vocabulary, tokenizer=CharacterTokenizer())
+    return TokenCoder(wanted.input, vocabulary)
 
 
 def prepare_corpus(
@@ -47,10 +64,11 @@ def prepare_corpus(
     coder = _coder(wanted, folder, train_lines)
     train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet)
     if wanted.input != "subwords":
-        coder = TokenCoder(wanted.input, train.vocabulary)
+        coder = text_coder(wanted, train.vocabulary)
     source = str(wanted.raw if wanted.valid is None else wanted.valid)
     valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, held_out=True)
-    return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint)
+    characters = sum(len(line) + 1 for _, line in valid_lines if line.strip()) if wanted.objective == "lm" else 0
+    return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint, characters)
 
 
 @dataclass(frozen=True)
@@ -66,14 +84,17 @@ class _Lines:
 def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:
     """What finds the words; for subwords the pieces are learned first, once a run."""
     if wanted.input != "subwords":
-        return TokenCoder(wanted.input)
+        return text_coder(wanted)
     from carryover.data.subwords import SubwordTokenizer
 
     stored = folder.run / "subwords.json"
     if stored.exists():
         return TokenCoder.from_json(storage.read_json(stored))
     texts = (line for _, line in lines if line.strip())
-    coder = TokenCoder("subwords", subwords=SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size))
+    # What generates must give the text back, so its pieces are of what stands between spaces, not of words and marks.
+    tokenizer = WhitespaceTokenizer() if wanted.objective == "lm" else None
+    subwords = SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size)
+    coder = TokenCoder("subwords", tokenizer=tokenizer, subwords=subwords)
     storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
     return coder
 
@@ -99,9 +120,9 @@ def _open_or_build(
         try:
             return build_shards(
                 lines,
-                wanted.input,
+                coder.kind,
                 place,
-                tokenize=coder.units,
+                tokenize=lambda line: coder.units(line) if line.strip() else [],
                 vocabulary_size=wanted.vocabulary_size,
                 minimum_count=wanted.minimum_count,
                 vocabulary=coder.vocabulary if given else None,

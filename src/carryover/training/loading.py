@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="nn.Module")
 Value = TypeVar("Value")
 
-KINDS = ("bilm", "task")
+KINDS = ("bilm", "lm", "task")
 _FEWEST_ROWS, _FEWEST_WORDS = 4, 32
 
 
 def load(folder: Path | str, *, device: str = "cpu") -> Any:
-    """The model in a folder: a `LanguageModel`, or the `TaskPredictor` of a task.
+    """The model in a folder: a `LanguageModel`, a `TextGenerator`, or the `TaskPredictor` of a task.
 
     Raises InputMissing when there is none, BadData when it is damaged, of another format version, of an unknown kind, or
     its parts do not fit together; the message shows both values.
@@ -33,6 +33,10 @@ def load(folder: Path | str, *, device: str = "cpu") -> Any:
     stored = load_artefact(Path(folder))
     if stored.kind == "bilm":
         return LanguageModel.from_artefact(stored, device=device)
+    if stored.kind == "lm":
+        from carryover.training.generating import TextGenerator
+
+        return TextGenerator.from_artefact(stored, device=device)
     if stored.kind == "task":
         from carryover.training.task_model import TaskPredictor
 
@@ -71,8 +75,8 @@ class LanguageModel:
         from carryover.data.coding import TokenCoder
         from carryover.models.bilm import BiLanguageModel
 
-        config = _parsed(BiLanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
-        coder = _parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
+        config = parsed(BiLanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
+        coder = parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
         if coder.kind != config.input or len(coder.vocabulary) != config.vocabulary_size:
             raise BadData(
                 f"tokenizer.json has {coder.kind} with {len(coder.vocabulary)} words, config.json {config.input} with "
@@ -88,11 +92,7 @@ class LanguageModel:
                 repair="restore the folder from a copy",
             )
         model = fill(lambda: BiLanguageModel(config), stored.tensors, stored.folder)
-        try:
-            heldout = stored.files.get("heldout.txt", b"").decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise BadData("is not UTF-8", path=stored.folder / "heldout.txt", repair="restore it from a copy") from error
-        return cls(model.to(device), coder, stored.record, heldout, stored.folder)
+        return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 
     def embed(self, sentences: SequenceOf[SequenceOf[str]], *, batch_tokens: int = 4096) -> list[Tensor]:
         """All layers' vectors of every word, [words, L+1, 2P] a sentence, in the order given.
@@ -172,7 +172,22 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
     return module
 
 
-def _parsed(parse: Callable[[Any], Value], content: Any, path: Path) -> Value:
+def read_heldout(stored: Artefact) -> list[str]:
+    """The held-out lines that go with a language model. Raises BadData when they are not UTF-8."""
+    try:
+        return stored.files.get("heldout.txt", b"").decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise BadData("is not UTF-8", path=stored.folder / "heldout.txt", repair="restore it from a copy") from error
+
+
+def what_it_is(found: Any) -> str:
+    """A loaded model in a few words, for the message where another kind was needed."""
+    if isinstance(found, LanguageModel):
+        return "a bidirectional language model"
+    return "a task model" if hasattr(found, "task") else "a language model that only writes (objective lm)"
+
+
+def parsed(parse: Callable[[Any], Value], content: Any, path: Path) -> Value:
     """What `parse` makes of a stored document; whatever it stumbles over is a fault of the document."""
     try:
         return parse(content)

@@ -63,6 +63,61 @@ checkpoints; the model does not need it.
 """
 
 
+def generator_card(config: dict[str, Any], record: dict[str, Any]) -> str:
+    """Model card of a language model that predicts the next token, as Markdown."""
+    corpus, held_out, check, versions = record["corpus"], record["held_out"], record["heldout_check"], record["versions"]
+    figures = [
+        ("held-out perplexity of a token", f"{held_out['perplexity']:.3f}"),
+        ("held-out bits per character", f"{held_out['bits_per_character']:.4f}"),
+        ("held-out targets", f"{held_out['tokens']:,} in {held_out['lines']:,} lines"),
+        ("held-out tokens outside the vocabulary", f"{held_out['unknown_share']:.2%}"),
+        ("parameters", f"{record['parameters']:,}"),
+        ("training tokens in the corpus", f"{corpus['tokens']:,} in {corpus['lines']:,} lines"),
+        ("training tokens read", f"{record['tokens']:,} in {record['steps']:,} steps, ended by {record['stopped_by']}"),
+        ("best model after step", f"{held_out['best_step']:,}"),
+        ("time", duration(record["seconds"])),
+    ]
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
+    tied = "tied to" if config["tied"] else "apart from"
+    return f"""# Language model
+
+Reads and predicts {config["input"]}, {config["vocabulary_size"]:,} of them, with {config["layers"]} layers of kind
+{config["stack"]} and an output layer {tied} the embedding. Pretrained by carryover {versions["carryover"]} on raw text, without
+labels.
+
+| | |
+|---|---|
+{rows}
+
+Figures count the end of every line. Perplexities compare only with models of the same vocabulary and the same held-out text,
+bits per character with any model of that text as long as no token is outside the vocabulary.
+
+## Use
+
+```
+carryover generate FOLDER --prompt "The" --max-tokens 200 --temperature 0.8
+```
+
+`heldout.txt` holds {check["lines"]} held-out lines; read one by one they have perplexity {check["perplexity"]:.4f}. Whoever
+loads the model can measure that again. It writes and gives no vectors: `embed`, `train` and `compare` want a model
+pretrained with the objective bilm.
+
+## Data
+
+* text: `{corpus["raw"]}`, SHA-256 `{corpus["fingerprint"]}`
+* held out: {held_out["text"]}
+* blank lines left out: {corpus["blank_lines"]:,}; tokens outside the vocabulary: {corpus["unknown_share"]:.2%}
+
+What the text says, the model repeats, its errors and prejudices too, and whole passages where the text is small. Whether the
+text may be used for this purpose is a question of its licence, which carryover does not know.
+
+## Made by
+
+`{record["command"]}` with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
+{versions["python"]}. All settings are in `record.json`.
+"""
+
+
 def imported_model_card(config: dict[str, Any], record: dict[str, Any]) -> str:
     """Model card of a language model that was read from published files, as Markdown."""
     imported, versions = record["imported"], record["versions"]

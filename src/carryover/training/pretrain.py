@@ -24,14 +24,12 @@ from carryover.data.order import random_bits
 from carryover.data.shards import content_fingerprint
 from carryover.data.stream import LanguageModelStream
 from carryover.errors import CarryoverError
-from carryover.models.bilm import BiLanguageModel
-from carryover.objectives.bilm import BiLanguageModelObjective, evaluate, lines_perplexity
 from carryover.progress import duration, say
 from carryover.training import artefact, settings
 from carryover.training.corpus import Corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
+from carryover.training.families import Family, family_of
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
-from carryover.training.model_card import language_model_card
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.schedules import Schedule
@@ -70,7 +68,7 @@ class PretrainResult:
 
 
 def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) -> PretrainResult:
-    """Train a bidirectional language model as `wanted` says and write its artefact into `out`.
+    """Train a language model as `wanted` says and write its artefact into `out`.
 
     The same call again continues a run that was stopped or killed, to the bit on a CPU, and returns at once when it has
     finished. Raises UsageError (other settings than the run was started with, a folder with other things in it), Busy,
@@ -79,7 +77,8 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     """
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
-    _model_config(wanted, wanted.vocabulary_size)
+    family = family_of(wanted.objective)
+    family.config(wanted, wanted.vocabulary_size)
     fingerprint = content_fingerprint(wanted.raw)
     valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
     with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder, _threads(wanted):
@@ -96,9 +95,10 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
         corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
-            model = BiLanguageModel(_model_config(wanted, len(corpus.coder.vocabulary))).to(device)
-            result = _train(wanted, folder, corpus, model, device, precision, stop, quiet)
-        record = _publish(wanted, resolved, folder, corpus, model.cpu(), result)
+            config = family.config(wanted, len(corpus.coder.vocabulary))
+            model = family.build(config).to(device)
+            result = _train(wanted, folder, corpus, family, model, device, precision, stop, quiet)
+        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result)
     assert result.state.best is not None
     outcome = PretrainResult(
         folder=folder.out,
@@ -132,13 +132,6 @@ def _threads(wanted: PretrainSettings) -> Iterator[None]:
 # The training -----------------------------------------------------------------------------------------------------------
 
 
-def _model_config(wanted: PretrainSettings, vocabulary_size: int) -> BiLanguageModel.Config:
-    """The model asked for. Raises UsageError for an unknown size or field."""
-    size = BiLanguageModel.Config.of_size(wanted.size, vocabulary_size=vocabulary_size, input=wanted.input).to_json()
-    softmax = {} if wanted.softmax is None else {"softmax": wanted.softmax}
-    return BiLanguageModel.Config.from_json({**size, **wanted.model, **softmax})
-
-
 def lanes_for(tokens: int, steps: int) -> int:
     """Lanes of text side by side for a corpus of `tokens` and chunks of `steps` tokens.
 
@@ -153,7 +146,8 @@ def _train(
     wanted: PretrainSettings,
     folder: RunFolder,
     corpus: Corpus,
-    model: BiLanguageModel,
+    family: Family,
+    model: torch.nn.Module,
     device: str,
     precision: str,
     stop: StopRequest,
@@ -176,13 +170,13 @@ def _train(
     logits = torch.bfloat16 if precision == "bfloat16" else None
     job = Job(
         model=model,
-        objective=BiLanguageModelObjective(logits_dtype=logits),
+        objective=family.objective(logits),
         stream=stream,
         optimiser=build_optimiser(
             model, wanted.optimiser, learning_rate=wanted.learning_rate, weight_decay=wanted.weight_decay
         ),
-        initial_state=lambda: model.initial_state(lanes, device=device),
-        evaluate=lambda: evaluate(model, held_out, device=device),
+        initial_state=lambda: family.initial_state(model, lanes, device),
+        evaluate=lambda: family.evaluate(model, held_out, corpus, device),
         tokens=corpus.train.tokens - corpus.train.lines,
     )
     loop = TrainingLoop(
@@ -216,7 +210,9 @@ def _publish(
     resolved: dict[str, Any],
     folder: RunFolder,
     corpus: Corpus,
-    model: BiLanguageModel,
+    family: Family,
+    config: dict[str, Any],
+    model: torch.nn.Module,
     result: LoopResult,
 ) -> dict[str, Any]:
     """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
@@ -230,7 +226,7 @@ def _publish(
     storage.verify_manifest(result.best_folder)
     tensors = storage.load_tensors(result.best_folder / "model.safetensors")
     model.load_state_dict(tensors)
-    check = lines_perplexity(model, corpus.coder, corpus.sample)
+    check = family.check(model, corpus)
     train, valid = corpus.train, corpus.valid
     record = {
         "schema": "carryover.record/1",
@@ -271,13 +267,13 @@ def _publish(
     }
     artefact.save_artefact(
         folder.out,
-        kind="bilm",
-        config=model.config.to_json(),
+        kind=family.kind,
+        config=config,
         tensors=tensors,
         tokenizer=corpus.coder.to_json(),
         labels=None,
         record=record,
-        card=language_model_card(model.config.to_json(), record),
+        card=family.card(config, record),
         files={"heldout.txt": "".join(f"{line}\n" for line in corpus.sample).encode()},
     )
     return record

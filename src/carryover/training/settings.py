@@ -12,7 +12,8 @@ from typing import Any
 from carryover.errors import UsageError
 from carryover.training import devices, optimisers, schedules
 
-OBJECTIVES = ("bilm",)
+OBJECTIVES = ("bilm", "lm")
+"""A forward and a backward language model for vectors (ELMo); one that predicts the next token and generates."""
 
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 GROWING = ("epochs",)
@@ -26,6 +27,7 @@ class PretrainSettings:
 
     raw, valid : a file of text lines (also .gz and .xz) or a built-in corpus by its name, `builtin:…`. Without `valid`,
         `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line.
+    objective : one of `OBJECTIVES`.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
     batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.

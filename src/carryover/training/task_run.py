@@ -28,7 +28,7 @@ from carryover.training.beginning import Vectors, check_material
 from carryover.training.carry import CarryPlan
 from carryover.training.fit import FitResult, fit_task
 from carryover.training.fit_settings import FitSettings
-from carryover.training.loading import LanguageModel, load
+from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
 
@@ -202,7 +202,7 @@ def _encoder(wanted: TaskRun, plan: CarryPlan) -> LanguageModel | None:
     encoder = load(wanted.encoder, device=wanted.device)
     if not isinstance(encoder, LanguageModel):
         raise UsageError(
-            "is a task model, not a pretrained language model",
+            f"is {what_it_is(encoder)}, not a pretrained bidirectional language model",
             path=wanted.encoder,
             repair="give the folder of a pretrained one",
         )

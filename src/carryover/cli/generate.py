@@ -1,0 +1,143 @@
+"""`carryover generate`: text from a pretrained language model that writes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carryover.cli import options
+from carryover.cli.output import given_words, print_document, print_lines, suggest_next
+from carryover.errors import UsageError
+from carryover.progress import say
+
+
+def generate(
+    model: Annotated[Path, typer.Argument(help="Folder of a language model pretrained with --objective lm.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="How the text begins; may be empty.")] = "",
+    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Write at most so many tokens.")] = 200,
+    min_tokens: Annotated[int, typer.Option("--min-tokens", help="Do not end the line before so many tokens.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Above 0; below 1 likely tokens become likelier. Default 1.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw among so many likeliest tokens only.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="Draw among the likeliest tokens that hold this share of probability.")
+    ] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
+    beam: Annotated[
+        int | None, typer.Option("--beam", help="Search for the likeliest line with so many beams instead of drawing.")
+    ] = None,
+    length_penalty: Annotated[
+        float, typer.Option("--length-penalty", help="With --beam: 0 for none; more prefers longer lines (Wu et al. 2016).")
+    ] = 0.0,
+    number: Annotated[int, typer.Option("--number", help="So many texts; the n-th draws with seed + n − 1.")] = 1,
+    across_lines: Annotated[
+        bool, typer.Option("--across-lines", help="Go on after the end of a line, up to --max-tokens.")
+    ] = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write text that follows a prompt, to standard output as it comes."""
+    from carryover.generation import Sampling
+    from carryover.training.devices import choose_device
+    from carryover.training.generating import Continuation, TextGenerator
+    from carryover.training.loading import load, what_it_is
+
+    drawing = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p}
+    given = [name for name, value in drawing.items() if value is not None]
+    if (greedy or beam is not None) and given:
+        raise UsageError(
+            f"{given[0]} is for drawing, {'--greedy' if greedy else '--beam'} draws nothing", repair="leave one of them out"
+        )
+    if greedy and beam is not None:
+        raise UsageError("--greedy and --beam are two ways to search", repair="choose one")
+    if beam is None and length_penalty:
+        raise UsageError("--length-penalty is for --beam", repair="leave it out or give --beam")
+    if beam is not None and across_lines:
+        raise UsageError("--beam searches for a line", repair="leave --across-lines out")
+    if number < 1 or (greedy and number > 1):
+        raise UsageError(
+            f"--number is {number}", repair="greedy gives one text: leave it out" if greedy else "give at least 1"
+        )
+    if seed < 0:
+        raise UsageError(f"seed is {seed}", repair="give a whole number from 0")
+    sampling = None
+    if not greedy and beam is None:
+        sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p)
+    writer = load(model, device=choose_device(device))
+    if not isinstance(writer, TextGenerator):
+        raise UsageError(
+            f"is {what_it_is(writer)} and cannot write",
+            path=model,
+            repair="give a language model pretrained with --objective lm",
+        )
+    unknown = writer.encode(prompt).unknown
+    found: list[Continuation] = []
+    if beam is not None:
+        found = writer.beam_search(
+            prompt,
+            beams=beam,
+            best=number,
+            max_tokens=max_tokens,
+            min_tokens=min_tokens,
+            length_penalty=length_penalty,
+        )
+    elif as_json:
+        for turn in range(number):
+            found.append(
+                writer.generate(
+                    prompt,
+                    max_tokens=max_tokens,
+                    min_tokens=min_tokens,
+                    sampling=sampling,
+                    seed=seed + turn,
+                    across_lines=across_lines,
+                )
+            )
+    if as_json:
+        print_document(
+            {
+                "schema": "carryover.generate/1",
+                "model": str(model),
+                "prompt": prompt,
+                "unknown_in_prompt": unknown,
+                "seed": seed,
+                "texts": [one.to_json() for one in found],
+            }
+        )
+    elif beam is not None:
+        print_lines(prompt + one.text for one in found)
+    else:
+        for turn in range(number):
+            pieces = writer.stream(
+                prompt,
+                max_tokens=max_tokens,
+                min_tokens=min_tokens,
+                sampling=sampling,
+                seed=seed + turn,
+                across_lines=across_lines,
+            )
+            sys.stdout.write(prompt)
+            for piece in pieces:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+    if unknown:
+        say(f"tokens of the prompt that the model does not know: {unknown:,}")
+    if quiet:
+        return
+    if sampling is not None:
+        say(f"seed {seed}")
+        again = list(given_words)
+        if "--seed" in again:
+            place = again.index("--seed")
+            del again[place : place + 2]
+        suggest_next(["carryover", *again, "--seed", seed + number])
+    elif greedy:
+        suggest_next(["carryover", "generate", model, "--prompt", prompt, "--temperature", 0.8])

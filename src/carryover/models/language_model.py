@@ -1,0 +1,175 @@
+"""The autoregressive language model: an embedding, any causal stack, and scores of the next token.
+
+    x_k = E[t_k],   h_k = stack(x_1 … x_k),   p(t_{k+1} | t_1 … t_k) = softmax(W h_k + c)
+
+The stack is made of LSTMs (Mikolov et al. 2010, "Recurrent neural network based language model", with the cell of Hochreiter
+& Schmidhuber), GRUs, a TCN (Bai et al. 2018) or a Transformer with rotary positions and a horizon. Tied embeddings, W = E:
+Press & Wolf 2017, "Using the output embedding to improve language models"; Inan et al. 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carryover.errors import UsageError
+from carryover.layers import GRU, LSTM, TCN, Dropout, Embedding, Layer, Stacked, State, Transformer
+from carryover.models.output import OutputLayer
+from carryover.models.sizes import NEXT_TOKEN_SIZES
+from carryover.sequence import Sequence
+
+INPUTS = ("characters", "words", "subwords")
+STACKS = ("lstm", "gru", "tcn", "transformer")
+
+
+class LanguageModel(nn.Module):
+    """Ids in, scores of the next id out; whole or step by step, so it can be given to `carryover.generation`.
+
+    Parameters: `embedding.weight` [V, size], `stack.layers.k.…`, and either `output.weight` [V, size] with `output.bias` [V]
+    or, where embeddings are tied, `output_bias` [V] alone.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """What the model is made of. Raises UsageError naming the field that is wrong.
+
+        vocabulary_size : ids that are read and predicted. input : what an id stands for.
+        stack : one of `STACKS`. size : of embedding and of what the output layer reads. layers : of the stack, for a TCN
+            its levels. cells : of recurrent layers below the top one; of a Transformer's feed-forward networks.
+        heads, horizon : of a Transformer; it sees horizon − 1 steps back in each layer, without limit for None.
+        kernel : of a TCN, whose receptive field is 1 + 2 (kernel − 1)(2^layers − 1).
+        tied : whether the output layer's weight is that of the embedding.
+        """
+
+        vocabulary_size: int
+        input: str = "characters"
+        stack: str = "lstm"
+        size: int = 128
+        cells: int = 256
+        layers: int = 2
+        heads: int = 4
+        horizon: int | None = 128
+        kernel: int = 3
+        dropout: float = 0.1
+        tied: bool = True
+
+        def __post_init__(self) -> None:
+            for name, choices in (("input", INPUTS), ("stack", STACKS)):
+                _check_choice(name, getattr(self, name), choices)
+            for name in ("vocabulary_size", "size", "cells", "layers", "heads", "kernel"):
+                if getattr(self, name) < 1:
+                    raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+            if self.horizon is not None and self.horizon < 1:
+                raise UsageError(f"horizon is {self.horizon}", repair="give at least 1, or null for no limit")
+            if not 0 <= self.dropout < 1:
+                raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
+            if self.stack == "transformer" and self.size % (2 * self.heads):
+                raise UsageError(
+                    f"size is {self.size} and heads {self.heads}", repair="make the size a multiple of twice the heads"
+                )
+
+        @classmethod
+        def of_size(cls, size: str, **others: Any) -> LanguageModel.Config:
+            """One of `NEXT_TOKEN_SIZES` with `others` on top. Raises UsageError for an unknown name."""
+            if size not in NEXT_TOKEN_SIZES:
+                raise UsageError(
+                    f"size {size!r} is not one of a language model that generates",
+                    repair=f"use one of {', '.join(NEXT_TOKEN_SIZES)}, with single fields of its configuration on top",
+                )
+            return cls(**{**NEXT_TOKEN_SIZES[size], **others})
+
+        def to_json(self) -> dict[str, Any]:
+            return asdict(self)
+
+        @classmethod
+        def from_json(cls, content: dict[str, Any]) -> LanguageModel.Config:
+            """Inverse of `to_json`. Raises UsageError for a field that this version does not know or that is missing."""
+            known = [field.name for field in fields(cls)]
+            for name in content:
+                if name not in known:
+                    near = get_close_matches(name, known, n=1)
+                    raise UsageError(
+                        f"unknown field {name!r} in the configuration of a language model",
+                        repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
+                    )
+            if "vocabulary_size" not in content:
+                raise UsageError("the configuration of a language model has no vocabulary_size", repair="add it")
+            return cls(**content)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config.vocabulary_size, config.size)
+        self.stack = Stacked(*_layers(config))
+        if config.tied:
+            self.output: OutputLayer | None = None
+            self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        else:
+            self.output = OutputLayer(config.size, config.vocabulary_size)
+
+    def output_weights(self) -> tuple[Tensor, Tensor]:
+        """W [V, size] and c [V]: scores are W h + c."""
+        if self.output is None:
+            return self.embedding.weight, self.output_bias
+        return self.output.weight, self.output.bias
+
+    def forward(self, ids: Sequence) -> Sequence:
+        """Scores (logits) [B, T, V] of what follows each id of [B, T], every row from its beginning."""
+        return self._scores(self.stack(self.embedding(ids)))
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """What every text begins with. Make it in the mode in which it is used: a TCN's dropout masks are part of it."""
+        return self.stack.initial_state(batch_size, device=device, dtype=dtype)
+
+    def advance(self, ids: Sequence, state: State) -> tuple[Sequence, State]:
+        """Read ids [B, T] and carry the state on; hidden states [B, T, size], ready for the output layer."""
+        return self.stack.step(self.embedding(ids), state)
+
+    def step(self, ids: Sequence, state: State) -> tuple[Sequence, State]:
+        """`advance` with scores [B, T, V] in place of hidden states."""
+        hidden, state = self.advance(ids, state)
+        return self._scores(hidden), state
+
+    def _scores(self, hidden: Sequence) -> Sequence:
+        return hidden.with_values(nn.functional.linear(hidden.values, *self.output_weights())).zero_padding()
+
+
+def _layers(config: LanguageModel.Config) -> list[Layer]:
+    size = config.size
+    below: list[Layer] = [Dropout(size, config.dropout)]
+    if config.stack == "tcn":
+        return [*below, TCN(size, size, levels=config.layers, kernel=config.kernel, dropout=config.dropout)]
+    if config.stack == "transformer":
+        decoder = Transformer(
+            size,
+            config.heads,
+            config.cells,
+            config.layers,
+            causal=True,
+            horizon=config.horizon,
+            positions="rotary",
+            dropout=config.dropout,
+        )
+        return [*below, decoder]
+    cell = LSTM if config.stack == "lstm" else GRU
+    widths = [size, *[config.cells] * (config.layers - 1), size]
+    found = below
+    for in_size, out_size in pairwise(widths):
+        found += [cell(in_size, out_size), Dropout(out_size, config.dropout)]
+    return found
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        raise UsageError(
+            f"{name} is {value!r} but must be one of {', '.join(choices)}",
+            repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
+        )

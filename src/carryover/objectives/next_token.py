@@ -1,0 +1,132 @@
+"""The objective of an autoregressive language model: guess the next token from all before it.
+
+    loss = − Σ_k log p(t_{k+1} | t_1 … t_k) / number of targets
+
+with the state carried from chunk to chunk and gradients cut at the chunk's border. Perplexity is the exponential of the mean
+in nats; bits per character spread the same sum over the characters of the text, line ends included, so that models over
+characters, pieces and words compare, as far as no word is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+
+import torch
+from torch import Tensor
+
+from carryover.data.coding import TokenCoder
+from carryover.data.stream import LanguageModelBatch, LanguageModelStream
+from carryover.layers.base import State, choose_rows, detach_state
+from carryover.models.language_model import LanguageModel
+from carryover.objectives.bilm import batches_of, evaluation_mode, exponential, next_targets
+from carryover.objectives.softmax import Loss, chunked_cross_entropy
+from carryover.sequence import Sequence
+
+
+class NextTokenObjective:
+    """Batch and carried state in, mean loss and new state out; what goes backward in the batch is left alone.
+
+    `logits_dtype` (None: that of the weights) and `chunk_rows` are those of `chunked_cross_entropy`.
+    """
+
+    def __init__(self, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> None:
+        self.logits_dtype = logits_dtype
+        self.chunk_rows = chunk_rows
+
+    def __call__(
+        self, model: LanguageModel, batch: LanguageModelBatch, state: State, *, step_seed: int
+    ) -> tuple[Tensor, State, dict[str, float]]:
+        """The loss of one chunk.
+
+        Rows marked fresh start anew. Returns the mean loss in nats over the targets (a scalar with gradient; 0 when the
+        chunk has none), the state after the chunk without its history, and the figures `nll` (the sum in nats) and
+        `tokens` (the number of targets). Nothing here is random, so `step_seed` decides nothing.
+        """
+        hidden, state = _advance(model, batch, state)
+        targets = batch.forward_targets.flatten()
+        weight, bias = model.output_weights()
+        total, parts = chunked_cross_entropy(
+            hidden, weight, bias, targets, chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype
+        )
+        tokens = int((targets >= 0).sum())
+        return total / max(1, tokens), state, {"nll": float(parts.sum()), "tokens": tokens}
+
+
+def _advance(model: LanguageModel, batch: LanguageModelBatch, state: State) -> tuple[Tensor, State]:
+    """Hidden states, one row below the other [B·T, size], and the detached state."""
+    if bool(batch.fresh.any()):
+        like = next(model.parameters())
+        state = choose_rows(batch.fresh, model.initial_state(len(batch.fresh), device=like.device, dtype=like.dtype), state)
+    hidden, state = model.advance(batch.forward.index, state)
+    return hidden.values.flatten(0, 1), detach_state(state)
+
+
+@torch.no_grad()
+def evaluate_next_token(
+    model: LanguageModel,
+    stream: LanguageModelStream | Iterable[LanguageModelBatch],
+    *,
+    characters: int,
+    device: torch.device | str | None = None,
+) -> dict[str, float]:
+    """Exact figures over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
+
+    Keys: `perplexity`, `bits_per_character` (of a text of so many `characters`) and `tokens` (targets). The model is put
+    into evaluation mode meanwhile. Raises ValueError when there is nothing to score.
+    """
+    batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
+    nats, tokens = 0.0, 0
+    state: State | None = None
+    with evaluation_mode(model):
+        for batch in batches:
+            if device is not None:
+                batch = batch.to(device)
+            if state is None:
+                like = next(model.parameters())
+                state = model.initial_state(len(batch.fresh), device=like.device, dtype=like.dtype)
+            hidden, state = _advance(model, batch, state)
+            targets = batch.forward_targets.flatten()
+            nats += float(_score(model, hidden, targets).rows.double().sum())
+            tokens += int((targets >= 0).sum())
+    return _figures(nats, tokens, characters)
+
+
+@torch.no_grad()
+def lines_next_token(
+    model: LanguageModel, coder: TokenCoder, lines: SequenceOf[str], *, batch_size: int = 32
+) -> dict[str, float]:
+    """The same figures for lines of text, each read by itself from its beginning, and `lines`, how many were scored.
+
+    Every token and the end of the line are predicted. Empty lines are left out. The result does not depend on
+    `batch_size` beyond rounding.
+    """
+    sentences = [(coder.tokenize(line), len(line) + 1) for line in lines]
+    sentences = sorted((one for one in sentences if one[0]), key=lambda one: len(one[0]))
+    nats, tokens = 0.0, 0
+    device = next(model.parameters()).device
+    with evaluation_mode(model):
+        for start in range(0, len(sentences), batch_size):
+            chosen = [words for words, _ in sentences[start : start + batch_size]]
+            ids: Sequence = coder.softmax_ids(chosen, borders=True).to(device)
+            targets = next_targets(ids).flatten()
+            hidden = model.stack(model.embedding(ids)).values.flatten(0, 1)
+            nats += float(_score(model, hidden, targets).rows.double().sum())
+            tokens += int((targets >= 0).sum())
+    return {**_figures(nats, tokens, sum(length for _, length in sentences)), "lines": len(sentences)}
+
+
+def _score(model: LanguageModel, hidden: Tensor, targets: Tensor) -> Loss:
+    weight, bias = model.output_weights()
+    return chunked_cross_entropy(hidden, weight, bias, targets)
+
+
+def _figures(nats: float, tokens: int, characters: int) -> dict[str, float]:
+    if not tokens:
+        raise ValueError("there is no token to score: give held-out text of at least one line")
+    return {
+        "perplexity": exponential(nats / tokens),
+        "bits_per_character": nats / math.log(2) / characters,
+        "tokens": tokens,
+    }

@@ -1,0 +1,202 @@
+"""From raw text to text that is written: pretraining with the objective lm, its artefact, and what it writes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import carryover
+from carryover import Sequence
+from carryover.data.vocabulary import Vocabulary
+from carryover.errors import BadData, UsageError
+from carryover.generation import Sampling
+from carryover.objectives.next_token import lines_next_token
+from carryover.training.generating import TextGenerator, _Pieces
+from carryover.training.loop import TrainingLoop
+from carryover.training.pretrain import pretrain
+from carryover.training.settings import PretrainSettings
+from carryover.training.stopping import Interrupted
+from training.tiny_text import write_text
+
+INPUTS = ("characters", "words", "subwords")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("text") / "text.txt")
+
+
+def tiny(raw: Path, **changes: Any) -> PretrainSettings:
+    settings: dict[str, Any] = {
+        "raw": raw,
+        "objective": "lm",
+        "size": "tiny",
+        "model": {"size": 8, "cells": 12, "heads": 2, "horizon": 12},
+        "vocabulary_size": 300,
+        "batch_size": 4,
+        "steps": 15,
+        "block_tokens": 200,
+        "epochs": 2,
+        "log_steps": 5,
+        "learning_rate": 0.02,
+        "seed": 11,
+        "device": "cpu",
+    }
+    return PretrainSettings(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def writers(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextGenerator]:
+    found = {}
+    for name in INPUTS:
+        out = tmp_path_factory.mktemp("lm") / name
+        pretrain(tiny(text, input=name), out, quiet=True)
+        found[name] = carryover.load(out)
+    return found
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_it_is_trained_stored_and_measured_again(writers: dict[str, TextGenerator], name: str) -> None:
+    writer = writers[name]
+    assert isinstance(writer, TextGenerator) and writer.folder is not None
+    held_out, check = writer.record["held_out"], writer.record["heldout_check"]
+    assert 1 < held_out["perplexity"] < len(writer.coder.vocabulary)
+    lines = writer.heldout
+    assert lines_next_token(writer.model, writer.coder, lines) == pytest.approx(check)
+    characters = sum(len(line) + 1 for line in lines)
+    nats = math.log(check["perplexity"]) * check["tokens"]
+    assert check["bits_per_character"] == pytest.approx(nats / math.log(2) / characters)
+    card = (writer.folder / "README.md").read_text()
+    assert "carryover generate" in card and f"{held_out['bits_per_character']:.4f}" in card
+
+
+def test_held_out_characters_are_those_of_the_text(text: Path, tmp_path: Path) -> None:
+    valid = tmp_path / "valid.txt"
+    valid.write_text("the boat\n\n   \nZoë runs .\n")
+    result = pretrain(tiny(text, valid=valid, epochs=1), tmp_path / "lm", quiet=True)
+    held_out = result.record["held_out"]
+    assert held_out["tokens"] == len("the boat\n") + len("Zoë runs .\n") and held_out["lines"] == 2
+    assert held_out["bits_per_character"] == pytest.approx(math.log2(held_out["perplexity"]))
+
+
+@pytest.mark.parametrize("stack", ["lstm", "gru", "tcn", "transformer"])
+def test_resumed_equals_uninterrupted(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: str) -> None:
+    model = {"stack": stack, "size": 8, "cells": 12, "heads": 2, "horizon": 12, "dropout": 0.2}
+    wanted = tiny(text, model=model, epochs=1)
+    pretrain(wanted, tmp_path / "whole", quiet=True)
+    step = TrainingLoop._one_step
+
+    def stop_early(loop: TrainingLoop, number: int) -> dict[str, float]:
+        if number == 6:
+            loop.stop.pending = Interrupted
+        return step(loop, number)
+
+    monkeypatch.setattr(TrainingLoop, "_one_step", stop_early)
+    with pytest.raises(Interrupted):
+        pretrain(wanted, tmp_path / "cut", quiet=True)
+    monkeypatch.undo()
+    assert pretrain(wanted, tmp_path / "cut", quiet=True).resumed_from == 7
+    bits = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert bits[0] == bits[1]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("prompt", ["", "the", "the old ", "one line\nthe", "the\n"])
+def test_what_streams_is_what_is_generated(writers: dict[str, TextGenerator], name: str, prompt: str) -> None:
+    writer = writers[name]
+    options: dict[str, Any] = {"max_tokens": 30, "sampling": Sampling(top_k=10), "seed": 4, "across_lines": True}
+    pieces = list(writer.stream(prompt, **options))
+    whole = writer.generate(prompt, **options)
+    assert "".join(pieces) == whole.text and len(pieces) > 5
+    assert whole.ended == "length" and whole.tokens == 30
+    assert not any(sign in whole.text for sign in ("<s>", "</s>", "<unk>", "<pad>"))
+    assert writer.generate(prompt, **{**options, "seed": 5}) != whole
+
+
+@pytest.mark.parametrize("name", ["characters", "subwords"])
+def test_text_comes_back_exactly(writers: dict[str, TextGenerator], name: str) -> None:
+    writer = writers[name]
+    for line in [*writer.heldout, "Zoë runs", "1917 , the river", "e", "😀 naïve", "don't stop, e.g. (Zoë's)!"]:
+        prompt = writer.encode(line)
+        if not prompt.unknown:
+            pieces = _Pieces(writer.coder, "")
+            assert "".join(pieces.add(number) for number in prompt.ids[1:]) + pieces.rest() == line
+    assert writer.encode("the river").unknown == 0
+
+
+def test_a_character_model_takes_any_text_and_counts_what_it_does_not_know(writers: dict[str, TextGenerator]) -> None:
+    writer = writers["characters"]
+    assert writer.encode("the 日本").unknown == 2
+    assert len(writer.generate("日本 ", max_tokens=5, min_tokens=5, sampling=Sampling()).text) == 5
+    assert writers["words"].encode("the unheard-of boat").unknown == 1
+
+
+def test_a_line_ends_the_text_unless_it_goes_on(writers: dict[str, TextGenerator]) -> None:
+    writer = writers["words"]
+    found = writer.generate("the", max_tokens=200, sampling=Sampling(), seed=1)
+    assert found.ended == "line" and "\n" not in found.text
+    longer = writer.generate("the", max_tokens=200, sampling=Sampling(), seed=1, across_lines=True)
+    assert longer.text.startswith(found.text + "\n") and longer.text.count("\n") > 2 and longer.tokens == 200
+    assert writer.generate("the", max_tokens=40, min_tokens=35, sampling=Sampling()).tokens >= 35
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("prompt", ["the", "a boat\nthe", "a" * 254 + "\nthe", "a" * 255 + "\nthe", "a\n"])
+def test_after_the_end_of_a_line_the_begin_of_the_next_is_read(
+    writers: dict[str, TextGenerator], name: str, prompt: str
+) -> None:
+    writer = writers[name]
+    found = writer.generate(prompt, max_tokens=150, sampling=Sampling(), seed=2, across_lines=True)
+    assert found.text.count("\n") >= 1
+    ids = writer.encode(prompt + found.text).ids
+    made = [place for place in range(len(writer.encode(prompt).ids), len(ids)) if ids[place] != Vocabulary.BEGIN_ID]
+    if name == "characters":  # the other kinds may cut the same text in another way
+        assert len(made) == found.tokens
+        with torch.inference_mode():
+            logs = torch.log_softmax(writer.model(Sequence.of(torch.tensor([ids]))).values[0].double(), -1)
+        nats = sum(float(logs[place - 1, ids[place]]) for place in made)
+        assert found.log_probability == pytest.approx(nats, rel=1e-4)
+
+
+def test_beams_find_what_is_at_least_as_likely_as_the_greedy(writers: dict[str, TextGenerator]) -> None:
+    writer = writers["words"]
+    greedy = writer.generate("the", max_tokens=30)
+    found = writer.beam_search("the", beams=6, best=3, max_tokens=30)
+    assert len({one.text for one in found}) == 3 and found[0].log_probability >= greedy.log_probability - 1e-6
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+def test_wrong_limits_are_told_before_anything_is_written(writers: dict[str, TextGenerator]) -> None:
+    with pytest.raises(UsageError, match="max_tokens is 0"):
+        writers["words"].stream("the", max_tokens=0)
+
+
+def test_what_does_not_go_with_this_objective(text: Path, tmp_path: Path) -> None:
+    for changes, says in (
+        ({"softmax": "sampled"}, "softmax 'sampled' is for the objective bilm"),
+        ({"size": "original"}, "use one of tiny, small"),
+        ({"model": {"stack": "transformer", "horizon": None}}, "grows with the text"),
+        ({"model": {"projection": 4}}, "unknown field 'projection'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            pretrain(tiny(text, **changes), tmp_path / "lm", quiet=True)
+        assert not (tmp_path / "lm").exists()
+
+
+def test_parts_that_disagree_are_refused(writers: dict[str, TextGenerator]) -> None:
+    from dataclasses import replace
+
+    from carryover.training.artefact import load_artefact
+
+    assert writers["words"].folder and writers["characters"].folder
+    words, characters = (load_artefact(folder) for folder in (writers["words"].folder, writers["characters"].folder))
+    with pytest.raises(BadData, match=r"tokenizer\.json has characters"):
+        TextGenerator.from_artefact(replace(words, tokenizer=characters.tokenizer))
+    with pytest.raises(BadData, match="asks for 1000000000 layers"):
+        TextGenerator.from_artefact(replace(words, config={**words.config, "layers": 10**9}))
+    with pytest.raises(BadData, match="asks for"):
+        TextGenerator.from_artefact(replace(words, config={**words.config, "cells": 10**7}))
