@@ -178,10 +178,10 @@ def test_parts_of_another_text_choice_or_model_and_damaged_ones_are_not_used(enc
         with pytest.raises(KeyboardInterrupt):
             save_embedded(path, own, flow(), **choice)
 
-    stopped(encoder, LINES)
+    stopped(language_model(seed=5), LINES[:10])
+    stopped(encoder, LINES[:20], layers="top")
     stopped(encoder, LINES[3:])
-    stopped(encoder, LINES, layers="top")
-    stopped(language_model(seed=5), LINES)
+    stopped(encoder, LINES)
     parts = sorted((tmp_path / ".v.safetensors.parts").glob("*.safetensors"))
     assert len(parts) > 8
     for part in parts[::2]:
