@@ -15,10 +15,15 @@ _PUBLIC = {
     "load": "carryover.training.loading",
     "TextClassifier": "carryover.interop.estimators",
     "SequenceTagger": "carryover.interop.estimators",
+    "TextVectors": "carryover.interop.elmo_embedder",
+    "ElmoEmbedder": "carryover.interop.elmo_embedder",
+    "ElmoModule": "carryover.interop.elmo_module",
 }
 _ROOMS = ("layers", "data", "models", "objectives", "tasks", "training", "compare", "embeddings", "classical", "interop")
 
-__all__ = ["SequenceTagger", "Sequence", "TextClassifier", "__version__", "load"]  # noqa: RUF022
+__all__ = [
+    "ElmoEmbedder", "ElmoModule", "Sequence", "SequenceTagger", "TextClassifier", "TextVectors", "__version__", "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -52,6 +52,13 @@ def hide_rare(batch: TokenBatch, rare: Tensor | None) -> TokenBatch:
     return replace(batch, index=batch.index.with_values(ids.masked_fill(hidden, Vocabulary.UNKNOWN_ID)))
 
 
+def layers_of(model: BiLanguageModel, coder: TokenCoder, sentences: ListOf[Words], *, fixed: bool) -> Sequence:
+    """All layers' vectors of one pass, [B, W, L+1, 2P]; with gradients unless the model is `fixed` or none are wanted."""
+    if model.training or (torch.is_grad_enabled() and not fixed):
+        return model.representations(coder.batch(sentences, borders=True).to(next(model.parameters()).device))
+    return Sequence.pad(represent(model, coder, sentences))
+
+
 class MixedLanguageModel(nn.Module):
     """A language model whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
 
@@ -86,19 +93,15 @@ class MixedLanguageModel(nn.Module):
 
     def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
         """[B, W, out_size]. `ready` are the language model's own vectors [B, W, L+1, 2P] of these sentences."""
-        mixed = self.dropout(self.mix(self._represent(sentences) if ready is None else ready))
+        mixed = self.dropout(
+            self.mix(layers_of(self.model, self.coder, sentences, fixed=self.fixed) if ready is None else ready)
+        )
         if self.own is None:
             return mixed
         own = self.own(sentences)
         # States given ready-made may be padded wider than the words.
         beside = nn.functional.pad(own.values, (0, 0, 0, mixed.time - own.time))
         return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
-
-    def _represent(self, sentences: ListOf[Words]) -> Sequence:
-        if self.model.training or (torch.is_grad_enabled() and not self.fixed):
-            device = next(self.model.parameters()).device
-            return self.model.representations(self.coder.batch(sentences, borders=True).to(device))
-        return Sequence.pad(represent(self.model, self.coder, sentences))
 
     def description(self) -> dict[str, Any]:
         """What `build_task_model` needs beside coder and vocabulary, as JSON."""
