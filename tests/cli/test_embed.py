@@ -42,3 +42,17 @@ def test_other_files(shell: Shell, material: Material, suffix: str) -> None:
     done = shell("embed", material.encoder, "a.txt", "--pool", "max", "--out", f"v.{suffix}", "--json")
     assert done.code == 0 and done.document["lines"] == 2 and done.document["words"] == 2
     assert sorted(place.name for place in shell.folder.iterdir()) == ["a.txt", f"v.{suffix}"]
+
+
+def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -> None:
+    line = ["train", "--task", "tag", "--train", material.tagged, "--encoder", material.encoder, "--mode", "frozen"]
+    done = shell(*line, "--epochs", 1, "--hidden", 8, "--elmo-placement", "both", "--mix-l2", 0.01, "--out", "t", "-q")
+    assert done.code == 0, done.err
+    assert [text.split(":")[0] for text in done.out.splitlines() if text.startswith("mixture")] == [
+        "mixture at the input",
+        "mixture at the output",
+    ]
+    record = json.loads(Path("t/record.json").read_text())
+    assert record["plan"]["placement"] == "both" and record["plan"]["mix_l2"] == 0.01
+    assert all(sum(mix["shares"]) == pytest.approx(1) for mix in record["mix"].values())
+    assert shell("predict", "t", "-", stdin="the house\n").code == 0
