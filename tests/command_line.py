@@ -19,7 +19,19 @@ import pytest
 from carryover.cli.main import run_command
 from carryover.data import builtin
 
-VERBS = ("doctor", "pretrain", "compare", "train", "evaluate", "predict", "embed", "import", "export", "version")
+VERBS = (
+    "doctor",
+    "pretrain",
+    "compare",
+    "train",
+    "evaluate",
+    "predict",
+    "embed",
+    "neighbours",
+    "import",
+    "export",
+    "version",
+)
 SIZES = "raw=120&labelled=120&words=30"
 FEW_STEPS = ("--size", "tiny", "--epochs", "1", "--batch-size", "8", "--steps", "10", "--vocabulary-size", "60", "-q")
 

@@ -19,7 +19,19 @@ _PUBLIC = {
     "ElmoEmbedder": "carryover.interop.elmo_embedder",
     "ElmoModule": "carryover.interop.elmo_module",
 }
-_ROOMS = ("layers", "data", "models", "objectives", "tasks", "training", "compare", "embeddings", "classical", "interop")
+_ROOMS = (
+    "layers",
+    "data",
+    "models",
+    "objectives",
+    "tasks",
+    "training",
+    "compare",
+    "embeddings",
+    "classical",
+    "interop",
+    "inspect",
+)
 
 __all__ = [
     "ElmoEmbedder", "ElmoModule", "Sequence", "SequenceTagger", "TextClassifier", "TextVectors", "__version__", "load",

@@ -13,7 +13,20 @@ from typing import Annotated, Any
 
 import typer
 
-from carryover.cli import compare, doctor, embed, evaluate, export, imports, output, predict, pretrain, train, version
+from carryover.cli import (
+    compare,
+    doctor,
+    embed,
+    evaluate,
+    export,
+    imports,
+    neighbours,
+    output,
+    predict,
+    pretrain,
+    train,
+    version,
+)
 from carryover.cli.configuration import nearest, read_defaults
 from carryover.errors import CarryoverError
 
@@ -29,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,  # frames and colours are for a terminal
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CARRYOVER"},
 )
-for module in (doctor, pretrain, compare, train, evaluate, predict, embed, export, version):
+for module in (doctor, pretrain, compare, train, evaluate, predict, embed, neighbours, export, version):
     name = module.__name__.rpartition(".")[2]
     app.command(name)(getattr(module, name))
 app.command("import")(imports.import_published)  # its own name is a word of the language
