@@ -106,7 +106,7 @@ def occurrence_vectors(encoder: LanguageModel, occurrences: ListOf[Occurrence], 
 def diverse(vectors: np.ndarray, count: int) -> list[int]:
     """`count` rows that differ: the one nearest to the mean, then each time the one least like any chosen before."""
     chosen: list[int] = []
-    closeness = -(vectors @ vectors.mean(0))  # the first is the largest mean cosine
+    closeness = -(vectors @ vectors.sum(0))  # the first is the largest mean cosine
     while len(chosen) < min(count, len(vectors)):
         row = int(np.argmin(closeness))
         nearest = vectors @ vectors[row]
