@@ -19,7 +19,20 @@ import pytest
 from carryover.cli.main import run_command
 from carryover.data import builtin
 
-VERBS = ("doctor", "pretrain", "compare", "train", "evaluate", "predict", "embed", "generate", "import", "export", "version")
+VERBS = (
+    "doctor",
+    "pretrain",
+    "compare",
+    "train",
+    "evaluate",
+    "predict",
+    "embed",
+    "generate",
+    "neighbours",
+    "import",
+    "export",
+    "version",
+)
 SIZES = "raw=120&labelled=120&words=30"
 FEW_STEPS = ("--size", "tiny", "--epochs", "1", "--batch-size", "8", "--steps", "10", "--vocabulary-size", "60", "-q")
 

@@ -15,6 +15,9 @@ _PUBLIC = {
     "load": "carryover.training.loading",
     "TextClassifier": "carryover.interop.estimators",
     "SequenceTagger": "carryover.interop.estimators",
+    "TextVectors": "carryover.interop.elmo_embedder",
+    "ElmoEmbedder": "carryover.interop.elmo_embedder",
+    "ElmoModule": "carryover.interop.elmo_module",
 }
 _ROOMS = (
     "layers",
@@ -28,9 +31,12 @@ _ROOMS = (
     "embeddings",
     "classical",
     "interop",
+    "inspect",
 )
 
-__all__ = ["SequenceTagger", "Sequence", "TextClassifier", "__version__", "load"]  # noqa: RUF022
+__all__ = [
+    "ElmoEmbedder", "ElmoModule", "Sequence", "SequenceTagger", "TextClassifier", "TextVectors", "__version__", "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

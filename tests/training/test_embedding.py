@@ -1,21 +1,16 @@
-"""Contextual vectors of lines: the right ones, alone or among others, in memory that does not grow, whole on the disk."""
+"""Contextual vectors of lines: the right ones, alone or among others, in memory that does not grow."""
 
 from __future__ import annotations
 
-import errno
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from carryover.errors import BadData, DiskFault, UsageError
-from carryover.storage import faults, load_tensors
+from carryover.errors import UsageError
 from carryover.training import embedding
-from carryover.training.embedding import embed_lines, save_embedded
+from carryover.training.embedding import embed_lines
 from task_material import classified, language_model
 
 LINES = [example.text for example in classified(30)]
@@ -71,69 +66,27 @@ def test_it_reads_no_further_than_it_gives(encoder: Any, monkeypatch: pytest.Mon
         assert taken <= 4 * -(-count // 4)
 
 
-@pytest.mark.parametrize("layers", ["mix", "all"])
-def test_the_file_holds_everything(encoder: Any, tmp_path: Path, layers: str) -> None:
-    lines = [LINES[0], "", LINES[1], "Zoë 1917 \u2028 x"]
-    summary = save_embedded(tmp_path / "v.safetensors", embed_lines(encoder, lines, layers=layers), layers=layers)
-    stored = load_file(tmp_path / "v.safetensors")
-    words = json.loads(bytes(stored["words"].tolist()).decode())
-    assert words == [encoder.coder.tokenize(line) for line in lines]
-    assert stored["lengths"].tolist() == [len(row) for row in words]
-    pieces = stored["vectors"].split(stored["lengths"].tolist())
-    for piece, line in zip(pieces, embed_lines(encoder, lines, layers=layers), strict=True):
-        assert torch.equal(piece, line.vectors)
-    assert summary == {"lines": 4, "words": sum(map(len, words)), "size": encoder.model.out_size, "cut_words": 0}
-    assert load_tensors(tmp_path / "v.safetensors").keys() == stored.keys(), "our own reader takes it too"
+def test_one_layer_and_pooled(encoder: Any) -> None:
+    (every,) = encoder.embed([LINES[0].split()])
+    for layers, wanted in (("0", every[:, 0]), ("1", every[:, 1]), ("all", every)):
+        for pool, pooled in (("mean", wanted.mean(0)), ("max", wanted.amax(0))):
+            (found,) = embed_lines(encoder, [LINES[0]], layers=layers, pool=pool)
+            assert torch.equal(found.vectors, pooled)
+    (empty,) = embed_lines(encoder, [""], pool="max")
+    assert torch.equal(empty.vectors, torch.zeros(encoder.model.out_size))
 
 
-def test_lines_without_words_only(encoder: Any, tmp_path: Path) -> None:
-    save_embedded(tmp_path / "v.safetensors", embed_lines(encoder, ["", " "]), layers="mix")
-    assert load_file(tmp_path / "v.safetensors")["vectors"].shape == (0, encoder.model.out_size)
+def test_sentences_as_words_are_not_cut_again(encoder: Any) -> None:
+    text, words = embed_lines(encoder, ["Don't stop.", ["Don't", "stop."]])
+    assert len(text.words) == 4 and words.words == ["Don't", "stop."] and len(words.vectors) == 2
 
 
-def test_refusals_leave_nothing(encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="layers 'last' is unknown; use one of mix, top, all"):
-        list(embed_lines(encoder, LINES, layers="last"))
-    with pytest.raises(UsageError, match=r"v\.npy: cannot write vectors as \.npy; use \.safetensors"):
-        save_embedded(tmp_path / "v.npy", embed_lines(encoder, LINES), layers="mix")
-    with pytest.raises(BadData, match="no line of text"):
-        save_embedded(tmp_path / "v.safetensors", [], layers="mix")
-
-    def broken() -> Iterator[str]:
-        yield LINES[0]
-        raise BadData("is not UTF-8", path="x", line=2)
-
-    with pytest.raises(BadData, match="x:2: is not UTF-8"):
-        save_embedded(tmp_path / "v.safetensors", embed_lines(encoder, broken()), layers="mix")
-
-    def full(file: Any, data: memoryview) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(faults, "write_some", full)
-    with pytest.raises(DiskFault):
-        save_embedded(tmp_path / "v.safetensors", embed_lines(encoder, LINES), layers="mix")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_for_temporary_files_names_it(encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *given: object) -> None:
-            pass
-
-        def write(self, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(embedding.tempfile, "TemporaryFile", Full)
-    with pytest.raises(DiskFault, match="No space left on device"):
-        save_embedded(tmp_path / "v.safetensors", embed_lines(encoder, LINES), layers="mix")
-
-
-def test_an_older_file_is_replaced_whole(encoder: Any, tmp_path: Path) -> None:
-    path = tmp_path / "v.safetensors"
-    path.write_bytes(b"old")
-    save_embedded(path, embed_lines(encoder, LINES[:2]), layers="top")
-    assert load_file(path)["lengths"].shape == (2,)
-    assert [place.name for place in tmp_path.iterdir()] == ["v.safetensors"]
+def test_refusals(encoder: Any) -> None:
+    for choice, message in (
+        ({"layers": "last"}, "layers 'last' is unknown; use one of mix, top, all"),
+        ({"layers": "3"}, r"there is no layer 3; the model has 0 \(the tokens\) to 2"),
+        ({"pool": "sum"}, "pool 'sum' is unknown; use one of mean, max"),
+        ({"carry_rows": 0}, "a batch of 0 lines"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            list(embed_lines(encoder, LINES, **choice))

@@ -18,14 +18,26 @@ from carryover.progress import say
 def embed(
     model: Annotated[Path, typer.Argument(help="Folder of a pretrained language model.")],
     source: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="One text a line; - or nothing reads standard input.")
+        str, typer.Argument(metavar="[FILE|-]", help="Texts or sentences; - or nothing reads standard input.")
     ] = "-",
     layers: Annotated[
-        str, typer.Option("--layers", help="mix (mean of all layers), top, or all (every layer kept).")
+        str,
+        typer.Option("--layers", help="mix (mean of all layers), top, a layer's number (0: tokens), or all (each kept)."),
     ] = "mix",
+    pool: Annotated[str | None, typer.Option("--pool", help="mean or max: one vector a line instead of one a word.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A .safetensors file; without it JSON lines on standard output.")
+        Path | None,
+        typer.Option(
+            "--out", help="A .safetensors, .npz, .hdf5 or .parquet file; without it JSON lines on standard output."
+        ),
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="text (one a line), jsonl, conll or conllu; default: by the file's name, else text."),
+    ] = None,
+    text_column: Annotated[
+        str, typer.Option("--text-column", help="Column of the text in JSONL rows that have no column tokens.")
+    ] = "text",
     carry_state: Annotated[
         bool,
         typer.Option("--carry-state", help="Go on from the state of the lines before, as the published ELMo programs do."),
@@ -38,13 +50,15 @@ def embed(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn every line of text into one vector a word.
+    """Turn every line of text into one vector a word, or with --pool into one vector.
 
-    A line's vectors never depend on the lines beside it, unless --carry-state asks for that.
+    A line's vectors never depend on the lines beside it, unless --carry-state asks for that. Killed with --out, the same
+    command goes on with what was done.
     """
-    from carryover.data.opening import read_lines
+    from carryover.data.word_stream import read_items
+    from carryover.interop.vector_files import save_embedded
     from carryover.training.devices import choose_device
-    from carryover.training.embedding import embed_lines, save_embedded
+    from carryover.training.embedding import embed_lines
     from carryover.training.loading import LanguageModel, load, what_it_is
 
     if batch_size != 1 and not carry_state:
@@ -60,8 +74,8 @@ def embed(
             repair="give a pretrained bidirectional language model",
         )
     say_when_waiting(source)
-    lines = (text for _, text in read_lines(source))
-    embedded = embed_lines(encoder, lines, layers=layers, carry_rows=batch_size if carry_state else None)
+    lines = read_items(source, format=format, text_column=text_column)
+    choice: dict[str, Any] = {"layers": layers, "pool": pool, "carry_rows": batch_size if carry_state else None}
     following = [
         "carryover",
         "train",
@@ -75,9 +89,9 @@ def embed(
         "runs/task",
     ]
     if out is not None:
-        summary = save_embedded(out, embedded, layers=layers, quiet=quiet)
+        summary = save_embedded(out, encoder, lines, **choice, quiet=quiet)
         if as_json:
-            print_document({"schema": "carryover.embed/1", "file": str(out), "layers": layers, **summary})
+            print_document({"schema": "carryover.embed/1", "file": str(out), "layers": layers, "pool": pool, **summary})
         else:
             print_lines([f"{out}: {summary['words']:,} words of {summary['lines']:,} lines, {summary['size']} values each"])
         _say_cut(summary["cut_words"])
@@ -87,9 +101,9 @@ def embed(
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal cut
-        for line in embedded:
+        for line in embed_lines(encoder, lines, **choice):
             cut += line.cut
-            yield {"words": line.words, "vectors": line.vectors.tolist()}
+            yield {"words": line.words, "vector" if pool else "vectors": line.vectors.tolist()}
 
     if as_json:
         document = {"schema": "carryover.embed/1", "layers": layers, "lines": list(rows())}

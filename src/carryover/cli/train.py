@@ -34,6 +34,15 @@ def train(
     gradual_unfreezing: Annotated[
         bool, typer.Option(help="Let the layers go one after the other, the topmost first (full, top-k).")
     ] = True,
+    elmo_placement: Annotated[
+        str,
+        typer.Option(
+            "--elmo-placement", help="Where the mixed layers join the task's own LSTM: input, output or both (frozen)."
+        ),
+    ] = "input",
+    mix_l2: Annotated[
+        float, typer.Option("--mix-l2", help="Penalty on the mixture's weights; more of it keeps the layers' shares even.")
+    ] = 0.0,
     output: Annotated[
         str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for BIO tags.")
     ] = None,
@@ -87,6 +96,8 @@ def train(
             "tune_vectors": tune_vectors,
             "layer_rate_decay": layer_rate_decay,
             "gradual_unfreezing": gradual_unfreezing,
+            "placement": elmo_placement,
+            "mix_l2": mix_l2,
         },
         fitting={
             "output": output,
@@ -121,5 +132,6 @@ def train(
         print_document(result.to_json())
     else:
         # While it trained, the proof already stood on standard error.
-        print_lines([*(result.proof_lines() if quiet or result.fitted is None else []), *result.lines()])
+        proof = result.proof_lines() if quiet or result.fitted is None else []
+        print_lines([*proof, *result.mix_lines(), *result.lines()])
     suggest_next(["carryover", "evaluate", out, "--test", options.beside(train, "test")])

@@ -78,7 +78,8 @@ def _blocks(path: Source) -> list[_Block]:
     return blocks
 
 
-def _split(line: str, tabs: bool) -> list[str]:
+def split_columns(line: str, tabs: bool) -> list[str]:
+    """The cells of a line, parted by tabs or by runs of blanks."""
     return line.split("\t") if tabs else _BLANKS.split(line.strip(" \t"))
 
 
@@ -89,15 +90,15 @@ def _without_comments(blocks: list[_Block], tabs: bool) -> list[_Block]:
     number of columns is not that of the file, or whose last column is no tag of any other line.
     """
     ordinary = [line for block in blocks for line in block.raw.split("\n") if line and not line.startswith("#")]
-    width = _most_common(len(_split(line, tabs)) for line in ordinary)
-    tags = {_split(line, tabs)[-1] for line in ordinary}
+    width = _most_common(len(split_columns(line, tabs)) for line in ordinary)
+    tags = {split_columns(line, tabs)[-1] for line in ordinary}
 
     def is_comment(line: str | BadData) -> bool:
         if not isinstance(line, str) or not line.startswith("#"):
             return False
         if tabs:
             return "\t" not in line
-        cells = _split(line, tabs)
+        cells = split_columns(line, tabs)
         return len(cells) != width or (width > 1 and cells[-1] not in tags)
 
     kept = []
@@ -111,7 +112,9 @@ def _without_comments(blocks: list[_Block], tabs: bool) -> list[_Block]:
 
 
 def _width(blocks: list[_Block], tabs: bool) -> int:
-    return _most_common(len(_split(line, tabs)) for block in blocks for _, line in block.lines if isinstance(line, str))
+    return _most_common(
+        len(split_columns(line, tabs)) for block in blocks for _, line in block.lines if isinstance(line, str)
+    )
 
 
 def _most_common(numbers: Iterable[int]) -> int:
@@ -144,7 +147,7 @@ def _sentence(path: Source, block: _Block, tabs: bool, width: int, place: int | 
     for number, line in block.lines:
         if isinstance(line, BadData):
             return Faulty(line, block.raw)
-        cells = _split(line, tabs)
+        cells = split_columns(line, tabs)
         wrong = None
         if len(cells) != width:
             wrong = f"{len(cells)} columns where the file has {width}", "one word a line, the same columns in each"

@@ -226,11 +226,12 @@ def _text(cell: Any, name: str | int) -> str:
         raise BadData(f"the text in column {name!r} is {kind}", repair="give a string")
     if not cell.strip():
         raise BadData("the text is empty", repair="fill it in or remove the row")
-    _check_unicode(cell)
+    check_unicode(cell)
     return cell
 
 
-def _check_unicode(text: str) -> None:
+def check_unicode(text: str) -> None:
+    """Raise BadData for a text that cannot be written as UTF-8 or holds a zero."""
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise BadData("the text holds half of a surrogate pair", repair="write the character itself or both halves")
     if "\0" in text:
@@ -257,7 +258,7 @@ def _label(cell: Any) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, str):
-        _check_unicode(cell)
+        check_unicode(cell)
         return cell.strip()
     if isinstance(cell, int | float):
         return str(cell)
@@ -285,7 +286,7 @@ def _json_sentence(path: Source, value: dict[str, Any], key: str, require_labels
         if not isinstance(cells, list) or not all(isinstance(cell, str) and cell.strip() for cell in cells):
             raise BadData(f"{name!r} is not a list of strings that are not empty", repair='write ["word", "word"]')
         for cell in cells:
-            _check_unicode(cell)
+            check_unicode(cell)
         lists.append(tuple(cells))
     tokens, tags = lists
     if not tokens:

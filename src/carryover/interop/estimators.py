@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence as ListOf
 from pathlib import Path
 from typing import Any, Self
@@ -15,13 +14,12 @@ from sklearn.utils import Tags
 from carryover.data.splits import stratified_split
 from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
+from carryover.interop.encoders import check_texts, language_model, learn_from
 from carryover.training.carry import CarryPlan
 from carryover.training.devices import choose_device
 from carryover.training.fit import FitResult, fit_task
 from carryover.training.fit_settings import FitSettings
-from carryover.training.loading import LanguageModel, load, what_it_is
-from carryover.training.pretrain import pretrain
-from carryover.training.settings import PretrainSettings
+from carryover.training.loading import LanguageModel
 from carryover.training.task_model import TaskPredictor
 
 
@@ -117,32 +115,15 @@ class _Estimator(BaseEstimator):
         self._fitted().save(Path(folder))
 
     def _pretrain(self, texts: list[str]) -> LanguageModel:
-        settings = {"size": "small", "seed": self.seed, "device": self.device, **(self.pretraining or {})}
-        with tempfile.TemporaryDirectory() as work:
-            raw = Path(work) / "raw.txt"
-            raw.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
-            try:
-                pretrain(PretrainSettings(raw=raw, **settings), Path(work) / "lm", quiet=not self.verbose)
-            except BadData as error:  # it names a file that the caller never saw
-                raise BadData(f"X cannot be learned from: {error.message}", repair="give more different texts") from error
-            loaded: LanguageModel = load(Path(work) / "lm", device=choose_device(self.device))
-        return loaded
+        settings = {"size": "small", "seed": self.seed, **(self.pretraining or {})}
+        return learn_from(texts, settings, device=self.device, quiet=not self.verbose)
 
     def _language_model(self) -> LanguageModel | None:
         if self.mode == "scratch":
             return None
         if self.encoder is None:
             return getattr(self, "encoder_", None)
-        if isinstance(self.encoder, LanguageModel):
-            return self.encoder
-        loaded = load(Path(self.encoder), device=choose_device(self.device))
-        if not isinstance(loaded, LanguageModel):
-            raise UsageError(
-                f"is {what_it_is(loaded)}, not a pretrained language model for vectors",
-                path=self.encoder,
-                repair="give the folder of one",
-            )
-        return loaded
+        return language_model(self.encoder, device=self.device)
 
     def _fitted(self) -> TaskPredictor:
         if not hasattr(self, "predictor_"):
@@ -228,11 +209,7 @@ class TextClassifier(ClassifierMixin, _Estimator):
         return self._texts([item])[0]
 
     def _texts(self, X: ListOf[Any]) -> list[str]:
-        if isinstance(X, str):
-            raise TypeError("X is one string: give a list of texts, even for one")
-        for number, text in enumerate(X):
-            if not isinstance(text, str):
-                raise TypeError(f"text {number} is {type(text).__name__}: give strings")
+        check_texts(X)
         return list(X)
 
     def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:

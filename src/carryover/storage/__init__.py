@@ -7,6 +7,7 @@ writes a pickle.
 from carryover.storage.faults import crash_point, flush, flush_folder, writing
 from carryover.storage.files import (
     MANIFEST,
+    atomic_file,
     atomic_folder,
     atomic_write,
     cache_folder,
@@ -27,7 +28,7 @@ from carryover.storage.lock import LOCK, run_lock
 from carryover.storage.tensors import fingerprint, load_tensors, save_tensors
 
 __all__ = [
-    "LOCK", "MANIFEST", "atomic_folder", "atomic_write", "cache_folder", "crash_point", "file_digest", "fingerprint",
+    "LOCK", "MANIFEST", "atomic_file", "atomic_folder", "atomic_write", "cache_folder", "crash_point", "file_digest", "fingerprint",
     "flush", "flush_folder", "is_temporary", "load_tensors", "read_json", "recover_folder", "remove_folder",
     "replace_file", "run_lock", "save_tensors", "sweep", "temporary_name", "verify_manifest", "write_all",
     "write_file", "write_manifest", "writing",

@@ -53,6 +53,29 @@ def replace_file(path: Path, parts: Iterable[bytes | memoryview], size: int) -> 
         faults.flush_folder(path.parent)
 
 
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` for a library that writes files itself; what it wrote takes the place, whole.
+
+    On any error in the block `path` stays as it was. Raises CannotWrite, DiskFault.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path, _PARTIAL)
+        try:
+            yield temporary
+            faults.flush_file(temporary)
+            faults.crash_point("file rename")
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        faults.crash_point("file renamed")
+        faults.flush_folder(path.parent)
+
+
 def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """A new file of the joined `parts`, on the disk when this returns. Raises OSError; see `writing`."""
     with path.open("wb", buffering=0) as file:

@@ -110,6 +110,7 @@ def _language_model(
         layer_norm=plan.mix_layer_norm,
         dropout=settings.dropout or 0.0,
         own=own_words,
+        placement=plan.placement,
     )
     carried = copy.state_dict()
     known = len(words) if encoder.coder.kind == "characters" else sum(word in encoder.coder.vocabulary for word in words)

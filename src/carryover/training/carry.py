@@ -7,6 +7,7 @@ own layers learns at η · decay^d, and layers are let go one after the other, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from carryover.models.bilm import BiLanguageModel
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
+PLACEMENTS = ("input", "output", "both")
 AGREEMENT = 1e-4  # relative: how far the held-out perplexity may be from the stored one after loading
 
 
@@ -61,6 +63,9 @@ class CarryPlan:
         `unfreezing_share` of all updates; with False all are trained from the first update.
     slanted_triangular : raise and lower the learning rate over the run instead of keeping it.
     mix_layer_norm : normalise each layer's vectors before mixing them.
+    placement : where a mixture of the layers joins the task's own LSTM (Peters et al. 2018, sections 3.3 and 5.2): "input",
+        beside what it reads; "output", beside what it gives; "both", with a mixture of its own at each, of one pass.
+    mix_l2 : λ of λ ‖w‖² added to the loss for the mixtures' weights w, where s = softmax(w); it keeps the shares s even.
     own_words : whether word vectors learned by the task stand beside the mixture; None for the mode's default: frozen.
     context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default: frozen.
     """
@@ -73,6 +78,8 @@ class CarryPlan:
     unfreezing_share: float = 0.1
     slanted_triangular: bool = True
     mix_layer_norm: bool = False
+    placement: str = "input"
+    mix_l2: float = 0.0
     own_words: bool | None = None
     context: bool | None = None
 
@@ -89,6 +96,28 @@ class CarryPlan:
             raise UsageError(f"layer_rate_decay is {self.layer_rate_decay}", repair="give a number above 0, at most 1")
         if not 0 <= self.unfreezing_share <= 0.5:
             raise UsageError(f"unfreezing_share is {self.unfreezing_share}", repair="give a share from 0 to 0.5")
+        if not 0 <= self.mix_l2 < math.inf:
+            raise UsageError(f"mix_l2 is {self.mix_l2}", repair="give a number from 0")
+        self._check_placement()
+
+    def _check_placement(self) -> None:
+        if self.placement not in PLACEMENTS:
+            near = get_close_matches(str(self.placement), PLACEMENTS, n=1)
+            raise UsageError(
+                f"placement {self.placement!r} is unknown",
+                repair=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(PLACEMENTS)}",
+            )
+        if self.placement != "input" and not self.has_context:
+            raise UsageError(
+                f"placement {self.placement!r} needs an LSTM of the task's own, and mode {self.mode} has none",
+                repair="use mode frozen, or leave the placement out",
+            )
+        if self.placement == "output" and not self.has_own_words:
+            raise UsageError(
+                "with the mixture only at the output of the task's LSTM and no word vectors of the task's own, that LSTM has "
+                "nothing to read",
+                repair="use placement 'both', or own_words",
+            )
 
     @property
     def uses_language_model(self) -> bool:

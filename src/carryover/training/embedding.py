@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from carryover.data.coding import count_cut
-from carryover.errors import BadData, UsageError
+from carryover.errors import UsageError
 from carryover.layers.lstm import LSTMState
 from carryover.models.bilm import BiLanguageModelState
-from carryover.progress import Progress
-from carryover.storage import replace_file, writing
 from carryover.training.loading import LanguageModel
 
 LAYERS = ("mix", "top", "all")
+POOLS = ("mean", "max")
 LINES_AT_ONCE = 256
-_COPY_BYTES = 1 << 20
+
+Item = str | ListOf[str]
+"""A running text, or a sentence that is already cut into words."""
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedLine:
-    """The words of a line and their vectors: [words, D], or [words, L+1, D] when all layers are kept.
+    """The words of a line and their vectors: [words, D], or [words, L+1, D] when all layers are kept; pooled [D], [L+1, D].
 
     `cut` of the words are longer than what a model of characters reads of a word; their ends are not seen.
     """
@@ -40,28 +36,43 @@ class EmbeddedLine:
 
 
 def embed_lines(
-    encoder: LanguageModel, lines: Iterable[str], *, layers: str = "mix", carry_rows: int | None = None
+    encoder: LanguageModel,
+    lines: Iterable[Item],
+    *,
+    layers: str = "mix",
+    pool: str | None = None,
+    carry_rows: int | None = None,
 ) -> Iterator[EmbeddedLine]:
-    """Vectors of every line, in order. `layers` is "mix" (mean over all), "top" or "all"; an empty line has no words.
+    """Vectors of every line, in order; an empty line has no words. A line is a running text or a sentence as words.
 
-    With `carry_rows` so many lines at a time are a batch of `embed_carrying`: line i goes on from line i − `carry_rows`.
+    `layers` is "mix" (mean over all), "top", "all" or the number of one, 0 the tokens. `pool` "mean" or "max" makes one
+    vector a line of those of its words. With `carry_rows` so many lines at a time are a batch of `embed_carrying`: line i
+    goes on from line i − `carry_rows`.
     """
-    if layers not in LAYERS:
-        raise UsageError(f"layers {layers!r} is unknown", repair=f"use one of {', '.join(LAYERS)}")
+    check_choice(encoder, layers, pool)
     if carry_rows is not None and carry_rows < 1:
         raise UsageError(f"a batch of {carry_rows} lines cannot be read", repair="give at least 1")
     read: list[list[str]] = []  # the batch whose vectors come next
 
     def batches() -> Iterator[list[list[str]]]:
         for chunk in _chunks(lines, carry_rows or LINES_AT_ONCE):
-            read[:] = [encoder.coder.tokenize(line) for line in chunk]
+            read[:] = [words_of(encoder, line) for line in chunk]
             yield read
 
     computed = map(encoder.embed, batches()) if carry_rows is None else embed_carrying(encoder, batches())
     for found in computed:
         for words, vectors in zip(read, found, strict=True):
-            cut = count_cut(words) if encoder.coder.kind == "characters" else 0
-            yield EmbeddedLine(words, _choose(vectors, layers), cut)
+            yield EmbeddedLine(words, pool_words(choose_layers(vectors, layers), pool), cut_words(encoder, words))
+
+
+def words_of(encoder: LanguageModel, item: Item) -> list[str]:
+    """The words of an item, a running text cut as in pretraining."""
+    return encoder.coder.tokenize(item) if isinstance(item, str) else list(item)
+
+
+def cut_words(encoder: LanguageModel, words: ListOf[str]) -> int:
+    """How many of the words are read only in part."""
+    return count_cut(words) if encoder.coder.kind == "characters" else 0
 
 
 def embed_carrying(encoder: LanguageModel, batches: Iterable[ListOf[ListOf[str]]]) -> Iterator[list[Tensor]]:
@@ -104,70 +115,43 @@ def _each(function: Callable[..., Tensor], *states: BiLanguageModelState) -> BiL
     )
 
 
-def save_embedded(path: Path, embedded: Iterable[EmbeddedLine], *, layers: str, quiet: bool = True) -> dict[str, int]:
-    """Write vectors to a safetensors file, whole or not at all, and return how many there are.
-
-    `vectors` float32 [words of all lines, D] (or [.., L+1, D]), `lengths` int64 [lines]: the words of line i follow those
-    of line i−1; `words` uint8 are the words themselves, JSON as UTF-8. (As metadata they would run into the limit that
-    readers set to a header.) `cut_words` of the answer counts words of which only the beginning was read.
-
-    Raises UsageError when the name ends otherwise, BadData when there is not one line,
-    CannotWrite, DiskFault.
-    """
-    if path.suffix != ".safetensors":
+def check_choice(encoder: LanguageModel, layers: str, pool: str | None) -> None:
+    """Raise UsageError for layers or a way of pooling that there is not."""
+    if layers not in LAYERS and not (layers.isascii() and layers.isdigit()):
         raise UsageError(
-            f"cannot write vectors as {path.suffix or 'a file without ending'}", path=path, repair="use .safetensors"
+            f"layers {layers!r} is unknown", repair=f"use one of {', '.join(LAYERS)}, or a layer's number from 0, the tokens"
         )
-    words: list[list[str]] = []
-    shape: list[int] = []
-    cut = 0
-    with tempfile.TemporaryFile() as body, Progress("embedding", None, "words", quiet=quiet) as progress:
-        for line in embedded:
-            words.append(line.words)
-            cut += line.cut
-            shape = list(line.vectors.shape[1:])
-            with writing(Path(tempfile.gettempdir())):
-                body.write(line.vectors.float().contiguous().cpu().numpy().tobytes())
-            progress.advance(len(line.words))
-        if not words:
-            raise BadData("there is no line of text to embed", repair="give a file or a stream with at least one line")
-        lengths = [len(row) for row in words]
-        total, size = sum(lengths), body.tell()
-        spelled = json.dumps(words, ensure_ascii=False).encode()
-        first, second = 8 * len(words), 8 * len(words) + size
-        header = {
-            "__metadata__": {"schema": "carryover.vectors/1", "layers": layers},
-            "lengths": {"dtype": "I64", "shape": [len(words)], "data_offsets": [0, first]},
-            "vectors": {"dtype": "F32", "shape": [total, *shape], "data_offsets": [first, second]},
-            "words": {"dtype": "U8", "shape": [len(spelled)], "data_offsets": [second, second + len(spelled)]},
-        }
-        text = json.dumps(header, ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-        front = struct.pack("<Q", len(text)) + text + struct.pack(f"<{len(lengths)}q", *lengths)
-        body.seek(0)
-        replace_file(path, _parts(front, body, spelled), len(front) + size + len(spelled))
-    return {"lines": len(words), "words": total, "size": shape[-1] if shape else 0, "cut_words": cut}
+    if layers.isdigit() and int(layers) >= encoder.model.mixed_layers:
+        last = encoder.model.mixed_layers - 1
+        raise UsageError(f"there is no layer {layers}", repair=f"the model has 0 (the tokens) to {last} (the top)")
+    if pool is not None and pool not in POOLS:
+        raise UsageError(f"pool {pool!r} is unknown", repair=f"use one of {', '.join(POOLS)}, or leave it out")
 
 
-def _choose(vectors: Tensor, layers: str) -> Tensor:
+def choose_layers(vectors: Tensor, layers: str) -> Tensor:
+    """[words, L+1, 2P] → [words, 2P], or the same for "all"."""
+    if layers == "all":
+        return vectors
     if layers == "mix":
         return vectors.mean(1)
-    return vectors[:, -1] if layers == "top" else vectors
+    return vectors[:, -1 if layers == "top" else int(layers)]
 
 
-def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for line in lines:
-        chunk.append(line)
+def pool_words(vectors: Tensor, pool: str | None) -> Tensor:
+    """[words, …] → […], zeros where there is no word; without a way of pooling the same."""
+    if pool is None:
+        return vectors
+    if not len(vectors):
+        return vectors.new_zeros(vectors.shape[1:])
+    return vectors.mean(0) if pool == "mean" else vectors.amax(0)
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
         if len(chunk) == size:
             yield chunk
             chunk = []
     if chunk:
         yield chunk
-
-
-def _parts(front: bytes, body: BinaryIO, end: bytes) -> Iterator[bytes]:
-    yield front
-    while part := body.read(_COPY_BYTES):
-        yield part
-    yield end

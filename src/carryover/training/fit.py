@@ -144,6 +144,10 @@ def _result(
         "identity": loop.identity,
         "proof": proof.to_json(),
         "proof_lines": proof.lines(),
+        "mix": {
+            place: {"scale": float(mix.scale.detach()), "shares": mix.shares().detach().tolist()}
+            for place, mix in model.mixtures().items()
+        },
         "dev_score": counts.kept_score,
         "updates": counts.update,
         "kept_update": counts.kept_update,

@@ -165,6 +165,9 @@ class FitLoop:
             self.thaw.at(counts.update)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.model.loss(*self._batch(self.train, positions))
+        if self.plan.mix_l2:
+            for mix in self.model.mixtures().values():
+                loss = loss + self.plan.mix_l2 * mix.layer_weights.square().sum()
         loss.backward()
         norm = clip_gradients(self.model, settings.clip)
         value = float(loss.detach())

@@ -16,6 +16,7 @@ from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.training.cache import represent
+from carryover.training.carry import PLACEMENTS
 
 Words = ListOf[str]
 
@@ -52,12 +53,22 @@ def hide_rare(batch: TokenBatch, rare: Tensor | None) -> TokenBatch:
     return replace(batch, index=batch.index.with_values(ids.masked_fill(hidden, Vocabulary.UNKNOWN_ID)))
 
 
+def layers_of(model: BiLanguageModel, coder: TokenCoder, sentences: ListOf[Words], *, fixed: bool) -> Sequence:
+    """All layers' vectors of one pass, [B, W, L+1, 2P]; with gradients unless the model is `fixed` or none are wanted."""
+    if model.training or (torch.is_grad_enabled() and not fixed):
+        return model.representations(coder.batch(sentences, borders=True).to(next(model.parameters()).device))
+    return Sequence.pad(represent(model, coder, sentences))
+
+
 class MixedLanguageModel(nn.Module):
     """A language model whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
 
     `fixed`: the language model is in evaluation mode and without gradients even while the rest is trained; then its
     vectors may also be given ready-made. With `own` the mixture stands beside vectors of the task's own, [x_k; ELMo_k] as
     in section 3.3 of the paper. The model's output layer is taken off: a task has no use for it.
+
+    `placement` "output" or "both": a mixture with weights of its own is for the output of the task's LSTM. `at_output` puts it
+    there, of the same pass over the language model; with "output" it is the only one and `forward` gives `own` alone.
     """
 
     def __init__(
@@ -69,15 +80,24 @@ class MixedLanguageModel(nn.Module):
         layer_norm: bool = False,
         dropout: float = 0.0,
         own: OwnWords | None = None,
+        placement: str = "input",
     ) -> None:
         super().__init__()
-        self.coder, self.fixed = coder, fixed
+        if placement not in PLACEMENTS:
+            raise ValueError(f"placement is {placement!r}: it must be one of {', '.join(PLACEMENTS)}")
+        self.coder, self.fixed, self.placement, self.layer_norm = coder, fixed, placement, layer_norm
         self.model = model
         self.model.output = nn.Identity()  # type: ignore[assignment]
-        self.mix = ScalarMix(self.model.mixed_layers, self.model.out_size, layer_norm=layer_norm)
+
+        def mixture(wanted: bool) -> ScalarMix | None:
+            return ScalarMix(self.model.mixed_layers, self.model.out_size, layer_norm=layer_norm) if wanted else None
+
+        self.mix = mixture(placement != "output")
+        self.output_mix = mixture(placement != "input")
         self.dropout = Dropout(self.model.out_size, dropout)
         self.own = own
-        self.out_size = self.model.out_size + (own.out_size if own is not None else 0)
+        self.out_size = (self.model.out_size if self.mix else 0) + (own.out_size if own is not None else 0)
+        self.output_size = self.model.out_size if self.output_mix else 0
 
     def train(self, mode: bool = True) -> MixedLanguageModel:
         super().train(mode)
@@ -86,7 +106,10 @@ class MixedLanguageModel(nn.Module):
 
     def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
         """[B, W, out_size]. `ready` are the language model's own vectors [B, W, L+1, 2P] of these sentences."""
-        mixed = self.dropout(self.mix(self._represent(sentences) if ready is None else ready))
+        if self.mix is None:
+            assert self.own is not None
+            return self.own(sentences)
+        mixed = self.dropout(self.mix(self.layers(sentences) if ready is None else ready))
         if self.own is None:
             return mixed
         own = self.own(sentences)
@@ -94,11 +117,21 @@ class MixedLanguageModel(nn.Module):
         beside = nn.functional.pad(own.values, (0, 0, 0, mixed.time - own.time))
         return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
 
-    def _represent(self, sentences: ListOf[Words]) -> Sequence:
-        if self.model.training or (torch.is_grad_enabled() and not self.fixed):
-            device = next(self.model.parameters()).device
-            return self.model.representations(self.coder.batch(sentences, borders=True).to(device))
-        return Sequence.pad(represent(self.model, self.coder, sentences))
+    def layers(self, sentences: ListOf[Words]) -> Sequence:
+        """The language model's vectors [B, W, L+1, 2P], to be given to `forward` and `at_output`."""
+        return layers_of(self.model, self.coder, sentences, fixed=self.fixed)
+
+    def at_output(self, states: Sequence, layers: Sequence) -> Sequence:
+        """The states of the task's LSTM [B, W, D] with the mixture for its output beside them, [B, W, D + 2P]."""
+        assert self.output_mix is not None
+        mixed = self.dropout(self.output_mix(layers))
+        beside = nn.functional.pad(states.values, (0, 0, 0, mixed.time - states.time))
+        return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
+
+    def mixtures(self) -> dict[str, ScalarMix]:
+        """The mixtures by the place where they stand, "input" or "output"."""
+        both = {"input": self.mix, "output": self.output_mix}
+        return {place: mix for place, mix in both.items() if mix is not None}
 
     def description(self) -> dict[str, Any]:
         """What `build_task_model` needs beside coder and vocabulary, as JSON."""
@@ -106,7 +139,8 @@ class MixedLanguageModel(nn.Module):
             "kind": "language-model",
             "model": self.model.config.to_json(),
             "fixed": self.fixed,
-            "layer_norm": self.mix.layer_norm,
+            "layer_norm": self.layer_norm,
+            "placement": self.placement,
             "dropout": self.dropout.probability,
             "own_size": 0 if self.own is None else self.own.out_size,
         }
@@ -119,6 +153,7 @@ class WordsAndSpelling(nn.Module):
     """
 
     own: OwnWords | None = None
+    output_size = 0
 
     def __init__(
         self, config: WordEncoder.Config, coder: TokenCoder, *, vectors: Tensor | None = None, rare: Tensor | None = None

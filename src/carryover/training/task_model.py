@@ -3,6 +3,8 @@
     words → language model (fixed or tuned) → γ Σ s_j h_j → dropout ┐
     words → word vectors and spelling → LSTM                        ┴→ [LSTM] → head
 
+A second mixture of the same layers may stand beside the output of the LSTM (`CarryPlan.placement`).
+
 A row is computed by itself, so a prediction never depends on what else is in its batch or in which order it comes.
 """
 
@@ -22,7 +24,7 @@ from carryover.data.coding import TokenCoder
 from carryover.data.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
-from carryover.layers import LSTM, Bidirectional
+from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
@@ -58,12 +60,20 @@ class TaskModel(nn.Module):
 
     def hidden(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
         """States of all words, [B, W, D]."""
+        if isinstance(self.encoder, MixedLanguageModel) and self.encoder.output_size:
+            layers = self.encoder.layers(sentences) if ready is None else ready  # one pass for both mixtures
+            x = self.encoder(sentences, layers)
+            return self.encoder.at_output(x if self.context is None else self.context(x), layers)
         x = self.encoder(sentences, ready)
         return x if self.context is None else self.context(x)
 
     def loss(self, sentences: ListOf[Words], targets: Tensor, ready: Sequence | None = None) -> Tensor:
         """Mean loss of a batch; see `Task.loss`."""
         return self.task.loss(self.hidden(sentences, ready), targets)
+
+    def mixtures(self) -> dict[str, ScalarMix]:
+        """The mixtures of a language model's layers by their place, "input" or "output" of the task's LSTM."""
+        return self.encoder.mixtures() if isinstance(self.encoder, MixedLanguageModel) else {}
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +87,7 @@ class TaskModel(nn.Module):
 
 def state_size(encoder: Encoder, context_size: int) -> int:
     """Size of the states that a task gets to see."""
-    return 2 * context_size if context_size else encoder.out_size
+    return (2 * context_size if context_size else encoder.out_size) + encoder.output_size
 
 
 def build_task_model(

@@ -86,6 +86,15 @@ class TaskRunResult:
             f"{self.record['trainable']:,} of {self.record['parameters']:,} parameters trained, seed {self.record['seed']}",
         ]
 
+    def mix_lines(self) -> list[str]:
+        """How the language model's layers were mixed in the end."""
+        found = []
+        for place, mix in self.record.get("mix", {}).items():
+            names = ["tokens", *(f"layer {number}" for number in range(1, len(mix["shares"])))]
+            shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(names, mix["shares"], strict=True))
+            found.append(f"mixture at the {place}: {shares}, times {mix['scale']:.3f}")
+        return found
+
     def proof_lines(self) -> list[str]:
         """What was carried over, and how far it moved."""
         return list(self.record.get("proof_lines", []))

@@ -1,0 +1,57 @@
+"""A language model for those who come with scikit-learn or a model of their own: given, in a folder, or learned from texts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from collections.abc import Sequence as ListOf
+from pathlib import Path
+from typing import Any
+
+from carryover.errors import BadData, UsageError
+from carryover.training.devices import choose_device
+from carryover.training.loading import LanguageModel, load, what_it_is
+from carryover.training.pretrain import pretrain
+from carryover.training.settings import PretrainSettings
+
+
+def language_model(encoder: LanguageModel | Path | str, *, device: str = "auto") -> LanguageModel:
+    """The language model itself, or the one in a folder. Raises UsageError for another kind of model, InputMissing."""
+    if isinstance(encoder, LanguageModel):
+        return encoder
+    loaded = load(Path(encoder), device=choose_device(device))
+    if not isinstance(loaded, LanguageModel):
+        raise UsageError(
+            f"is {what_it_is(loaded)}, not a pretrained language model for vectors",
+            path=encoder,
+            repair="give the folder of one",
+        )
+    return loaded
+
+
+def learn_from(
+    texts: ListOf[str], settings: Mapping[str, Any], *, device: str = "auto", quiet: bool = True
+) -> LanguageModel:
+    """A language model pretrained on `texts`; `settings` are fields of `PretrainSettings`. Raises BadData, UsageError."""
+    with tempfile.TemporaryDirectory() as work:
+        raw = Path(work) / "raw.txt"
+        raw.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
+        try:
+            pretrain(PretrainSettings(raw=raw, **{"device": device, **settings}), Path(work) / "lm", quiet=quiet)
+        except BadData as error:  # it names a file that the caller never saw
+            raise BadData(f"X cannot be learned from: {error.message}", repair="give more different texts") from error
+        return language_model(Path(work) / "lm", device=device)
+
+
+def check_texts(texts: ListOf[Any], *, words_too: bool = False) -> None:
+    """Raise TypeError unless `texts` is a list of strings (or, with `words_too`, of lists of words)."""
+    if isinstance(texts, str):
+        raise TypeError("X is one string: give a list of texts, even for one")
+    for number, text in enumerate(texts):
+        sound = isinstance(text, str) or (
+            words_too and isinstance(text, list | tuple) and all(isinstance(word, str) for word in text)
+        )
+        if not sound:
+            raise TypeError(
+                f"text {number} is {type(text).__name__}: give strings{' or lists of words' if words_too else ''}"
+            )

@@ -1,0 +1,58 @@
+"""`carryover embed` beyond lines of text: other inputs, single layers, pooled vectors, every kind of file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command_line import Material, Shell
+
+
+def test_columns_and_rows_keep_their_words(shell: Shell, material: Material) -> None:
+    Path("a.conll").write_text("don't X\nstop. Y\n\n# Z\n")
+    rows = [json.loads(row) for row in shell("embed", material.encoder, "a.conll").out.splitlines()]
+    assert [row["words"] for row in rows] == [["don't", "stop."], ["#"]]
+    Path("a.jsonl").write_text('{"tokens": ["don\'t", "stop."]}\n{"text": "don\'t stop."}\n')
+    first, second = (json.loads(row) for row in shell("embed", material.encoder, "a.jsonl").out.splitlines())
+    assert first == rows[0] and len(second["words"]) == 4
+    by_name = shell("embed", material.encoder, "-", "--format", "jsonl", stdin=Path("a.jsonl").read_text())
+    assert json.loads(by_name.out.splitlines()[0]) == first
+    wrong = shell("embed", material.encoder, "a.conll", "--format", "conl")
+    assert wrong.code == 2 and "did you mean 'conll'?" in wrong.err
+
+
+def test_one_layer_and_pooled(shell: Shell, material: Material) -> None:
+    Path("a.txt").write_text("the house\n\n")
+    every = json.loads(shell("embed", material.encoder, "a.txt", "--layers", "all").out.splitlines()[0])
+    line = ("embed", material.encoder, "a.txt", "--layers", 1)
+    one = json.loads(shell(*line).out.splitlines()[0])
+    assert one["vectors"] == [layers[1] for layers in every["vectors"]]
+    pooled = [json.loads(row) for row in shell(*line, "--pool", "mean").out.splitlines()]
+    assert pooled[0]["vector"] == pytest.approx(np.mean(one["vectors"], axis=0), abs=1e-6)
+    assert pooled[1]["words"] == [] and not any(pooled[1]["vector"])
+    assert "there is no layer 7; the model has 0" in shell("embed", material.encoder, "a.txt", "--layers", 7).err
+
+
+@pytest.mark.parametrize("suffix", ["npz", "hdf5", "parquet"])
+def test_other_files(shell: Shell, material: Material, suffix: str) -> None:
+    Path("a.txt").write_text("the house\n\n")
+    done = shell("embed", material.encoder, "a.txt", "--pool", "max", "--out", f"v.{suffix}", "--json")
+    assert done.code == 0 and done.document["lines"] == 2 and done.document["words"] == 2
+    assert sorted(place.name for place in shell.folder.iterdir()) == ["a.txt", f"v.{suffix}"]
+
+
+def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -> None:
+    line = ["train", "--task", "tag", "--train", material.tagged, "--encoder", material.encoder, "--mode", "frozen"]
+    done = shell(*line, "--epochs", 1, "--hidden", 8, "--elmo-placement", "both", "--mix-l2", 0.01, "--out", "t", "-q")
+    assert done.code == 0, done.err
+    assert [text.split(":")[0] for text in done.out.splitlines() if text.startswith("mixture")] == [
+        "mixture at the input",
+        "mixture at the output",
+    ]
+    record = json.loads(Path("t/record.json").read_text())
+    assert record["plan"]["placement"] == "both" and record["plan"]["mix_l2"] == 0.01
+    assert all(sum(mix["shares"]) == pytest.approx(1) for mix in record["mix"].values())
+    assert shell("predict", "t", "-", stdin="the house\n").code == 0

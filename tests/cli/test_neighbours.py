@@ -1,0 +1,58 @@
+"""`carryover neighbours`: in context, by static vectors, both, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from carryover.data.vocabulary import Vocabulary
+from carryover.embeddings.vectors import WordVectors
+from command_line import Material, Shell
+
+
+def vectors(folder: Path) -> Path:
+    vocabulary = Vocabulary(["the", "boat", "gull", "a"])
+    array = np.array([[0, 0]] * 4 + [[1, 0], [0, 1], [0.1, 1], [1, 0.1]], np.float32)
+    WordVectors(vocabulary, array).save(folder)
+    return folder
+
+
+def test_in_context(shell: Shell, material: Material) -> None:
+    Path("raw.txt").write_text("the boat\na boat\nthe gull\nsee the boat\n")
+    line = ["neighbours", "boat", "--in-context", "--encoder", material.encoder, "--raw", "raw.txt", "--contexts", 2]
+    document = shell(*line, "--vectors", vectors(shell.folder / "v"), "--top", 1, "--json").document
+    assert document["schema"] == "carryover.neighbours/1" and document["occurrences"] == document["compared"] == 3
+    assert [row["word"] for row in document["static"]] == ["gull"]
+    first = document["contexts"][0]
+    assert len(document["contexts"]) == 2 and len(first["neighbours"]) == 1
+    assert first["sentence"].split()[first["position"]] == "boat" and first["line"] in (1, 2, 4)
+    assert first["neighbours"][0]["line"] != first["line"] and -1 <= first["neighbours"][0]["cosine"] <= 1.001
+    done = shell(*line)
+    assert done.code == 0 and "3 occurrences, 3 compared by top" in done.out and "[boat]" in done.out
+    assert done.err.splitlines()[-1].startswith("next: carryover embed ")
+
+
+def test_builtin_text_and_static_alone(shell: Shell, material: Material) -> None:
+    line = ("neighbours", "the", "--in-context", "--encoder", material.encoder, "--raw", "builtin:grammar?raw=50")
+    assert shell(*line, "--json").document["occurrences"] > 10
+    done = shell("neighbours", "boat", "--vectors", vectors(shell.folder / "v"), "--top", 2)
+    assert done.out == "static, the same everywhere: gull 0.995, a 0.100\n"
+
+
+def test_refusals(shell: Shell, material: Material) -> None:
+    Path("raw.txt").write_text("the boat\n")
+    context = ["--in-context", "--encoder", material.encoder, "--raw", "raw.txt"]
+    for line, code, message in (
+        (["boat"], 2, "nothing to compare with; give --in-context"),
+        (["boat", "--in-context", "--raw", "raw.txt"], 2, "--in-context needs --encoder"),
+        (["boat", "--in-context", "--encoder", material.encoder], 2, "--in-context needs --raw"),
+        (["Boat", *context], 65, "raw.txt: the text does not hold the word 'Boat'; did you mean 'boat'?"),
+        (["boat", *context, "--layers", "all"], 2, "is not one vector a word"),
+        (["boat", *context, "--top", 0], 2, "--top is 0"),
+        (["boat", *context[:3], "--raw", "nowhere.txt"], 66, "nowhere.txt: no such file"),
+        (["boat", "--in-context", "--encoder", material.tagger, "--raw", "raw.txt"], 2, "is a task model"),
+        (["yacht", "--vectors", vectors(shell.folder / "v")], 65, "'yacht' has no vector"),
+    ):
+        done = shell("neighbours", *line)
+        assert done.code == code and message in done.err and done.out == "", (line, done)
