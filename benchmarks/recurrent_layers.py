@@ -33,10 +33,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carryover.layers.elman import Elman, elman_loop
-from carryover.layers.gru import GRU, gru_loop
-from carryover.layers.lstm import LSTM, lstm_loop
-from carryover.layers.recurrence import lstm_together
+from carryover.layers.recurrent.elman import Elman, elman_loop
+from carryover.layers.recurrent.gru import GRU, gru_loop
+from carryover.layers.recurrent.lstm import LSTM, lstm_loop
+from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.sequence import Sequence
 
 Run = Callable[[], list[Tensor]]

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from carryover.layers import TCN, WaveNet
-from carryover.layers.temporal import TemporalBlock, tcn_plain
+from carryover.layers.convolutional.temporal import TemporalBlock, tcn_plain
 from carryover.sequence import Sequence
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}

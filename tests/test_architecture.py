@@ -77,7 +77,7 @@ def imports(module: str, source: str, is_package: bool) -> Iterator[tuple[str, i
 
 
 def room_of(module: str) -> str:
-    """Second part of a dotted name: `carryover.layers.lstm` stands in the room `layers`."""
+    """Second part of a dotted name: `carryover.layers.recurrent.lstm` stands in the room `layers`."""
     return [*module.split("."), ""][1]
 
 
@@ -143,7 +143,7 @@ def _top_level_targets(module: str, source: str, modules: Mapping[str, str]) -> 
     packages = {name.rpartition(".")[0] for name in modules}
     found = set()
     for target, _ in imports(module, ast.unparse(ast.Module(body, [])), module in packages):
-        # `from carryover.layers.lstm import LSTM` names carryover.layers.lstm.LSTM: take the longest part that is a module.
+        # `from carryover.layers.recurrent.lstm import LSTM` names carryover.layers.recurrent.lstm.LSTM: take the longest part that is a module.
         while target and target not in modules:
             target = target.rpartition(".")[0]
         if target and target != module and not module.startswith(target + ".") and not target.startswith(module + "."):

@@ -31,10 +31,10 @@ from carryover.layers import (
     WaveNetBlock,
     WeightDrop,
 )
-from carryover.layers.elman import elman_loop
-from carryover.layers.gru import gru_loop
 from carryover.layers.laws.keeping import Reference
-from carryover.layers.lstm import lstm_loop
+from carryover.layers.recurrent.elman import elman_loop
+from carryover.layers.recurrent.gru import gru_loop
+from carryover.layers.recurrent.lstm import lstm_loop
 from carryover.sequence import Sequence
 from laws.plain import LeakySum
 

@@ -19,8 +19,8 @@ from carryover.layers import (
     TransposedConvolution,
     choose_rows,
 )
-from carryover.layers.convolution import convolution_plain
-from carryover.layers.step_buffer import advance
+from carryover.layers.convolutional.convolution import convolution_plain
+from carryover.layers.convolutional.step_buffer import advance
 from carryover.sequence import Sequence
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from carryover.layers import TCN, ConvLSTM, Layer, TemporalBlock, WaveNet, WaveNetBlock
-from carryover.layers.temporal import tcn_plain
+from carryover.layers.convolutional.temporal import tcn_plain
 from carryover.sequence import Sequence
 
 LENGTHS = [[40, 40, 40], [40, 0, 3], [1, 0, 2], [17, 39, 23]]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, map_state, state_tensors
-from carryover.layers.elman import Elman
-from carryover.layers.gru import GRU
-from carryover.layers.lstm import LSTM
+from carryover.layers.recurrent.elman import Elman
+from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.lstm import LSTM
 from carryover.sequence import Sequence
 
 LENGTHS = {"full": [6, 6, 6, 6, 6], "ragged": [3, 6, 0, 1, 6], "short": [4, 4, 4, 4, 4], "empty": [0, 0, 0, 0, 0]}

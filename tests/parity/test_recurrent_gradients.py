@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from carryover.layers.elman import Elman
-from carryover.layers.gru import GRU
-from carryover.layers.lstm import LSTM
-from carryover.layers.lstm_scan import Weights
-from carryover.layers.packing import PackedSteps
-from carryover.layers.recurrence import LSTMState, scan
-from carryover.layers.simple_scan import elman_scan, gru_scan
+from carryover.layers.recurrent.elman import Elman
+from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.lstm import LSTM
+from carryover.layers.recurrent.lstm_scan import Weights
+from carryover.layers.recurrent.packing import PackedSteps
+from carryover.layers.recurrent.recurrence import LSTMState, scan
+from carryover.layers.recurrent.simple_scan import elman_scan, gru_scan
 from carryover.sequence import Sequence
 
 LENGTHS = torch.tensor([2, 4, 0, 4])

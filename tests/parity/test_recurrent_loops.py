@@ -7,10 +7,10 @@ from itertools import product
 import pytest
 import torch
 
-import carryover.layers.lstm_scan as lstm_scan
-from carryover.layers.elman import Elman, elman_loop
-from carryover.layers.gru import GRU, gru_loop
-from carryover.layers.lstm import LSTM, lstm_loop
+import carryover.layers.recurrent.lstm_scan as lstm_scan
+from carryover.layers.recurrent.elman import Elman, elman_loop
+from carryover.layers.recurrent.gru import GRU, gru_loop
+from carryover.layers.recurrent.lstm import LSTM, lstm_loop
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state
 
 # The clips are low enough to cut about half of the values.

@@ -7,12 +7,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from carryover.layers.dropout import WeightDrop
-from carryover.layers.elman import Elman
-from carryover.layers.gru import GRU
-from carryover.layers.lstm import LSTM, lstm_loop
-from carryover.layers.packing import PackedSteps
 from carryover.layers.products import prepare, product, uses_onednn
-from carryover.layers.recurrence import lstm_together, scan_side_by_side
+from carryover.layers.recurrent.elman import Elman
+from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.lstm import LSTM, lstm_loop
+from carryover.layers.recurrent.packing import PackedSteps
+from carryover.layers.recurrent.recurrence import lstm_together, scan_side_by_side
 from carryover.sequence import Sequence
 from parity.recurrent import LENGTHS, ragged, run, some_state
 

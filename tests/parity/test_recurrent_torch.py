@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from carryover.layers.elman import Elman
-from carryover.layers.gru import GRU
-from carryover.layers.lstm import LSTM
+from carryover.layers.recurrent.elman import Elman
+from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.lstm import LSTM
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state, torch_step
 
 LAYERS = {

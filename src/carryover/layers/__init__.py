@@ -3,27 +3,31 @@
 `check(layer)` holds any layer, this library's or your own, against the laws of the contract.
 """
 
-from carryover.layers.additive_attention import AdditiveAttention
-from carryover.layers.attention_cache import AttentionState
+from carryover.layers.attention.additive_attention import AdditiveAttention
+from carryover.layers.attention.attention_cache import AttentionState
+from carryover.layers.attention.cross_attention import CrossAttention
+from carryover.layers.attention.memory_attention import Memory, MemoryAttention
+from carryover.layers.attention.multiplicative_attention import MultiplicativeAttention
+from carryover.layers.attention.positions import LearnedPositions, Positions, SinusoidalPositions
+from carryover.layers.attention.self_attention import SelfAttention
+from carryover.layers.attention.transformer import BlockState, Transformer, TransformerBlock
+from carryover.layers.attention.window_attention import WindowAttention2D
 from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
-from carryover.layers.convlstm import ConvLSTM
-from carryover.layers.convolution import Convolution, StridedState
-from carryover.layers.cross_attention import CrossAttention
-from carryover.layers.delay import Delay
+from carryover.layers.convolutional.convolution import Convolution, StridedState
+from carryover.layers.convolutional.delay import Delay
+from carryover.layers.convolutional.step_buffer import StepBuffer
+from carryover.layers.convolutional.temporal import TCN, TemporalBlock, TemporalState
+from carryover.layers.convolutional.transposed_convolution import TransposedConvolution
+from carryover.layers.convolutional.wavenet import WaveNet, WaveNetBlock
 from carryover.layers.dropout import Dropout, VariationalDropout, WeightDrop
 from carryover.layers.element import ElementLayer
-from carryover.layers.elman import Elman
 from carryover.layers.embedding import Embedding, embed_by_one_hot
-from carryover.layers.gru import GRU
 from carryover.layers.highway import Highway
 from carryover.layers.laws import LawBroken, check, ids, real_values
 from carryover.layers.layer_norm import LayerNorm
-from carryover.layers.lstm import LSTM, LSTMState
-from carryover.layers.memory_attention import Memory, MemoryAttention
 from carryover.layers.mix import ScalarMix
-from carryover.layers.multiplicative_attention import MultiplicativeAttention
 from carryover.layers.perceptron import Perceptron
 from carryover.layers.pooling import (
     AttentionPooling,
@@ -34,17 +38,13 @@ from carryover.layers.pooling import (
     Pooling,
     SumPooling,
 )
-from carryover.layers.positions import LearnedPositions, Positions, SinusoidalPositions
+from carryover.layers.recurrent.convlstm import ConvLSTM
+from carryover.layers.recurrent.elman import Elman
+from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.lstm import LSTM, LSTMState
 from carryover.layers.residual import Residual
-from carryover.layers.self_attention import SelfAttention
 from carryover.layers.stacked import Stacked
-from carryover.layers.step_buffer import StepBuffer
 from carryover.layers.taps import Taps, taps
-from carryover.layers.temporal import TCN, TemporalBlock, TemporalState
-from carryover.layers.transformer import BlockState, Transformer, TransformerBlock
-from carryover.layers.transposed_convolution import TransposedConvolution
-from carryover.layers.wavenet import WaveNet, WaveNetBlock
-from carryover.layers.window_attention import WindowAttention2D
 
 __all__ = [
     "GRU",

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from carryover.data.coding import CHARACTERS_PER_WORD, TokenBatch
 from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
-from carryover.layers.lstm import LSTMState
-from carryover.layers.recurrence import lstm_together
+from carryover.layers.recurrent.lstm import LSTMState
+from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
 from carryover.models.sizes import SIZES
 from carryover.sequence import Sequence

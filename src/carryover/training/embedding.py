@@ -11,7 +11,7 @@ from torch import Tensor
 
 from carryover.data.coding import count_cut
 from carryover.errors import UsageError
-from carryover.layers.lstm import LSTMState
+from carryover.layers.recurrent.lstm import LSTMState
 from carryover.models.bilm import BiLanguageModelState
 from carryover.training.loading import LanguageModel
 

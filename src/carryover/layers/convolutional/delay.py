@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolution import check_real
+from carryover.layers.convolutional.convolution import check_real
+from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.layers.fused import is_full
-from carryover.layers.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
 

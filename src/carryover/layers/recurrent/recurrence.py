@@ -1,7 +1,7 @@
 """LSTMs with projection, clipping and peepholes at full speed, one or several side by side.
 
-The steps themselves are in `carryover.layers.lstm_scan`; the plain loop that defines them is `lstm_loop` in
-`carryover.layers.lstm`.
+The steps themselves are in `carryover.layers.recurrent.lstm_scan`; the plain loop that defines them is `lstm_loop` in
+`carryover.layers.recurrent.lstm`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from carryover.layers.lstm_scan import LSTMScan, Options, Weights, results, run
-from carryover.layers.packing import PackedSteps
+from carryover.layers.recurrent.lstm_scan import LSTMScan, Options, Weights, results, run
+from carryover.layers.recurrent.packing import PackedSteps
 from carryover.sequence import Sequence
 
 if TYPE_CHECKING:
-    from carryover.layers.lstm import LSTM
+    from carryover.layers.recurrent.lstm import LSTM
 
 
 class LSTMState(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from carryover.layers.attention.dot_product import AttentionWeights
 from carryover.layers.base import Layer, map_state
-from carryover.layers.dot_product import AttentionWeights
 from carryover.sequence import Sequence
 
 

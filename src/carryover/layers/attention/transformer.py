@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from carryover.layers.attention_cache import AttentionState
+from carryover.layers.attention.attention_cache import AttentionState
+from carryover.layers.attention.cross_attention import CrossAttention
+from carryover.layers.attention.memory_attention import Memory
+from carryover.layers.attention.self_attention import AttentionPositions, SelfAttention
 from carryover.layers.base import Layer
-from carryover.layers.cross_attention import CrossAttention
 from carryover.layers.dropout import check_probability
 from carryover.layers.layer_norm import LayerNorm
-from carryover.layers.memory_attention import Memory
 from carryover.layers.perceptron import Perceptron
-from carryover.layers.self_attention import AttentionPositions, SelfAttention
 from carryover.sequence import Sequence
 
 Activation = Literal["gelu", "relu"]

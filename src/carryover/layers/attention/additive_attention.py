@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from carryover.layers.memory_attention import Memory, MemoryAttention
+from carryover.layers.attention.memory_attention import Memory, MemoryAttention
 
 
 @final

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolution import Convolution, check_real, check_sizes
+from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes
+from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.fused import is_full
-from carryover.layers.step_buffer import StepBuffer
 from carryover.sequence import Sequence
 
 

@@ -1,4 +1,4 @@
-"""The steps of the LSTM scan, forward and backward by hand, over packed rows (`carryover.layers.packing`).
+"""The steps of the LSTM scan, forward and backward by hand, over packed rows (`carryover.layers.recurrent.packing`).
 
 What bounds it: per step one small product (batch × projection × 4 cells) and about ten element-wise passes. So
 
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from carryover.layers.packing import PackedSteps
 from carryover.layers.products import prepare, product
+from carryover.layers.recurrent.packing import PackedSteps
 
 # When nothing is kept for a backward pass, at most so many numbers are spent on the gates of the steps at hand.
 GATES_AT_ONCE = 1 << 22

@@ -7,13 +7,13 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
-from carryover.layers.attention_blocks import cut_keys, cut_queries, join_blocks
-from carryover.layers.attention_cache import AttentionState, cached_positions, extend_cache
+from carryover.layers.attention.attention_blocks import cut_keys, cut_queries, join_blocks
+from carryover.layers.attention.attention_cache import AttentionState, cached_positions, extend_cache
+from carryover.layers.attention.dot_product import AttentionWeights, attend, check_heads, merge_heads, split_heads
+from carryover.layers.attention.positions import rotate, sinusoid
 from carryover.layers.base import Layer
-from carryover.layers.dot_product import AttentionWeights, attend, check_heads, merge_heads, split_heads
 from carryover.layers.dropout import check_probability
 from carryover.layers.fused import is_full
-from carryover.layers.positions import rotate, sinusoid
 from carryover.sequence import Sequence
 
 AttentionPositions = Literal["rotary", "relative"]

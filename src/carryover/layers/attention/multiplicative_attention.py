@@ -6,8 +6,8 @@ from typing import Literal, final, get_args
 
 from torch import Tensor, nn
 
-from carryover.layers.dot_product import attend
-from carryover.layers.memory_attention import Memory, MemoryAttention
+from carryover.layers.attention.dot_product import attend
+from carryover.layers.attention.memory_attention import Memory, MemoryAttention
 
 Score = Literal["dot", "general"]
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolution import Convolution, check_real, check_sizes, convolution_plain, convolve
+from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes, convolution_plain, convolve
+from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.dropout import VariationalDropout, check_probability
 from carryover.layers.fused import is_full
-from carryover.layers.step_buffer import StepBuffer
 from carryover.sequence import Sequence
 
 Masks = tuple[Tensor, Tensor] | None

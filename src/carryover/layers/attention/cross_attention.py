@@ -6,9 +6,9 @@ from typing import final
 
 from torch import Tensor, nn
 
-from carryover.layers.dot_product import attend, check_heads, merge_heads, split_heads
+from carryover.layers.attention.dot_product import attend, check_heads, merge_heads, split_heads
+from carryover.layers.attention.memory_attention import Memory, MemoryAttention
 from carryover.layers.dropout import check_probability
-from carryover.layers.memory_attention import Memory, MemoryAttention
 
 
 @final

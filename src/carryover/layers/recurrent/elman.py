@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer
 from carryover.layers.fused import is_full, last_hidden, run_fused
-from carryover.layers.simple_scan import elman_scan
+from carryover.layers.recurrent.simple_scan import elman_scan
 from carryover.sequence import Sequence
 
 __all__ = ["Elman", "elman_loop"]

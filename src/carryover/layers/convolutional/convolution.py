@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
+from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.layers.fused import is_full
-from carryover.layers.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
 Padding = Literal["causal", "centred", "valid"]

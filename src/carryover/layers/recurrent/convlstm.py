@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolution import check_real, check_sizes
+from carryover.layers.convolutional.convolution import check_real, check_sizes
 from carryover.layers.fused import is_full
-from carryover.layers.recurrence import LSTMState
+from carryover.layers.recurrent.recurrence import LSTMState
 from carryover.sequence import Sequence
 
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolution import check_real, check_sizes
+from carryover.layers.convolutional.convolution import check_real, check_sizes
+from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.layers.fused import is_full
-from carryover.layers.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
 TransposedPadding = Literal["causal", "centred"]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carryover.layers.dot_product import AttentionWeights, attend, check_heads
+from carryover.layers.attention.dot_product import AttentionWeights, attend, check_heads
 from carryover.layers.dropout import check_probability
 
 

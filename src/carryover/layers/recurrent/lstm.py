@@ -9,8 +9,8 @@ from torch import nn
 
 from carryover.layers.base import Layer
 from carryover.layers.fused import is_full, run_fused
-from carryover.layers.lstm_scan import Weights
-from carryover.layers.recurrence import LSTMState, lstm_together
+from carryover.layers.recurrent.lstm_scan import Weights
+from carryover.layers.recurrent.recurrence import LSTMState, lstm_together
 from carryover.sequence import Sequence
 
 __all__ = ["LSTM", "LSTMState", "lstm_loop"]
@@ -41,7 +41,7 @@ class LSTM(Layer):
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
-    the options allow, else "scan" (`carryover.layers.recurrence`: with projection on a CPU, clipping or peepholes, and
+    the options allow, else "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes, and
     for the states of a ragged batch). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
     False.
 

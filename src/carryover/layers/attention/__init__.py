@@ -1,0 +1,1 @@
+"""Steps that look at other steps: attention in its forms, positions, Transformer blocks."""

@@ -1,0 +1,1 @@
+"""Windows over time: convolutions, the stacks made of them, and their buffers for stepping."""
