@@ -31,6 +31,25 @@ def test_pretrain_and_generate(shell: Shell, material: Material) -> None:
     assert shell(*line, *FEW_STEPS, "--json").document["record"]["held_out"]["bits_per_character"] > 0
 
 
+def test_unknown_tokens_stand_beside_the_figures_that_they_make_better(shell: Shell, material: Material) -> None:
+    (shell.folder / "valid.txt").write_text("the unheard-of word\n")
+    line = [
+        "pretrain",
+        "--raw",
+        material.raw,
+        "--objective",
+        "lm",
+        "--input",
+        "words",
+        "--valid",
+        "valid.txt",
+        "--out",
+        "lm",
+    ]
+    done = shell(*line, *FEW_STEPS)
+    assert done.code == 0 and "40.00% of the tokens are unknown" in done.out, done.out  # 2 of 5 with the line's borders
+
+
 def test_the_same_seed_writes_the_same(shell: Shell, writer: Path) -> None:
     line = ["generate", writer, "--prompt", "the", "--max-tokens", 40, "--temperature", 0.8, "--top-k", 40, "--top-p", 0.9]
     first = shell(*line, "--seed", 3)

@@ -111,7 +111,8 @@ def pretrain(
 
 def _held_out(figures: dict[str, Any]) -> str:
     if "bits_per_character" in figures:
-        detail = f"{figures['bits_per_character']:.3f} bits per character"
+        unknown = f"; {figures['unknown_share']:.2%} of the tokens are unknown" if figures["unknown_share"] else ""
+        detail = f"{figures['bits_per_character']:.3f} bits per character{unknown}"
     else:
         detail = f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}"
     return f"held-out perplexity {figures['perplexity']:.2f} ({detail})"
