@@ -191,25 +191,33 @@ def test_parts_of_another_text_choice_or_model_and_damaged_ones_are_not_used(enc
     assert path.read_bytes() == (tmp_path / "w.safetensors").read_bytes()
 
 
-def test_killed_while_the_parts_are_written(tmp_path: Path) -> None:
-    """A real SIGKILL at the third part; the next run finds two of them."""
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from carryover.interop import embedded_parts\n"
-        "from carryover.interop.vector_files import save_embedded\n"
-        "from task_material import classified, language_model\n"
-        "embedded_parts.PART_BYTES = 1000\n"
-        "lines = [example.text for example in classified(30)]\n"
-        "save_embedded(Path(sys.argv[1]), language_model(), lines, quiet=False)\n"
-    )
+KILLED = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from carryover.interop import embedded_parts\n"
+    "from carryover.interop.vector_files import save_embedded\n"
+    "from task_material import classified, language_model\n"
+    "embedded_parts.PART_BYTES = 1000\n"
+    "lines = [example.text for example in classified(30)]\n"
+    "save_embedded(Path(sys.argv[1]), language_model(), lines, quiet=False)\n"
+)
+
+
+@pytest.mark.parametrize(("suffix", "last"), [(".safetensors", False), (".npz", True), (".hdf5", True), (".parquet", True)])
+@pytest.mark.usefixtures("small_parts")
+def test_killed_and_run_again(encoder: Any, tmp_path: Path, suffix: str, last: bool) -> None:
+    """A real SIGKILL at the third part, or when the file itself stands there but for its name; nothing of it is left."""
+    path = tmp_path / f"v{suffix}"
+    with embedded_parts.embedded_parts(path, encoder, LINES, embedded_parts.Choice()) as parts:
+        renames = len(parts.files) + 1 if last else 3
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    line = [sys.executable, "-c", program, str(tmp_path / "v.npz")]
-    killed = subprocess.run(line, env={**environment, "CARRYOVER_CRASH_AT": "file rename:3"}, capture_output=True)
-    assert killed.returncode == -9 and not (tmp_path / "v.npz").exists()
+    line = [sys.executable, "-c", KILLED, str(path)]
+    killed = subprocess.run(line, env={**environment, "CARRYOVER_CRASH_AT": f"file rename:{renames}"}, capture_output=True)
+    assert killed.returncode == -9 and not path.exists()
+    assert any(storage.is_temporary(place) for place in tmp_path.rglob("*")), "it died within a write"
     again = subprocess.run(line, env=environment, capture_output=True, text=True)
     assert again.returncode == 0 and "were done by an earlier run" in again.stderr, again.stderr
-    assert [place.name for place in tmp_path.iterdir()] == ["v.npz"]
+    assert [place.name for place in tmp_path.iterdir()] == [path.name]
 
 
 def test_memory_does_not_follow_the_corpus(tmp_path: Path) -> None:

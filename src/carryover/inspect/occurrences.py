@@ -58,8 +58,8 @@ def find_occurrences(
 ) -> Found:
     """Where `word` stands in numbered lines (running text, or words); the same sentence counts once.
 
-    At most `most` are kept, each with the same chance (reservoir sampling), so memory does not follow the corpus. Raises
-    BadData when there is none, naming the spelling in other case where there is one.
+    At most `most` are kept, each with the same chance (reservoir sampling); of the others only a hash is.
+    Raises BadData when there is none, naming the spelling in other case where there is one.
     """
     draw = random.Random(seed)
     kept: list[Occurrence] = []

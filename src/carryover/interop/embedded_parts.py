@@ -103,6 +103,7 @@ def embedded_parts(
     try:
         with storage.run_lock(folder):
             storage.sweep(folder)
+            storage.recover_folder(path)  # what a run killed in its last step left beside the file
             shape = (encoder.model.out_size,)
             parts = Parts((encoder.model.mixed_layers, *shape) if choice.layers == "all" else shape, choice)
             _compute(folder, encoder, lines, parts, quiet)

@@ -143,7 +143,7 @@ def remove_folder(path: Path) -> None:
 
 
 def recover_folder(path: Path) -> None:
-    """Clear what killed processes left beside `path`; where one died between its two renames, put the old one back."""
+    """Clear what killed processes left beside `path`, a folder or a file; where one died between its two renames, put the old one back."""
     for rest in sorted(path.parent.glob(f".{glob.escape(path.name)}{_REPLACED}*")):
         if path.exists():
             shutil.rmtree(rest, ignore_errors=True)
