@@ -71,7 +71,7 @@ def main() -> None:
             "date": date,
             "language_model": {
                 "command": PRETRAIN,
-                "held_out": record["held_out"],
+                "held_out_perplexity": record["held_out"]["perplexity"],
                 "corpus_tokens": record["corpus"]["tokens"],
             },
             **{key: found[key] for key in KEPT},

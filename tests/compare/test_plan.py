@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from carryover.compare.cells import Cell, cost_rank, order_cells
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question, parse_budgets, parse_rungs
+from carryover.compare.resources import check_material
 from carryover.errors import UsageError
+from carryover.training.artefact import save_artefact
 
 
 def plan(**options) -> ComparePlan:
@@ -124,3 +127,16 @@ def test_a_language_model_may_be_named_while_no_rung_used_one() -> None:
 def test_another_version_of_the_plan_is_refused_with_both() -> None:
     with pytest.raises(UsageError, match=r"carryover.compare-plan/9.*carryover.compare-plan/1"):
         check_same_question(stored(schema="carryover.compare-plan/9"), stored(), Path("out"))
+
+
+def test_an_encoder_is_known_by_what_it_computes(tmp_path: Path) -> None:
+    def stored_as(name: str, value: float, seconds: int) -> str | None:
+        save_artefact(
+            tmp_path / name, kind="bilm", config={"cells": 2}, tensors={"weight": torch.full((3,), value)},
+            tokenizer={"words": ["a"]}, labels=None, record={"seconds": seconds}, card="a model",
+        )  # fmt: skip
+        return check_material(plan(encoder=tmp_path / name, rungs="frozen"))["encoder"]
+
+    first = stored_as("a", 1.0, 10)
+    assert stored_as("b", 1.0, 99) == first, "its record may be told anew"
+    assert stored_as("c", 2.0, 10) != first

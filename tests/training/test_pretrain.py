@@ -109,6 +109,13 @@ def test_the_same_command_again_has_nothing_to_do(trained: Path, text: Path, cap
     assert {place: place.stat().st_mtime_ns for place in trained.glob("*.*")} == before
 
 
+def test_a_finished_artefact_is_left_alone_by_another_number_of_threads(tmp_path: Path, text: Path) -> None:
+    pretrain(tiny(text, threads=1), tmp_path / "lm", quiet=True)
+    before = (tmp_path / "lm" / "record.json").read_bytes()
+    pretrain(tiny(text, threads=2), tmp_path / "lm", quiet=True)
+    assert (tmp_path / "lm" / "record.json").read_bytes() == before
+
+
 def test_a_moved_text_continues_and_a_changed_one_is_refused(tmp_path: Path) -> None:
     first = write_text(tmp_path / "first.txt")
     pretrain(tiny(first, epochs=1), tmp_path / "lm", quiet=True)

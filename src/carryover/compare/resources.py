@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -135,6 +136,7 @@ def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: A
 
 
 def _encoder_fingerprint(folder: Path) -> str:
+    """Of what computes the vectors; how and when the model was made may be told anew."""
     from carryover.training.artefact import load_artefact
 
     kind = load_artefact(folder).kind
@@ -142,7 +144,10 @@ def _encoder_fingerprint(folder: Path) -> str:
         raise UsageError(
             f"is an artefact of kind {kind!r}, not a language model", path=folder, repair="give a folder made by pretrain"
         )
-    return file_digest(folder / "manifest.json")
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        digest.update(file_digest(folder / name).encode())
+    return digest.hexdigest()
 
 
 def _settings(kind: type, options: Mapping[str, Any], where: str) -> Any:

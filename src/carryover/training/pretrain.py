@@ -219,7 +219,7 @@ def _publish(
     state = result.state
     try:
         existing = artefact.load_artefact(folder.out).record
-        if existing.get("steps") == state.step and existing.get("settings") == _comparable(resolved):
+        if existing.get("steps") == state.step and _deciding(existing.get("settings")) == _deciding(_comparable(resolved)):
             return existing
     except CarryoverError:
         pass
@@ -277,6 +277,13 @@ def _publish(
         files={"heldout.txt": "".join(f"{line}\n" for line in corpus.sample).encode()},
     )
     return record
+
+
+def _deciding(stored: Any) -> Any:
+    """Settings without those that are only told when they change."""
+    return (
+        {name: value for name, value in stored.items() if name not in settings.TOLD} if isinstance(stored, dict) else stored
+    )
 
 
 def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
