@@ -219,7 +219,10 @@ def _publish(
     state = result.state
     try:
         existing = artefact.load_artefact(folder.out).record
-        if existing.get("steps") == state.step and _deciding(existing.get("settings")) == _deciding(_comparable(resolved)):
+        # Killed while it was put in place, it can be read and is not there yet: then it is written again.
+        in_place = (folder.out / storage.MANIFEST).exists()
+        same = _deciding(existing.get("settings")) == _deciding(_comparable(resolved))
+        if in_place and same and existing.get("steps") == state.step:
             return existing
     except CarryoverError:
         pass
