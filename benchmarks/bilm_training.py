@@ -9,7 +9,9 @@ is interleaved in one process, batch by batch; a ratio is the median over rounds
 
 Contestants
 -----------
-full, full-bfloat16, adaptive, sampled : ours.
+full, adaptive, sampled : ours, in float32.
+full-bfloat16           : its logits in bfloat16, all else in float32.
+adaptive-bfloat16       : all products in bfloat16, as `carryover pretrain --precision bfloat16` does them.
 plain        : nn.LSTM(proj_size=128) per layer and direction, the same residual, nn.Linear and cross entropy over all
                positions of the padded batch.
 plain-packed : the same on packed sequences, with nn.Linear on real positions only: the best a careful user would write.
@@ -50,6 +52,7 @@ from carryover.data.stream import LanguageModelBatch
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import BiLanguageModelObjective
 from carryover.sequence import Sequence
+from carryover.training.devices import autocast
 
 VOCABULARY, CELLS, SIZE, LAYERS, SAMPLES = 20_000, 512, 128, 2, 8192
 TARGETS = {"full over plain": 1.3, "adaptive or sampled over allennlp": 4.0}
@@ -92,17 +95,21 @@ def next_ids(x: Sequence) -> Tensor:
 class Ours:
     """The package's model and objective; `config` changes the softmax."""
 
-    def __init__(self, source: BiLanguageModel, logits_dtype: torch.dtype | None = None, **config: Any) -> None:
+    def __init__(
+        self, source: BiLanguageModel, logits_dtype: torch.dtype | None = None, *, products: str = "float32", **config: Any
+    ) -> None:
         self.model = BiLanguageModel(replace(source.config, **config))
         names = self.model.state_dict()
         self.model.load_state_dict({**names, **{n: t for n, t in source.state_dict().items() if n in names}})
         self.objective = BiLanguageModelObjective(logits_dtype=logits_dtype)
+        self.products = products
         self.steps = 0
 
     def loss(self, batch: LanguageModelBatch) -> Tensor:
         self.steps += 1
         state = self.model.initial_state(len(batch.fresh))
-        return self.objective(self.model, batch, state, step_seed=self.steps)[0]
+        with autocast(self.products, "cpu"):
+            return self.objective(self.model, batch, state, step_seed=self.steps)[0]
 
 
 class Plain(nn.Module):
@@ -245,6 +252,8 @@ def check_agreement(contestants: dict[str, Any], batches: list[LanguageModelBatc
         agree("loss of sampled with every word drawn", float(sampled.loss(batch).detach()), want, 1e-5)
         ours, theirs = adaptive_losses(contestants["adaptive"], batch)
         agree("loss of adaptive beside torch's", ours, theirs, 1e-5)
+        low = float(contestants["adaptive-bfloat16"].loss(batch).detach())
+        agree("loss of adaptive-bfloat16", low, ours, 2e-3)
         losses = {"full": want, "adaptive": ours}
     ours, plain = contestants["full"], contestants["plain"]
     pairs = [(ours.model.token_encoder.weight, plain.embedding.weight), (ours.model.output.weight, plain.output.weight)]
@@ -346,6 +355,7 @@ def main() -> None:
         "full": Ours(source),
         "full-bfloat16": Ours(source, torch.bfloat16),
         "adaptive": Ours(source, softmax="adaptive"),
+        "adaptive-bfloat16": Ours(source, torch.bfloat16, products="bfloat16", softmax="adaptive"),
         "sampled": Ours(source, softmax="sampled", samples=SAMPLES),
         "plain": Plain(source, packed=False),
         "plain-packed": Plain(source, packed=True),
@@ -363,7 +373,8 @@ def main() -> None:
     padded = sum(batch.forward.index.values.numel() for batch in batches)
     ratios = [ratio(seconds, peer, ours) for peer in ("plain", "plain-packed") for ours in ("full", "full-bfloat16")]
     if modules is not None:
-        ratios += [ratio(seconds, "allennlp", ours) for ours in ("sampled", "adaptive", "full", "full-bfloat16")]
+        allennlps = ("sampled", "adaptive", "adaptive-bfloat16", "full", "full-bfloat16")
+        ratios += [ratio(seconds, "allennlp", ours) for ours in allennlps]
     result = {
         "schema": "carryover.benchmark.bilm_training/1",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

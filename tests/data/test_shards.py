@@ -13,7 +13,7 @@ import pytest
 
 from carryover.data import shard_passes
 from carryover.data.coding import character_rows
-from carryover.data.shards import Shards, build_shards, open_or_build
+from carryover.data.shards import Shards, build_shards
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
 
@@ -128,35 +128,6 @@ def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
         Shards.open(tmp_path / "shards", verify=False)
     with pytest.raises(InputMissing):
         Shards.open(tmp_path / "nothing")
-
-
-def test_the_same_corpus_is_not_tokenised_twice(tmp_path: Path) -> None:
-    calls = []
-
-    def tokenize(line: str) -> list[str]:
-        calls.append(line)
-        return line.split()
-
-    def ask(path: Path, tokenizer: str = "split") -> Shards:
-        return open_or_build(path, "words", tmp_path / "cache", tokenize=tokenize, tokenizer=tokenizer)
-
-    text = tmp_path / "corpus.txt"
-    text.write_text("\n".join(LINES) + "\n")
-    first = ask(text)
-    seen = len(calls)
-    assert seen >= 3
-    assert ask(text).fingerprint == first.fingerprint
-    assert len(calls) == seen
-    ask(text, "another")
-    assert len(calls) == 2 * seen
-    damaged = first.folder / "ids.int32"
-    damaged.write_bytes(b"\1" + damaged.read_bytes()[1:])
-    assert ask(text).fingerprint == first.fingerprint
-    assert len(calls) == 3 * seen
-    text.write_text("other words\n")
-    assert ask(text).fingerprint != first.fingerprint
-    with pytest.raises(InputMissing, match="gone"):
-        ask(tmp_path / "gone.txt")
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:

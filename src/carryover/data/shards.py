@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.once import build_once
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
@@ -225,44 +224,6 @@ def build_shards(
             "vocabulary": vocabulary.to_json(),
         }
         _write_json(temporary / "shards.json", header)
-    return Shards.open(folder, verify=False)
-
-
-def open_or_build(
-    raw: Path | str,
-    kind: str,
-    cache: Path | str,
-    *,
-    tokenize: Callable[[str], list[str]],
-    tokenizer: str,
-    vocabulary_size: int | None = None,
-    minimum_count: int = 1,
-    vocabulary: Vocabulary | None = None,
-    progress: Progress | None = None,
-) -> Shards:
-    """The shards of a file from a folder of caches, built only when the same were not built before or are damaged.
-
-    `tokenizer` tells tokenisers apart (their JSON form); the rest is as in `build_shards`. The key covers the bytes of
-    the file, the tokeniser and the vocabulary. Several processes may ask at once: one builds, the others wait for it.
-    """
-    _check_kind(kind, vocabulary)
-    words = "" if vocabulary is None else fingerprint(json.dumps(vocabulary.tokens))
-    key = fingerprint(SCHEMA, content_fingerprint(raw), kind, tokenizer, repr((vocabulary_size, minimum_count)), words)
-    folder = Path(cache) / f"shards-{key[:20]}"
-
-    def build(place: Path) -> None:
-        build_shards(
-            raw,
-            kind,
-            place,
-            tokenize=tokenize,
-            vocabulary_size=vocabulary_size,
-            minimum_count=minimum_count,
-            vocabulary=vocabulary,
-            progress=progress,
-        )
-
-    build_once(folder, build)
     return Shards.open(folder, verify=False)
 
 
