@@ -113,6 +113,7 @@ def generate(
     elif beam is not None:
         print_lines(prompt + one.text for one in found)
     else:
+        silent = not across_lines
         for turn in range(number):
             pieces = writer.stream(
                 prompt,
@@ -124,10 +125,15 @@ def generate(
             )
             sys.stdout.write(prompt)
             for piece in pieces:
+                silent = False
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             sys.stdout.write("\n")
         sys.stdout.flush()
+        if silent:
+            say(
+                "the model ends the line there at once; --across-lines writes on after it, --min-tokens N asks for a longer line"
+            )
     if unknown:
         say(f"tokens of the prompt that the model does not know: {unknown:,}")
     if quiet:
