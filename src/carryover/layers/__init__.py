@@ -41,6 +41,8 @@ from carryover.layers.pooling import (
 from carryover.layers.recurrent.convlstm import ConvLSTM
 from carryover.layers.recurrent.elman import Elman
 from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
+from carryover.layers.recurrent.layer_norm_cells import LayerNormElman, LayerNormGRU, LayerNormLSTM
 from carryover.layers.recurrent.lstm import LSTM, LSTMState
 from carryover.layers.residual import Residual
 from carryover.layers.stacked import Stacked
@@ -65,12 +67,16 @@ __all__ = [
     "ElementLayer",
     "Elman",
     "Embedding",
+    "HiddenRecurrence",
     "Highway",
     "LSTMState",
     "LastPooling",
     "LawBroken",
     "Layer",
     "LayerNorm",
+    "LayerNormElman",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "LearnedPositions",
     "MaxPooling",
     "MeanPooling",

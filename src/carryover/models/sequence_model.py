@@ -3,8 +3,7 @@
     x_t → input (none, an affine map, an embedding) → layer → read-out → W h + b
 
 The outputs are plain numbers: targets of a regression, or scores (logits) of classes for a softmax or for one sigmoid each.
-Sequence → label: Graves 2012, "Supervised sequence labelling with recurrent neural networks", section 2.3.1; aligned
-sequence → sequence: section 2.3.2.
+Graves 2012, "Supervised sequence labelling with recurrent neural networks", chapter 2, sorts these tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class SequenceModel(nn.Module):
     """`layer` with an output for every step, `readout="every"`, or one a row.
 
     Every step: a `Sequence` [B, T, out_size]. With `delay` d the output for step t is what the layer says d steps later,
-    so that a causal layer sees d steps ahead (Graves & Schmidhuber 2005, section 3.4); the row is followed by d steps of
+    so that a causal layer sees d steps ahead (target delay: Graves & Schmidhuber 2005, "Framewise phoneme classification"); the row is followed by d steps of
     zeros, features of no input. One a row: [B, out_size] from any pooling of `carryover.layers.pooling.POOLINGS`, such as
     "last", "ends" (both ends of a bidirectional layer) or "mean+max"; a row of length 0 gets the bias. Of a TCN only
     what the last output needs is computed.

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from carryover.errors import UsageError
-from carryover.layers import GRU, LSTM, TCN, Bidirectional, Dropout, Elman, Layer, Perceptron, Stacked, Transformer
+from carryover.layers import (
+    GRU,
+    LSTM,
+    TCN,
+    Bidirectional,
+    Dropout,
+    Elman,
+    Layer,
+    LayerNormElman,
+    LayerNormGRU,
+    LayerNormLSTM,
+    Perceptron,
+    Stacked,
+    Transformer,
+)
 from carryover.models.configuration import ModelConfig
 
-CELLS: dict[str, type[Elman | LSTM | GRU]] = {"elman": Elman, "lstm": LSTM, "gru": GRU}
+CELLS: dict[str, Callable[[int, int], Layer]] = {
+    "elman": Elman,
+    "lstm": LSTM,
+    "gru": GRU,
+    "layer-norm-elman": LayerNormElman,
+    "layer-norm-lstm": LayerNormLSTM,
+    "layer-norm-gru": LayerNormGRU,
+}
 LAYERS = (*CELLS, "tcn", "transformer")
 
 
