@@ -8,6 +8,9 @@ from typing import Any
 _PUBLIC = {
     "AdaptiveOutputLayer": "output",
     "BiLanguageModel": "bilm",
+    "ConditionalLanguageModel": "conditional",
+    "EncoderDecoder": "encoder_decoder",
+    "LabelToSequence": "label_to_sequence",
     "LanguageModel": "language_model",
     "NEXT_TOKEN_SIZES": "sizes",
     "NoOutputLayer": "output",

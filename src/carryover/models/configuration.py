@@ -32,6 +32,12 @@ class ModelConfig:
         except TypeError as error:
             raise UsageError(f"{cls.__qualname__}: {error}", repair="add what is missing") from error
 
+    def nest(self, name: str, kind: type[ModelConfig]) -> None:
+        """Make the field a `kind` where it came from JSON as a dictionary."""
+        value = getattr(self, name)
+        if isinstance(value, dict):
+            object.__setattr__(self, name, kind.from_json(value))
+
     def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         """Raise UsageError unless the field is one of `choices`."""
         value = getattr(self, name)

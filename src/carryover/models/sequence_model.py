@@ -27,10 +27,10 @@ class SequenceModel(nn.Module):
     """`layer` with an output for every step, `readout="every"`, or one a row.
 
     Every step: a `Sequence` [B, T, out_size]. With `delay` d the output for step t is what the layer says d steps later,
-    so that a causal layer sees d steps ahead (target delay: Graves & Schmidhuber 2005, "Framewise phoneme classification"); the row is followed by d steps of
-    zeros, features of no input. One a row: [B, out_size] from any pooling of `carryover.layers.pooling.POOLINGS`, such as
-    "last", "ends" (both ends of a bidirectional layer) or "mean+max"; a row of length 0 gets the bias. Of a TCN only
-    what the last output needs is computed.
+    so that a causal layer sees d steps ahead (the target delay of Graves & Schmidhuber 2005, "Framewise phoneme
+    classification"); the row is followed by d steps of zeros, features of no input. One a row: [B, out_size] from any
+    pooling of `carryover.layers.pooling.POOLINGS`, such as "last", "ends" (both ends of a bidirectional layer) or
+    "mean+max"; a row of length 0 gets the bias. Of a TCN only what the last output needs is computed.
 
     A causal layer can be stepped, with `readout` "every" or "last"; with ids in and scores out the model is one for
     `carryover.generation`.

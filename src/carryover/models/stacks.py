@@ -71,17 +71,8 @@ class StackConfig(ModelConfig):
     def build(self, in_size: int) -> Layer:
         """The layer, reading `in_size` features; a Transformer of another size gets a learned map below it."""
         if self.layer == "transformer":
-            encoder = Transformer(
-                self.size,
-                self.heads,
-                self.feed_forward or 4 * self.size,
-                self.depth,
-                causal=not self.bidirectional,
-                horizon=self.horizon,
-                positions="rotary",
-                dropout=self.dropout,
-            )
-            return encoder if in_size == self.size else Stacked(Perceptron(in_size, (), self.size), encoder)
+            blocks = self.transformer()
+            return blocks if in_size == self.size else Stacked(Perceptron(in_size, (), self.size), blocks)
         if self.layer == "tcn":
             return self._directed(in_size)
         parts: list[Layer] = []
@@ -90,6 +81,20 @@ class StackConfig(ModelConfig):
                 parts.append(Dropout(parts[-1].out_size, self.dropout))
             parts.append(self._directed(parts[-1].out_size if parts else in_size))
         return parts[0] if len(parts) == 1 else Stacked(*parts)
+
+    def transformer(self, memory_size: int | None = None) -> Transformer:
+        """The Transformer of these options; with `memory_size` one of cross-attention too."""
+        return Transformer(
+            self.size,
+            self.heads,
+            self.feed_forward or 4 * self.size,
+            self.depth,
+            causal=not self.bidirectional,
+            horizon=self.horizon,
+            positions="rotary",
+            dropout=self.dropout,
+            memory_size=memory_size,
+        )
 
     def _directed(self, in_size: int) -> Layer:
         return Bidirectional(self._one(in_size), self._one(in_size)) if self.bidirectional else self._one(in_size)
