@@ -5,9 +5,6 @@ A test fails when something public in `carryover.layers` has no row here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
@@ -31,12 +28,14 @@ from carryover.layers import (
     LastPooling,
     Layer,
     LayerNorm,
+    LayerNormElman,
+    LayerNormGRU,
+    LayerNormLSTM,
     LearnedPositions,
     MaxPooling,
     MeanPooling,
     MultiplicativeAttention,
     Perceptron,
-    Pooling,
     Residual,
     ScalarMix,
     SelfAttention,
@@ -55,9 +54,6 @@ from carryover.layers import (
     ids,
     real_values,
 )
-from carryover.layers.laws import Case
-from carryover.layers.laws.case import Inputs
-from carryover.layers.laws.keeping import Reference
 from laws.attention_references import (
     loop_additive,
     loop_multiplicative,
@@ -70,6 +66,7 @@ from laws.attention_references import (
     torch_self_attention,
     torch_transformer,
 )
+from laws.decoder_rows import DECODER_ROWS
 from laws.plain import Conditioned, LeakySum
 from laws.references import (
     both_ends,
@@ -80,7 +77,11 @@ from laws.references import (
     loop_character_cnn,
     loop_convlstm,
     loop_highway,
+    loop_layer_norm_elman,
+    loop_layer_norm_gru,
+    loop_layer_norm_lstm,
     loop_leaky_sum,
+    loop_normed_both_ways,
     loop_of,
     loop_scalar_mix,
     loop_tcn,
@@ -97,39 +98,8 @@ from laws.references import (
     torch_perceptron,
     torch_transposed,
 )
+from laws.row import Row, stirred
 from laws.with_memory import OverFixed, OverItself, over_fixed, over_itself
-
-
-@dataclass(frozen=True)
-class Row:
-    """`build` makes the layer, `inputs` its inputs, `reference` computes the same outputs in another way.
-
-    `stands_for` names the public layer where `build` wraps it to give it a second input.
-    """
-
-    name: str
-    build: Callable[[], Layer | Pooling]
-    reference: Reference
-    inputs: Inputs | None = None
-    stands_for: str | None = None
-
-    def case(self, dtype: torch.dtype = torch.float32) -> Case:
-        """The layer under examination, the same weights at every call."""
-        return Case.of(self.make(0).to(dtype), self.inputs)
-
-    def make(self, seed: int) -> Layer | Pooling:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.build()
-
-
-def stirred(layer: Layer) -> Layer:
-    """The layer with every weight moved: biases of zero and scales of one would hide where they are left out."""
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    return layer
-
 
 ROWS = [
     Row("Embedding", lambda: Embedding(11, 4), lambda e, x: x.with_values(embed_by_one_hot(x.values, e.weight)), ids(11)),
@@ -190,6 +160,19 @@ ROWS = [
     Row("Elman, sigmoid", lambda: Elman(3, 4, nonlinearity="sigmoid"), each_row(loop_of)),
     Row("GRU", lambda: GRU(3, 4), each_row(torch_gru)),
     Row("GRU, reset before", lambda: GRU(3, 4, reset="before"), each_row(loop_of)),
+    Row("LayerNormElman", lambda: stirred(LayerNormElman(3, 4)), each_row(loop_layer_norm_elman)),
+    Row(
+        "LayerNormElman, relu",
+        lambda: stirred(LayerNormElman(3, 16, nonlinearity="relu")),
+        each_row(loop_layer_norm_elman),
+    ),
+    Row("LayerNormGRU", lambda: stirred(LayerNormGRU(3, 4)), each_row(loop_layer_norm_gru)),
+    Row("LayerNormLSTM", lambda: stirred(LayerNormLSTM(3, 4)), each_row(loop_layer_norm_lstm)),
+    Row(
+        "LayerNormLSTM, both ways",
+        lambda: stirred(Bidirectional(LayerNormLSTM(3, 4), LayerNormGRU(3, 2))),
+        each_row(loop_normed_both_ways),
+    ),
     Row("LSTM", lambda: LSTM(3, 4), each_row(torch_lstm)),
     Row("LSTM, one cell", lambda: LSTM(1, 1), each_row(torch_lstm)),
     Row("LSTM, peephole", lambda: LSTM(3, 4, peephole=True), each_row(loop_of)),
@@ -441,6 +424,7 @@ ROWS = [
         lambda: ConcatenatedPooling(LastPooling(4), MaxPooling(4), MeanPooling(4)),
         pooled(lambda _, row: torch.cat([row[-1], row.amax(0), row.mean(0)])),
     ),
+    *DECODER_ROWS,
 ]
 
 LAYER_ROWS = [row for row in ROWS if isinstance(row.make(0), Layer)]

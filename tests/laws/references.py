@@ -21,6 +21,9 @@ from carryover.layers import (
     Elman,
     Highway,
     Layer,
+    LayerNormElman,
+    LayerNormGRU,
+    LayerNormLSTM,
     Perceptron,
     Pooling,
     Residual,
@@ -168,6 +171,51 @@ def loop_of(layer: Layer, row: Tensor) -> Tensor:
 
 def loop_both_ways(layer: Bidirectional, row: Tensor) -> Tensor:
     return torch.cat([loop_of(layer.forward_layer, row), loop_of(layer.backward_layer, row.flip(0)).flip(0)], dim=1)
+
+
+def _standard(values: Tensor) -> Tensor:
+    """Mean 0 and variance 1 over the elements of a vector."""
+    centred = values - values.mean()
+    return centred / (centred.square().mean() + 1e-5).sqrt()
+
+
+def loop_layer_norm_elman(layer: LayerNormElman, row: Tensor) -> Tensor:
+    function = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}[layer.nonlinearity]
+    states = [row.new_zeros(layer.out_size)]
+    for x in row:
+        total = layer.input_weight @ x + layer.hidden_weight @ states[-1]
+        states.append(function(layer.gain * _standard(total) + layer.bias))
+    return torch.stack(states)[1:]
+
+
+def loop_layer_norm_gru(layer: LayerNormGRU, row: Tensor) -> Tensor:
+    size, states = layer.out_size, [row.new_zeros(layer.out_size)]
+    for x in row:
+        now, past = layer.input_weight @ x, layer.hidden_weight @ states[-1]
+        gates = layer.input_gain[: 2 * size] * _standard(now[: 2 * size]) + layer.bias[: 2 * size]
+        gates = gates + layer.hidden_gain[: 2 * size] * _standard(past[: 2 * size])
+        r, z = torch.sigmoid(gates[:size]), torch.sigmoid(gates[size:])
+        before = layer.hidden_gain[2 * size :] * _standard(past[2 * size :]) + layer.candidate_bias
+        n = torch.tanh(layer.input_gain[2 * size :] * _standard(now[2 * size :]) + layer.bias[2 * size :] + r * before)
+        states.append((1 - z) * states[-1] + z * n)
+    return torch.stack(states)[1:]
+
+
+def loop_layer_norm_lstm(layer: LayerNormLSTM, row: Tensor) -> Tensor:
+    hidden = cell = row.new_zeros(layer.out_size)
+    outputs = [hidden]
+    for x in row:
+        a = layer.input_gain * _standard(layer.input_weight @ x) + layer.bias
+        i, f, g, o = (a + layer.hidden_gain * _standard(layer.hidden_weight @ hidden)).chunk(4)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        hidden = torch.sigmoid(o) * torch.tanh(layer.cell_gain * _standard(cell) + layer.cell_bias)
+        outputs.append(hidden)
+    return torch.stack(outputs)[1:]
+
+
+def loop_normed_both_ways(layer: Bidirectional, row: Tensor) -> Tensor:
+    back = loop_layer_norm_gru(layer.backward_layer, row.flip(0)).flip(0)
+    return torch.cat([loop_layer_norm_lstm(layer.forward_layer, row), back], dim=1)
 
 
 def residual_of(layer: Residual, row: Tensor) -> Tensor:

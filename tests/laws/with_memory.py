@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from carryover.layers import Layer, MemoryAttention, State, TransformerBlock
+from carryover.layers import Conditioned, Layer, MemoryAttention, MemoryDecoder, State, TransformerBlock
 from carryover.layers.laws.keeping import Reference
 from carryover.sequence import Sequence
 
-Inner = MemoryAttention | TransformerBlock
+Inner = MemoryAttention | MemoryDecoder | TransformerBlock
 RowWithMemory = Callable[[Layer, Tensor, Tensor], Tensor]
 """The layer, a row [length, in] and its memory [S, memory] to outputs [length, out]."""
 
@@ -38,8 +38,7 @@ class OverFixed(Layer):
         self.inner = inner
         self.in_size, self.out_size = inner.in_size, inner.out_size
         self.causal, self.receptive_field = inner.causal, inner.receptive_field
-        size = inner.memory_size if isinstance(inner, MemoryAttention) else inner.memory_attention.memory_size
-        self.register_buffer("memory", torch.randn(5, size))
+        self.register_buffer("memory", torch.randn(5, inner.memory_size))
 
     def remembered(self, batch_size: int) -> Sequence:
         padding = torch.full((batch_size, 2, self.memory.shape[1]), torch.nan).to(self.memory)
@@ -56,6 +55,36 @@ class OverFixed(Layer):
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
         return self.inner.step(x, state)
+
+
+class AboutFixed(Layer):
+    """Every row is about the same random vector."""
+
+    causal = True
+
+    def __init__(self, inner: Conditioned) -> None:
+        super().__init__()
+        self.inner = inner
+        self.in_size, self.out_size, self.receptive_field = inner.in_size, inner.out_size, inner.receptive_field
+        self.register_buffer("vector", torch.randn(inner.condition_size))
+
+    def forward(self, x: Sequence) -> Sequence:
+        return self.inner(x, self.vector.expand(x.batch_size, -1))
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        return self.inner.begin(self.vector.expand(batch_size, -1))
+
+    def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        return self.inner.step(x, state)
+
+
+def about_fixed(function: RowWithMemory) -> Reference:
+    def compute(layer: AboutFixed, x: Sequence) -> Sequence:
+        return Sequence.pad([function(layer.inner, row, layer.vector) for row in x.rows()])
+
+    return compute
 
 
 def over_itself(function: RowWithMemory) -> Reference:

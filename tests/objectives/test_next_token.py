@@ -13,7 +13,7 @@ from carryover.data.coding import TokenCoder
 from carryover.data.shards import Shards, build_shards
 from carryover.data.stream import LanguageModelStream
 from carryover.data.tokenizers import CharacterTokenizer
-from carryover.layers.base import state_tensors
+from carryover.layers.base import detach_state, state_tensors
 from carryover.models.language_model import STACKS, LanguageModel
 from carryover.objectives.next_token import NextTokenObjective, evaluate_next_token, lines_next_token
 from carryover.sequence import Sequence
@@ -56,6 +56,41 @@ def test_chunks_with_carried_state_equal_the_whole(tmp_path: Path, stack: str, s
     assert found["perplexity"] == pytest.approx(math.exp(wanted / targets), abs=1e-6)
     assert found["bits_per_character"] == pytest.approx(wanted / math.log(2) / 100)
     assert found["tokens"] == targets == sum(len(line) + 1 for line in LINES)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("horizon", [9, None])
+def test_only_the_history_before_a_chunk_is_cut_from_the_gradient(tmp_path: Path, stack: str, horizon: int | None) -> None:
+    """Truncated back-propagation: chunks whose states keep their history have the gradient of the whole text, those of the
+    objective that of chunks begun from the same numbers without it; the losses are equal all the same."""
+    model, _, shards = material(tmp_path / "s", stack, horizon=horizon)
+    stream = LanguageModelStream(shards, batch_size=1, steps=7, block_tokens=10_000, shuffle=False)
+    batches = [stream.batch(0, 0, step) for step in range(stream.steps_per_epoch())]
+
+    def found(history: bool | None) -> tuple[float, list[torch.Tensor]]:
+        """Loss and gradients with states that keep their history or not, or for None by the objective."""
+        objective, state, total = NextTokenObjective(), model.initial_state(1, dtype=torch.float64), torch.zeros(())
+        for batch in batches:
+            targets = batch.forward_targets.flatten()
+            if history is None:
+                loss, state, figures = objective(model, batch, state, step_seed=0)
+                total = total + loss * max(1, figures["tokens"])
+                continue
+            scores, state = model.step(batch.forward.index, state)
+            total = total + cross_entropy(scores.values.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
+            state = state if history else detach_state(state)
+        return total.item(), list(torch.autograd.grad(total, list(model.parameters())))
+
+    ids = torch.from_numpy(shards.ids.astype("int64"))
+    scored = ids[:-1] != shards.vocabulary.id("</s>")
+    loss = cross_entropy(model(Sequence.of(ids[None, :-1])).values[0][scored], ids[1:][scored], reduction="sum")
+    whole = list(torch.autograd.grad(loss, list(model.parameters())))
+    (full, kept), (cut, dropped), (ours, truncated) = found(True), found(False), found(None)
+    assert full == pytest.approx(loss.item(), abs=1e-9)
+    assert cut == pytest.approx(full, abs=1e-9) and ours == pytest.approx(full, abs=1e-9)
+    torch.testing.assert_close(kept, whole)
+    torch.testing.assert_close(truncated, dropped)
+    assert max(float((one - other).abs().max()) for one, other in zip(whole, truncated, strict=True)) > 1e-4
 
 
 @pytest.mark.parametrize("tied", [True, False])

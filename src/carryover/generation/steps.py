@@ -8,7 +8,7 @@ many rows may differ from that of one in the last digit.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from carryover.errors import UsageError
-from carryover.layers.base import State, map_state
+from carryover.layers.base import State, map_state, state_tensors
 from carryover.sequence import Sequence
 
 PROMPT_STEPS = 256
@@ -35,6 +35,29 @@ class Steppable(Protocol):
 
     def step(self, x: Sequence, state: State, /) -> tuple[Sequence, State]:
         """Read ids [B, T], of each row its own length; give logits or log-probabilities [B, T, V] of what follows each."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A model of which row b begins with row b of a given state: what a decoder knows of its source.
+
+    `generate(Started(model, state), prompts, …)` and `beam_search` take one prompt for each row of the state. Raises
+    UsageError for another number of prompts.
+    """
+
+    model: Steppable
+    state: State
+
+    def initial_state(self, batch_size: int, *, device: Any = None, dtype: Any = None) -> State:
+        for tensor in state_tensors(self.state):
+            if len(tensor) != batch_size:
+                raise UsageError(
+                    f"{batch_size} prompts for a state of {len(tensor)} rows", repair="give one prompt for each source"
+                )
+        return self.state
+
+    def step(self, x: Sequence, state: State, /) -> tuple[Sequence, State]:
+        return self.model.step(x, state)
 
 
 @dataclass(frozen=True)
@@ -140,19 +163,23 @@ def pick_rows(state: State, rows: ListOf[int]) -> State:
 
 def device_of(model: Any) -> torch.device:
     """Where a model's parameters are; the CPU for one without any."""
-    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    first = next(iter(parameters), None)
+    first = next(_parameters(model), None)
     return torch.device("cpu") if first is None else first.device
 
 
 def _precision(model: Any) -> torch.dtype | None:
     """In which type a model computes, for the parts of its state that belong to no parameter; None is the usual one."""
-    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), None)
+    return next((parameter.dtype for parameter in _parameters(model) if parameter.is_floating_point()), None)
+
+
+def _parameters(model: Any) -> Iterator[Tensor]:
+    model = model.model if isinstance(model, Started) else model
+    return model.parameters() if isinstance(model, torch.nn.Module) else iter(())
 
 
 def check_evaluating(model: Any) -> None:
     """Raise UsageError for a model in training mode, whose dropout would make it another model at every step."""
+    model = model.model if isinstance(model, Started) else model
     if isinstance(model, torch.nn.Module) and model.training:
         raise UsageError("the model is in training mode", repair="call model.eval() first")
 

@@ -7,6 +7,14 @@ from carryover.layers.attention.additive_attention import AdditiveAttention
 from carryover.layers.attention.attention_cache import AttentionState
 from carryover.layers.attention.cross_attention import CrossAttention
 from carryover.layers.attention.memory_attention import Memory, MemoryAttention
+from carryover.layers.attention.memory_decoders import (
+    BahdanauDecoder,
+    BahdanauState,
+    LuongDecoder,
+    LuongState,
+    MemoryDecoder,
+    SummaryDecoder,
+)
 from carryover.layers.attention.multiplicative_attention import MultiplicativeAttention
 from carryover.layers.attention.positions import LearnedPositions, Positions, SinusoidalPositions
 from carryover.layers.attention.self_attention import SelfAttention
@@ -15,6 +23,7 @@ from carryover.layers.attention.window_attention import WindowAttention2D
 from carryover.layers.base import Layer, State, choose_rows, detach_state, map_state, state_tensors
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.characters import CharacterCNN
+from carryover.layers.conditioning import Conditioned, FirstStateCondition, RepeatedCondition, RepeatedState
 from carryover.layers.convolutional.convolution import Convolution, StridedState
 from carryover.layers.convolutional.delay import Delay
 from carryover.layers.convolutional.step_buffer import StepBuffer
@@ -41,6 +50,8 @@ from carryover.layers.pooling import (
 from carryover.layers.recurrent.convlstm import ConvLSTM
 from carryover.layers.recurrent.elman import Elman
 from carryover.layers.recurrent.gru import GRU
+from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
+from carryover.layers.recurrent.layer_norm_cells import LayerNormElman, LayerNormGRU, LayerNormLSTM
 from carryover.layers.recurrent.lstm import LSTM, LSTMState
 from carryover.layers.residual import Residual
 from carryover.layers.stacked import Stacked
@@ -53,10 +64,13 @@ __all__ = [
     "AdditiveAttention",
     "AttentionPooling",
     "AttentionState",
+    "BahdanauDecoder",
+    "BahdanauState",
     "Bidirectional",
     "BlockState",
     "CharacterCNN",
     "ConcatenatedPooling",
+    "Conditioned",
     "ConvLSTM",
     "Convolution",
     "CrossAttention",
@@ -65,21 +79,31 @@ __all__ = [
     "ElementLayer",
     "Elman",
     "Embedding",
+    "FirstStateCondition",
+    "HiddenRecurrence",
     "Highway",
     "LSTMState",
     "LastPooling",
     "LawBroken",
     "Layer",
     "LayerNorm",
+    "LayerNormElman",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "LearnedPositions",
+    "LuongDecoder",
+    "LuongState",
     "MaxPooling",
     "MeanPooling",
     "Memory",
     "MemoryAttention",
+    "MemoryDecoder",
     "MultiplicativeAttention",
     "Perceptron",
     "Pooling",
     "Positions",
+    "RepeatedCondition",
+    "RepeatedState",
     "Residual",
     "ScalarMix",
     "SelfAttention",
@@ -89,6 +113,7 @@ __all__ = [
     "StepBuffer",
     "StridedState",
     "SumPooling",
+    "SummaryDecoder",
     "Taps",
     "TemporalBlock",
     "TemporalState",

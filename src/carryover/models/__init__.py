@@ -8,11 +8,16 @@ from typing import Any
 _PUBLIC = {
     "AdaptiveOutputLayer": "output",
     "BiLanguageModel": "bilm",
+    "ConditionalLanguageModel": "conditional",
+    "EncoderDecoder": "encoder_decoder",
+    "LabelToSequence": "label_to_sequence",
     "LanguageModel": "language_model",
     "NEXT_TOKEN_SIZES": "sizes",
     "NoOutputLayer": "output",
     "OutputLayer": "output",
     "SIZES": "sizes",
+    "SequenceModel": "sequence_model",
+    "StackConfig": "stacks",
     "WordEncoder": "tagger_encoder",
 }
 

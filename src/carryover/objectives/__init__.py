@@ -8,10 +8,13 @@ from typing import Any
 _PUBLIC = {
     "AdaptiveSoftmax": "adaptive",
     "BiLanguageModelObjective": "bilm",
+    "ConditionalObjective": "conditional",
     "FullSoftmax": "softmax",
     "NextTokenObjective": "next_token",
     "SampledSoftmax": "sampled",
+    "Pairs": "conditional",
     "evaluate": "bilm",
+    "evaluate_conditional": "conditional",
     "evaluate_next_token": "next_token",
     "lines_next_token": "next_token",
     "lines_perplexity": "bilm",

@@ -72,6 +72,7 @@ class TransformerBlock(Layer):
         if hidden <= 0:
             raise ValueError(f"TransformerBlock has {hidden} hidden features: give at least one")
         self.in_size = self.out_size = size
+        self.memory_size = memory_size
         self.norm, self.dropout = norm, check_probability(dropout)
         self.attention = SelfAttention(size, heads, causal=causal, horizon=horizon, positions=positions, dropout=dropout)
         self.attention_norm = LayerNorm(size)
@@ -176,6 +177,7 @@ class Transformer(Layer):
         if depth < 1:
             raise ValueError(f"Transformer has depth {depth}: give at least one block")
         self.in_size = self.out_size = size
+        self.memory_size = memory_size
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 size,

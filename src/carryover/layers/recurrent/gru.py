@@ -7,15 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from carryover.layers.base import Layer
-from carryover.layers.fused import is_full, last_hidden, run_fused
+from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
 from carryover.layers.recurrent.simple_scan import gru_scan
 from carryover.sequence import Sequence
 
 __all__ = ["GRU", "gru_loop"]
 
 
-class GRU(Layer):
+class GRU(HiddenRecurrence):
     """Gated recurrent unit (Cho et al. 2014), with r, z = σ(W x_t + U h_{t−1} + b) and one of two candidates:
 
         reset="after"    n = tanh(W_n x_t + b_n + r ⊙ (U_n h_{t−1} + c))       h_t = z ⊙ h_{t−1} + (1 − z) ⊙ n
@@ -35,56 +34,27 @@ class GRU(Layer):
     or another reset.
     """
 
-    causal = True
-
     def __init__(self, in_size: int, size: int, *, reset: Literal["before", "after"] = "after") -> None:
-        super().__init__()
-        if in_size <= 0 or size <= 0:
-            raise ValueError(f"in_size is {in_size} and size {size}: both must be positive")
+        super().__init__(in_size, size, gates=3)
         if reset not in ("before", "after"):
             raise ValueError(f"reset is {reset!r}: choose 'before' or 'after'")
-        self.in_size, self.out_size = in_size, size
         self.reset = reset
-        self.input_weight = nn.Parameter(torch.empty(3 * size, in_size))
-        self.hidden_weight = nn.Parameter(torch.empty(3 * size, size))
-        self.bias = nn.Parameter(torch.empty(3 * size))
         self.candidate_bias = nn.Parameter(torch.empty(size)) if reset == "after" else None
-        self.last_path: str | None = None
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Uniform in ±1/√size, as `torch.nn.GRU`."""
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.uniform_(-(self.out_size**-0.5), self.out_size**-0.5)
+    @property
+    def kernel(self) -> str | None:
+        return "gru" if self.reset == "after" else None
 
-    def initial_state(
-        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Tensor:
-        """Zeros [batch_size, size], of the parameters' device and type by default."""
-        return self.bias.new_zeros(batch_size, self.out_size, device=device, dtype=dtype)
+    def hidden_bias(self) -> Tensor:
+        assert self.candidate_bias is not None
+        return torch.cat([self.bias.new_zeros(2 * self.out_size), self.candidate_bias])
 
-    def forward(self, x: Sequence) -> Sequence:
-        return self.step(x, self.initial_state(x.batch_size, device=x.device))[0]
+    def scan(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
+        return gru_scan(x, state, self.input_weight, self.hidden_weight, self.bias)
 
-    def step(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
-        self.check_input(x)
-        self.check_state(x, state)
-        if not x.values.numel():
-            self.last_path = "fused" if self.reset == "after" else "scan"
-            return x.with_values(x.values.new_zeros(x.batch_size, x.time, self.out_size)), state
-        if not self.fast:
-            self.last_path = "loop"
-            return gru_loop(self, x, state)
-        if self.candidate_bias is None:
-            self.last_path = "scan"
-            return gru_scan(x, state, self.input_weight, self.hidden_weight, self.bias)
-        self.last_path = "fused"
-        hidden_bias = torch.cat([self.bias.new_zeros(2 * self.out_size), self.candidate_bias])
-        full = is_full(x)
-        weights = [self.input_weight, self.hidden_weight, self.bias, hidden_bias]
-        outputs, (last,) = run_fused("gru", x, (state,), weights, full=full)
-        return outputs, (last if full else last_hidden(outputs, state.to(last.dtype))).to(state.dtype)
+    def loop(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
+        return gru_loop(self, x, state)
 
     def extra_repr(self) -> str:
         return f"{self.in_size}, {self.out_size}, reset={self.reset}"

@@ -1,0 +1,84 @@
+"""The common shape of recurrent layers whose state is their latest output."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from carryover.layers.base import Layer
+from carryover.layers.fused import is_full, last_hidden, run_fused
+from carryover.sequence import Sequence
+
+
+class HiddenRecurrence(Layer):
+    """A causal layer with the state h [B, size], which is also its output; values [B, T, in] to [B, T, size].
+
+    A row of length l ends with its state after l steps; one of length 0 keeps it. Parameters: `input_weight` [G · size, in],
+    `hidden_weight` [G · size, size] and `bias` [G · size] for G `gates`, and what a subclass adds; a subclass calls
+    `reset_parameters` when it has.
+
+    `last_path` says what the latest call ran: "fused" (the library's kernel), "scan" where there is none, or "loop", the
+    plain loop both are tested against, where `fast` is False. ValueError for a size that is not positive.
+    """
+
+    causal = True
+
+    def __init__(self, in_size: int, size: int, *, gates: int = 1) -> None:
+        super().__init__()
+        if in_size <= 0 or size <= 0:
+            raise ValueError(f"in_size is {in_size} and size {size}: both must be positive")
+        self.in_size, self.out_size = in_size, size
+        self.input_weight = nn.Parameter(torch.empty(gates * size, in_size))
+        self.hidden_weight = nn.Parameter(torch.empty(gates * size, size))
+        self.bias = nn.Parameter(torch.empty(gates * size))
+        self.last_path: str | None = None
+
+    @property
+    def kernel(self) -> str | None:
+        """Name of the library's kernel, see `carryover.layers.fused`; None where there is none."""
+        return None
+
+    def hidden_bias(self) -> Tensor:
+        """Of the kernel: what it adds to the product of the hidden state alone, [G · size]."""
+        return torch.zeros_like(self.bias)
+
+    @abstractmethod
+    def scan(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
+        """`step` for at least one row and one step, where there is no kernel."""
+
+    @abstractmethod
+    def loop(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
+        """`step` by the plain loop."""
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/√size, as `torch.nn.RNN` and `torch.nn.GRU`."""
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-(self.out_size**-0.5), self.out_size**-0.5)
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Zeros [batch_size, size], of the parameters' device and type by default."""
+        return self.bias.new_zeros(batch_size, self.out_size, device=device, dtype=dtype)
+
+    def forward(self, x: Sequence) -> Sequence:
+        return self.step(x, self.initial_state(x.batch_size, device=x.device))[0]
+
+    def step(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
+        self.check_input(x)
+        self.check_state(x, state)
+        self.last_path = "scan" if self.kernel is None else "fused"
+        if not x.values.numel():
+            return x.with_values(x.values.new_zeros(x.batch_size, x.time, self.out_size)), state
+        if not self.fast:
+            self.last_path = "loop"
+            return self.loop(x, state)
+        if self.kernel is None:
+            return self.scan(x, state)
+        full = is_full(x)
+        weights = [self.input_weight, self.hidden_weight, self.bias, self.hidden_bias()]
+        outputs, (last,) = run_fused(self.kernel, x, (state,), weights, full=full)
+        return outputs, (last if full else last_hidden(outputs, state.to(last.dtype))).to(state.dtype)
