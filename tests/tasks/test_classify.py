@@ -9,9 +9,9 @@ import torch
 
 from carryover.data.text import TextExample
 from carryover.errors import BadData, UsageError
+from carryover.layers.pooling import POOLINGS
 from carryover.sequence import Sequence
 from carryover.tasks import Classify, task_from_json
-from carryover.tasks.classify import POOLINGS
 
 LABELS = ("bad", "fine", "good")
 

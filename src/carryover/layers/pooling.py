@@ -8,7 +8,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from carryover.errors import UsageError
 from carryover.sequence import Sequence
+
+POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
 
 
 class Pooling(nn.Module, ABC):
@@ -145,3 +148,24 @@ class ConcatenatedPooling(Pooling):
     def forward(self, x: Sequence) -> Tensor:
         self.check_input(x)
         return torch.cat([pooling(x) for pooling in self.poolings], dim=-1)
+
+
+def build_pooling(names: str, size: int) -> Pooling:
+    """One pooling, or several joined by `+` side by side. Raises UsageError for an unknown name.
+
+    `ends` is what a bidirectional encoder knows after reading everything: the forward half of the last state and the
+    backward half of the first.
+    """
+
+    def build(name: str) -> Pooling:
+        if name not in POOLINGS:
+            raise UsageError(f"pooling {name!r} is unknown", repair=f"use {', '.join(POOLINGS)}, or several joined by +")
+        if name == "attention":
+            return AttentionPooling(size, size)
+        if name in ("last", "ends"):
+            return LastPooling(size, both_ends=name == "ends")
+        if name == "max":
+            return MaxPooling(size)
+        return MeanPooling(size) if name == "mean" else SumPooling(size)
+
+    return ConcatenatedPooling(*(build(name) for name in names.split("+")))

@@ -13,6 +13,8 @@ _PUBLIC = {
     "NoOutputLayer": "output",
     "OutputLayer": "output",
     "SIZES": "sizes",
+    "SequenceModel": "sequence_model",
+    "StackConfig": "stacks",
     "WordEncoder": "tagger_encoder",
 }
 

@@ -15,42 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from carryover.data.text import TextExample
-from carryover.errors import BadData, UsageError
-from carryover.layers import (
-    AttentionPooling,
-    ConcatenatedPooling,
-    LastPooling,
-    MaxPooling,
-    MeanPooling,
-    Pooling,
-    SumPooling,
-)
+from carryover.errors import BadData
+from carryover.layers.pooling import build_pooling
 from carryover.sequence import Sequence
 from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
 from carryover.tasks.metrics import ConfusionMatrix, accuracy, label_scores, macro_f1, micro_average
-
-POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
-
-
-def build_pooling(names: str, size: int) -> Pooling:
-    """One pooling, or several joined by `+` side by side. Raises UsageError for an unknown name.
-
-    `ends` is what a bidirectional encoder knows after reading everything: the forward half of the last state and the
-    backward half of the first.
-    """
-
-    def build(name: str) -> Pooling:
-        if name not in POOLINGS:
-            raise UsageError(f"pooling {name!r} is unknown", repair=f"use {', '.join(POOLINGS)}, or several joined by +")
-        if name == "attention":
-            return AttentionPooling(size, size)
-        if name in ("last", "ends"):
-            return LastPooling(size, both_ends=name == "ends")
-        if name == "max":
-            return MaxPooling(size)
-        return MeanPooling(size) if name == "mean" else SumPooling(size)
-
-    return ConcatenatedPooling(*(build(name) for name in names.split("+")))
 
 
 class Classify(Task):
