@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from carryover.data.order import uniform, uniform_rows
 from carryover.data.synthetic import adding_problem, copy_memory
 
 
@@ -68,3 +69,9 @@ def test_lengths_that_make_no_task_are_refused() -> None:
         adding_problem([0], 1, 0)
     with pytest.raises(ValueError, match="the blank is 0"):
         copy_memory([0], 0, 0)
+
+
+def test_rows_are_what_each_number_draws_alone() -> None:
+    found = uniform_rows(5, [0, 7, 2**40], 3, 1)
+    assert np.array_equal(found, np.stack([uniform(5, 3, 1, number) for number in (0, 7, 2**40)]))
+    assert uniform_rows(5, [], 3).shape == (0, 5)

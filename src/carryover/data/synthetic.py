@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.order import uniform
+from carryover.data.order import uniform_rows
 
 DIGITS = 10  # remembered in the copy memory task
 SYMBOLS = 8  # of which each is one, 1 … 8
@@ -27,17 +27,14 @@ def adding_problem(numbers: Iterable[int], length: int, *keys: int) -> tuple[NDA
     """
     if length < 2:
         raise ValueError(f"the length is {length}: two different steps are marked, so it must be at least 2")
-    rows, targets = [], []
-    for number in numbers:
-        drawn = uniform(length + 2, *keys, number)
-        row = np.zeros((length, 2), dtype=np.float32)
-        row[:, 0] = drawn[:length]
-        first = int(drawn[length] * length)
-        second = (first + 1 + int(drawn[length + 1] * (length - 1))) % length
-        row[[first, second], 1] = 1
-        rows.append(row)
-        targets.append(row[first, 0] + row[second, 0])
-    return np.stack(rows), np.array(targets, dtype=np.float32)
+    drawn = uniform_rows(length + 2, numbers, *keys)
+    values = np.zeros((len(drawn), length, 2), dtype=np.float32)
+    values[..., 0] = drawn[:, :length]
+    first = (drawn[:, length] * length).astype(np.int64)
+    second = (first + 1 + (drawn[:, length + 1] * (length - 1)).astype(np.int64)) % length
+    rows = np.arange(len(drawn))
+    values[rows, first, 1] = values[rows, second, 1] = 1
+    return values, values[rows, first, 0] + values[rows, second, 0]
 
 
 def copy_memory(numbers: Iterable[int], blank: int, *keys: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -49,7 +46,7 @@ def copy_memory(numbers: Iterable[int], blank: int, *keys: int) -> tuple[NDArray
     """
     if blank < 1:
         raise ValueError(f"the blank is {blank} steps long: it must be at least 1")
-    symbols = np.stack([1 + (uniform(DIGITS, *keys, number) * SYMBOLS).astype(np.int64) for number in numbers])
+    symbols = 1 + (uniform_rows(DIGITS, numbers, *keys) * SYMBOLS).astype(np.int64)
     values = np.zeros((len(symbols), blank + 2 * DIGITS, 1), dtype=np.float32)
     targets = np.zeros((len(symbols), blank + 2 * DIGITS), dtype=np.int64)
     values[:, :DIGITS, 0] = symbols
