@@ -219,6 +219,8 @@ def test_a_row_that_nothing_was_done_for_is_there_when_asked(tmp_path: Path) -> 
     [row] = rows
     assert dict(zip(HEAD, lines_of(row), strict=True))["ours"] == "–" and summary(row)["mean"] is None
     assert read_result(tmp_path) is None and collect(tmp_path) == []
+    with pytest.raises(InputMissing, match="give the --out of an earlier command"):
+        collect(tmp_path / "nowhere")
 
 
 def test_published_numbers_are_those_of_the_paper() -> None:

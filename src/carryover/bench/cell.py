@@ -167,15 +167,16 @@ def run_cell(
 def progress_of(folder: Path) -> dict[str, Any] | None:
     """How far an unfinished cell is: step, epochs done of how many, the latest held-out figures, an error; None if not begun."""
     run = RunFolder(folder)
-    places = checkpoint_folders(run.checkpoints)
     found: dict[str, Any] = {}
-    if places:
-        found["step"] = read_json(places[-1] / "state.json")["step"]
-        stored = read_json(run.settings_file)["settings"]
-        found["epochs"] = stored["epochs"]
+    for place in reversed(checkpoint_folders(run.checkpoints)):
+        if not (place / "state.json").is_file():
+            continue  # a run that goes on meanwhile has just removed it
+        found["step"] = read_json(place / "state.json")["step"]
+        found["epochs"] = read_json(run.settings_file)["settings"]["epochs"]
         for line in _measurements(run):
             if line["step"] <= found["step"]:
                 found |= {"held_out": line["held_out"]} if "held_out" in line else {"epoch": line["epoch"]}
+        break
     if (folder / FAILED).is_file():
         found["error"] = read_json(folder / FAILED)["error"]
     return found or None

@@ -78,9 +78,9 @@ def data_files(task: str, data: Path | None) -> list[Path]:
         return []
     patterns, what = FILES[task]
     if data is None:
-        first = patterns[0].replace("*", "")
         raise InputMissing(
-            f"{task} reads files that are not part of this package", repair=f"give --data FOLDER with {first} in it {what}"
+            f"{task} reads files that are not part of this package",
+            repair=f"give --data FOLDER with {_plain(patterns[0])} in it {what}",
         )
     if not data.is_dir():
         raise InputMissing("there is no such folder", path=data, repair=f"put the files of {task} there {what}")
@@ -90,10 +90,14 @@ def data_files(task: str, data: Path | None) -> list[Path]:
         matches = [sorted(place for place in home.glob(pattern) if place.is_file()) for home in homes]
         there = next((files for files in matches if files), None)
         if there is None:
-            name = pattern.replace("*", "", 1) if pattern.startswith("t") else pattern.rstrip("*")
-            raise InputMissing(f"{task} needs this file", path=data / name.rstrip("*"), repair=f"put it there {what}")
+            raise InputMissing(f"{task} needs this file", path=data / _plain(pattern), repair=f"put it there {what}")
         found += there
     return found
+
+
+def _plain(pattern: str) -> str:
+    """The name of a file that is neither packed nor cut into parts."""
+    return pattern.replace("*-", "-").rstrip("*")
 
 
 def load_problem(cell: Cell, recipe: Recipe, files: Sequence[Path]) -> Problem:
@@ -199,8 +203,10 @@ class Row:
 def collect(out: Path, cells: Sequence[Cell] = ()) -> list[Row]:
     """What `out` holds, finished or begun, and the rows of `cells` in any case, in the order of the table.
 
-    Raises BadData for a cell that is no cell.
+    Raises InputMissing when there is no `out` and nothing was asked for, BadData for a cell that is no cell.
     """
+    if not out.is_dir() and not cells:
+        raise InputMissing("there is no such folder", path=out, repair="give the --out of an earlier command")
     wanted = {(cell.entry.name, cell.model) for cell in cells}
     rows = []
     for entry in ENTRIES:
