@@ -54,10 +54,9 @@ def test_inverse_square_root_halves_at_four_times_the_warm_up() -> None:
     )
 
 
-def test_a_staircase_falls_by_its_ratio_after_every_share() -> None:
-    found = rates(kind="staircase", total=20, cut=0.5, ratio=10.0)
-    assert found == pytest.approx([2.0] * 10 + [0.2] * 10)
-    assert rates(kind="staircase", total=9, cut=0.34, ratio=2.0) == pytest.approx([2.0] * 3 + [1.0] * 3 + [0.5] * 3)
+def test_a_staircase_is_a_tenth_lower_in_each_part() -> None:
+    assert rates(kind="staircase", total=20) == pytest.approx([2.0] * 10 + [0.2] * 10)
+    assert rates(kind="staircase", total=7, stairs=3) == pytest.approx([2.0] * 3 + [0.2] * 2 + [0.02] * 2)
 
 
 def test_annealing_divides_after_what_is_worse_than_all_of_the_window() -> None:
@@ -86,7 +85,7 @@ def test_beyond_the_end_it_stays_where_it_was(kind: str) -> None:
     "arguments",
     [
         {"kind": "cosin"}, {"peak": 0.0}, {"peak": math.nan}, {"total": 0}, {"warm_up": -1}, {"cut": 1.0}, {"ratio": 0.5},
-        {"floor": 2.0},
+        {"floor": 2.0}, {"stairs": 0},
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(arguments: dict[str, object]) -> None:

@@ -221,7 +221,7 @@ def _loop(
     settings = LoopSettings(
         seed=cell.seed,
         epochs=recipe.epochs,
-        schedule=Schedule(kind=kind, peak=recipe.rate, total=per_epoch * recipe.epochs, cut=0.5, ratio=10.0),
+        schedule=Schedule(kind=kind, peak=recipe.rate, total=per_epoch * recipe.epochs),
         clip=recipe.clip,
         evaluate_steps=per_epoch,
         log_steps=max(1, per_epoch // _LOGS_AN_EPOCH),

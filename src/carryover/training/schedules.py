@@ -31,7 +31,7 @@ class Schedule:
             up to the peak in `warm_up` steps, then peak · √(warm_up / step) (Vaswani et al. 2017, eq. 3, scaled so that
             its maximum is the peak)
         staircase
-            the peak, divided by `ratio` after every share `cut` of the steps
+            the peak in the first of `stairs` equal parts of the run, a tenth of it in the second, and so on
     peak : the largest learning rate.
     total : number of steps of the whole run.
     warm_up : number of steps of the linear rise; 0 begins at the peak.
@@ -46,14 +46,18 @@ class Schedule:
     floor: float = 0.0
     cut: float = 0.1
     ratio: float = 32.0
+    stairs: int = 2
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"unknown schedule {self.kind!r}", repair=f"use one of {', '.join(KINDS)}")
         if not (self.peak > 0 and math.isfinite(self.peak)):
             raise UsageError(f"the learning rate is {self.peak}", repair="give a positive number")
-        if self.total < 1 or self.warm_up < 0:
-            raise UsageError(f"a schedule of {self.total} steps with {self.warm_up} steps of warm-up", repair="give counts")
+        if self.total < 1 or self.warm_up < 0 or self.stairs < 1:
+            raise UsageError(
+                f"a schedule of {self.total} steps with {self.warm_up} steps of warm-up, {self.stairs} stairs",
+                repair="give counts",
+            )
         if not 0 <= self.floor <= 1 or not 0 < self.cut < 1 or self.ratio < 1:
             raise UsageError(
                 f"floor {self.floor}, cut {self.cut}, ratio {self.ratio}",
@@ -70,7 +74,7 @@ class Schedule:
         if self.kind == "constant":
             return self.peak
         if self.kind == "staircase":
-            return self.peak / self.ratio ** (step // max(1, round(self.total * self.cut)))
+            return self.peak / 10.0 ** (step * self.stairs // self.total)
         if self.kind == "inverse-square-root":
             return self.peak * math.sqrt(max(self.warm_up, 1) / max(step + 1, 1))
         share = (step - self.warm_up) / max(self.total - self.warm_up, 1)  # of the way down, 0 … 1
