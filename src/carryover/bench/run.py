@@ -52,7 +52,8 @@ class Outcome:
 
 
 def choose_cells(tasks: Sequence[str], lengths: Sequence[int], models: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """Cells of these tasks, in the order of the table. "all" stands for all; no length means every published one.
+    """Cells of these tasks, in the order of the table. "all" stands for all; no length means every published one,
+    and lengths leave tasks that have none as they are.
 
     Raises UsageError for a name, length or seed that there is not.
     """
@@ -64,7 +65,7 @@ def choose_cells(tasks: Sequence[str], lengths: Sequence[int], models: Sequence[
     for length in lengths:
         if not any(entry.length == length for entry in entries):
             find_entry(next(iter(tasks)) if "all" not in tasks else entries[0].task, length)
-    entries = [entry for entry in entries if not lengths or entry.length in lengths]
+    entries = [entry for entry in entries if not lengths or entry.length is None or entry.length in lengths]
     chosen = [model for model in MODELS if "all" in models or model in models]
     return [Cell(entry.task, entry.length, model, seed) for seed in seeds for entry in entries for model in chosen]
 
