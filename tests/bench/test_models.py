@@ -22,7 +22,7 @@ SHAPES = {
     "ptb-words": (10_000, 10_000, "ids", "every"),
     "ptb-characters": (50, 50, "ids", "every"),
 }
-# What the legends of the paper's figures say of its TCNs, in thousands: figures 2, 3, 5.
+# What the legends of the paper's figures say of its TCNs, in thousands: figures 2, 3, 4.
 LEGENDS = {"adding-600": 70, "sequential-mnist": 66, "permuted-mnist": 66, "copy-memory-500": 10, "copy-memory-1000": 13}
 
 

@@ -2,7 +2,7 @@
 sequence modeling" (arXiv 1803.01271), and how its models were made.
 
 Numbers: table 1. Sizes, dropout, clipping, forget bias, optimisers: tables 2 and 3 and section 5. Batch sizes, epochs, how
-the learning rate falls and the lengths of text windows: defaults of the command lines of the authors' implementation
+the learning rate falls, and of text the windows, the TCNs' rates and the dropout of embeddings: defaults of the command lines of the authors' implementation
 (github.com/locuslab/TCN). The authors published neither the settings of their GRUs and Elman networks nor every
 setting of their LSTMs; `Recipe.ours` names what is our choice, none of it tuned. The size of an unpublished model is the one
 that comes closest to the model size of table 1 (`carryover.bench.model.matching_size`).
@@ -77,7 +77,7 @@ class Recipe:
 class Entry:
     """A row of the table: a task at one length (None where it has none), its recipes, and the published results.
 
-    parameters : the approximate model size of table 1, for T = 200 and T = 500 that of the legends of figures 2 and 5.
+    parameters : the approximate model size of table 1, for T = 200 and T = 500 that of the legends of figures 2 and 4.
     published : by model; empty where the paper gives a figure only.
     """
 
