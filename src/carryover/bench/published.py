@@ -2,10 +2,10 @@
 sequence modeling" (arXiv 1803.01271), and how its models were made.
 
 Numbers: table 1. Sizes, dropout, clipping, forget bias, optimisers: tables 2 and 3 and section 5. Batch sizes, epochs, how
-the learning rate falls, and of text the windows, the TCNs' rates and the dropout of embeddings: defaults of the command lines of the authors' implementation
-(github.com/locuslab/TCN). The authors published neither the settings of their GRUs and Elman networks nor every
-setting of their LSTMs; `Recipe.ours` names what is our choice, none of it tuned. The size of an unpublished model is the one
-that comes closest to the model size of table 1 (`carryover.bench.model.matching_size`).
+the learning rate falls, and of text the windows, the TCNs' rates and the dropout of embeddings: defaults of the command
+lines of the authors' implementation (github.com/locuslab/TCN). The authors published neither the settings of their GRUs
+and Elman networks nor every setting of their LSTMs; `Recipe.ours` names what is our choice, none of it tuned. The size of
+an unpublished model is the one that comes closest to the model size of table 1 (`carryover.bench.model.matching_size`).
 """
 
 from __future__ import annotations
