@@ -31,6 +31,7 @@ VERBS = (
     "neighbours",
     "import",
     "export",
+    "bench",
     "version",
 )
 SIZES = "raw=120&labelled=120&words=30"

@@ -29,7 +29,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("tasks",),
     ("training",),
     ("embeddings", "classical"),
-    ("compare",),
+    ("compare", "bench"),
     ("interop", "inspect"),
     ("serve",),
     ("cli",),

@@ -28,6 +28,7 @@ _ROOMS = (
     "tasks",
     "training",
     "compare",
+    "bench",
     "embeddings",
     "classical",
     "interop",

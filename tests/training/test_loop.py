@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from carryover import storage
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training.checkpoint import checkpoint_folders, load_checkpoint
+from carryover.training.schedules import Annealing, Schedule
 from carryover.training.stopping import Interrupted, StopRequest, Terminated
 from faults import tiny_run
 from faults.outcome import leftovers, outcome
@@ -197,3 +200,59 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(tiny_run, "VOCABULARY", 12)
     with pytest.raises(BadData, match="not of this model"):
         tiny_run.run(out)
+
+
+def test_a_deadline_ends_the_session_without_measuring(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
+    """Met again and again it leaves the bytes of the uninterrupted run, though its moments are no measuring points."""
+
+    out = tmp_path / "run"
+    count = 0
+    real = time.monotonic
+
+    def objective(*arguments: Any, **named: Any) -> Any:
+        nonlocal count
+        count += 1
+        return tiny_run.tiny_objective(*arguments, **named)
+
+    def clock() -> float:
+        return real() + (1000.0 if count % 3 == 0 and count else 0.0)
+
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carryover.training.loop.time.monotonic", clock)
+        while not results or results[-1].stopped_by == "deadline":
+            if results:
+                count = 0
+            results.append(tiny_run.run(out, objective=objective, deadline=real() + 500))
+    assert [result.state.step for result in results] == [3, 6, 9, 12, 15, 18, 20]
+    assert results[-1].stopped_by == "epochs"
+    assert outcome(out) == uninterrupted
+
+
+def test_annealing_divides_the_rate_and_survives_a_stop(tmp_path: Path) -> None:
+    annealing = Annealing(divisor=10.0, window=1)
+
+    def worse(model: Any) -> dict[str, float]:
+        worse.count += 1  # type: ignore[attr-defined]
+        return {"perplexity": 10.0 + worse.count}  # type: ignore[attr-defined]
+
+    settings: dict[str, Any] = {"annealing": annealing, "schedule": Schedule(kind="constant", peak=0.05, total=20)}
+    worse.count = 0  # type: ignore[attr-defined]
+    tiny_run.run(tmp_path / "whole", score=worse, **settings)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = {line["step"]: line["learning_rate"] for line in lines if "loss" in line}
+    # Measured after steps 5, 10, 15 and 20, each time worse; the first has nothing to be worse than.
+    assert rates == pytest.approx({3: 0.05, 6: 0.05, 9: 0.05, 12: 0.005, 15: 0.005, 18: 0.0005})
+    worse.count = 0  # type: ignore[attr-defined]
+    stop = StopAt(13)
+    with pytest.raises(Interrupted):
+        tiny_run.run(tmp_path / "parts", score=worse, objective=stop.objective, stop=stop, **settings)
+    tiny_run.run(tmp_path / "parts", score=worse, **settings)
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
+def test_another_figure_may_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([3.0, 1.0, 2.0, 1.5])
+    monkeypatch.setattr(tiny_run, "Job", partial(tiny_run.Job, decides="loss"))
+    result = tiny_run.run(tmp_path / "run", score=lambda model: {"loss": next(scores), "perplexity": 1.0})
+    assert result.state.best == {"loss": 1.0, "perplexity": 1.0} and result.state.best_step == 10

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from carryover.errors import UsageError
-from carryover.training.schedules import KINDS, Schedule
+from carryover.training.schedules import KINDS, Annealing, Schedule
 
 
 def rates(**arguments: object) -> list[float]:
@@ -54,6 +54,27 @@ def test_inverse_square_root_halves_at_four_times_the_warm_up() -> None:
     )
 
 
+def test_a_staircase_is_a_tenth_lower_in_each_part() -> None:
+    assert rates(kind="staircase", total=20) == pytest.approx([2.0] * 10 + [0.2] * 10)
+    assert rates(kind="staircase", total=7, stairs=3) == pytest.approx([2.0] * 3 + [0.2] * 2 + [0.02] * 2)
+
+
+def test_annealing_divides_after_what_is_worse_than_all_of_the_window() -> None:
+    annealing = Annealing(divisor=10.0, window=3)
+    figures = [5.0, 4.0, 4.5, 4.2, 4.6, 4.6, 4.3, 4.7]
+    # Worse than all of up to three before it: the third (4.5 > 4.0? not 5.0) is not; 4.6 > max(4.0, 4.5, 4.2); 4.7 > 4.6.
+    scales = [annealing.scale(figures[: number + 1]) for number in range(len(figures))]
+    assert scales == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+    assert Annealing(divisor=10.0, window=3, after=7).scale(figures) == pytest.approx(0.1)
+    assert Annealing(divisor=2.0, window=1, after=8).scale(figures) == 1.0 == annealing.scale([])
+
+
+@pytest.mark.parametrize("arguments", [{"divisor": 1.0}, {"window": 0}, {"after": -1}])
+def test_annealing_by_nonsense_is_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Annealing(**{"divisor": 10.0, "window": 3, **arguments})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "inverse-square-root"])
 def test_beyond_the_end_it_stays_where_it_was(kind: str) -> None:
     schedule = Schedule(kind=kind, peak=1.0, total=10, warm_up=2)
@@ -64,7 +85,7 @@ def test_beyond_the_end_it_stays_where_it_was(kind: str) -> None:
     "arguments",
     [
         {"kind": "cosin"}, {"peak": 0.0}, {"peak": math.nan}, {"total": 0}, {"warm_up": -1}, {"cut": 1.0}, {"ratio": 0.5},
-        {"floor": 2.0},
+        {"floor": 2.0}, {"stairs": 0},
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(arguments: dict[str, object]) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import (
+    bench,
     compare,
     doctor,
     embed,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,  # frames and colours are for a terminal
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CARRYOVER"},
 )
-for module in (doctor, pretrain, compare, train, evaluate, predict, embed, generate, neighbours, export, version):
+for module in (doctor, pretrain, compare, train, evaluate, predict, embed, generate, neighbours, export, bench, version):
     name = module.__name__.rpartition(".")[2]
     app.command(name)(getattr(module, name))
 app.command("import")(imports.import_published)  # its own name is a word of the language

@@ -42,10 +42,11 @@ def pretrain(
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Lanes of text read side by side.")] = None,
     steps: Annotated[int, typer.Option("--steps", help="Tokens of a chunk of truncated back-propagation.")] = 20,
-    optimiser: Annotated[str, typer.Option("--optimiser", help="adam, adamw, adagrad or sgd.")] = "adam",
+    optimiser: Annotated[str, typer.Option("--optimiser", help="adam, adamw, adagrad, rmsprop or sgd.")] = "adam",
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 2e-3,
     schedule: Annotated[
-        str, typer.Option("--schedule", help="constant, linear, cosine, slanted-triangular or inverse-square-root.")
+        str,
+        typer.Option("--schedule", help="constant, linear, cosine, slanted-triangular, inverse-square-root or staircase."),
     ] = "cosine",
     precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
     seed: options.Seed = 0,

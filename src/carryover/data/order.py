@@ -8,6 +8,8 @@ the same stream in every version.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,13 +21,15 @@ _SECOND = 0x94D049BB133111EB
 
 def random_bits(count: int, *keys: int) -> NDArray[np.uint64]:
     """`count` independent 64-bit numbers, [count]; the same for the same keys on every machine."""
-    state = 0
-    for key in keys:
-        state = _mix((state + _STEP + (key & _MASK)) & _MASK)
-    counters = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_STEP) + np.uint64(state)
-    mixed = (counters ^ (counters >> np.uint64(30))) * np.uint64(_FIRST)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
-    return mixed ^ (mixed >> np.uint64(31))
+    counters = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_STEP) + np.uint64(_state(keys))
+    return _mix_all(counters)
+
+
+def uniform_rows(count: int, numbers: Iterable[int], *keys: int) -> NDArray[np.float64]:
+    """`uniform(count, *keys, number)` for each of `numbers`, one below the other: [B, count]."""
+    states = np.array([_state((*keys, number)) for number in numbers], dtype=np.uint64)
+    counters = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_STEP)
+    return (_mix_all(states[:, None] + counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permutation(count: int, *keys: int) -> NDArray[np.int64]:
@@ -43,3 +47,17 @@ def _mix(number: int) -> int:
     number = ((number ^ (number >> 30)) * _FIRST) & _MASK
     number = ((number ^ (number >> 27)) * _SECOND) & _MASK
     return number ^ (number >> 31)
+
+
+def _state(keys: Iterable[int]) -> int:
+    state = 0
+    for key in keys:
+        state = _mix((state + _STEP + (key & _MASK)) & _MASK)
+    return state
+
+
+def _mix_all(counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """`_mix` on many numbers."""
+    mixed = (counters ^ (counters >> np.uint64(30))) * np.uint64(_FIRST)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -28,7 +28,7 @@ from carryover.training.checkpoint import checkpoint_folders, load_newest_checkp
 from carryover.training.devices import autocast
 from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
 from carryover.training.run_folder import MetricsLog, RunFolder
-from carryover.training.schedules import Schedule
+from carryover.training.schedules import Annealing, Schedule
 from carryover.training.stopping import StopRequest
 
 
@@ -51,7 +51,8 @@ class Job:
     """What is trained on what.
 
     `initial_state` makes the state before the first step (`()` where nothing is carried). `evaluate` returns held-out
-    figures; `perplexity` among them decides which model is best, lower is better. `tokens` is the size of an epoch.
+    figures; the one named by `decides` says which model is best, lower is better. `tokens` is the size of an epoch, and
+    `unit` what they are called in the progress line.
     """
 
     model: nn.Module
@@ -61,11 +62,19 @@ class Job:
     initial_state: Callable[[], State]
     evaluate: Callable[[], dict[str, float]]
     tokens: int
+    decides: str = "perplexity"
+    label: str = "pretraining"
+    unit: str = "tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How a job is run. Times are in seconds, None is without limit; `evaluate_steps` and `log_steps` are intervals."""
+    """How a job is run. Times are in seconds, None is without limit; `evaluate_steps` and `log_steps` are intervals.
+
+    `time_limit` is for all sessions of the run together and ends it; `deadline`, a moment of `time.monotonic`, ends this
+    session only, without a measurement that an uninterrupted run would not make. `annealing` divides the schedule's rate
+    when held-out figures stop falling.
+    """
 
     seed: int = 0
     epochs: int = 1
@@ -77,13 +86,19 @@ class LoopSettings:
     checkpoint_seconds: float = 120.0
     checkpoint_steps: int | None = None
     time_limit: float | None = None
+    deadline: float | None = None
+    annealing: Annealing | None = None
     device: str = "cpu"
     precision: str = "float32"
 
 
 @dataclass
 class LoopState:
-    """Counts and sums that a checkpoint stores beside the tensors. `best` is None before the first evaluation."""
+    """Counts and sums that a checkpoint stores beside the tensors. `best` is None before the first evaluation.
+
+    `held_out` are the deciding figures of all evaluations and `rate_scale` what annealing made of the rate: both stay as
+    they are where there is no annealing.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -94,12 +109,14 @@ class LoopState:
     metrics_bytes: int = 0
     best: dict[str, float] | None = None
     best_step: int = 0
+    held_out: list[float] = field(default_factory=list)
+    rate_scale: float = 1.0
     sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "weight": 0.0, "norm": 0.0, "steps": 0.0})
 
 
 @dataclass(frozen=True)
 class LoopResult:
-    """How a run ended: `stopped_by` is "epochs", "patience" or "time limit"."""
+    """How a run ended: `stopped_by` is "epochs", "patience", "time limit" or "deadline"."""
 
     state: LoopState
     stopped_by: str
@@ -138,7 +155,7 @@ class TrainingLoop:
         total_tokens = self.job.tokens * self.settings.epochs
         try:
             with (
-                Progress("pretraining", total_tokens, quiet=self.quiet, done=self.state.tokens) as progress,
+                Progress(self.job.label, total_tokens, self.job.unit, self.quiet, done=self.state.tokens) as progress,
                 self._gently(),
             ):
                 reason = self._steps(began, progress)
@@ -157,7 +174,7 @@ class TrainingLoop:
         while True:
             reason = self._why_end()
             if reason is not None:
-                if state.evaluated_at != state.step or state.best is None:
+                if reason != "deadline" and (state.evaluated_at != state.step or state.best is None):
                     self._evaluate(progress)
                 self._save()
                 return reason
@@ -165,7 +182,7 @@ class TrainingLoop:
             state.step += 1
             state.seconds = self._earlier_seconds + time.monotonic() - began
             mean = state.sums["loss"] / max(state.sums["weight"], 1.0)
-            progress.advance(int(figures["tokens"]), training_perplexity=_perplexity(mean))
+            progress.advance(int(figures["tokens"]), **self._training_figure(mean))
             if state.step % self.settings.log_steps == 0:
                 self._log()
             if state.step % self.settings.evaluate_steps == 0 or state.step == self.total:
@@ -185,7 +202,7 @@ class TrainingLoop:
         epoch, position = divmod(step, self.per_epoch)
         seeds = random_bits(2, settings.seed, step)
         torch.manual_seed(int(seeds[0] >> 1))
-        rate = settings.schedule.rate(step)
+        rate = settings.schedule.rate(step) * self.state.rate_scale
         set_learning_rate(job.optimiser, rate)
         batch = job.stream.batch(settings.seed, epoch, position)
         if settings.device != "cpu":
@@ -224,9 +241,16 @@ class TrainingLoop:
             return "patience"
         if self.settings.time_limit is not None and self.state.seconds >= self.settings.time_limit:
             return "time limit"
+        if self.settings.deadline is not None and time.monotonic() >= self.settings.deadline:
+            return "deadline"
         return None
 
     # ------------------------------------------------------------------ measuring
+
+    def _training_figure(self, mean_loss: float) -> dict[str, float]:
+        if self.job.decides == "perplexity":
+            return {"training_perplexity": _perplexity(mean_loss)}
+        return {"training_loss": mean_loss}
 
     def _log(self) -> None:
         sums, step = self.state.sums, self.state.step
@@ -236,7 +260,7 @@ class TrainingLoop:
             tokens=self.state.tokens,
             loss=sums["loss"] / max(sums["weight"], 1.0),
             gradient_norm=sums["norm"] / max(sums["steps"], 1.0),
-            learning_rate=self.settings.schedule.rate(step - 1),
+            learning_rate=self.settings.schedule.rate(step - 1) * self.state.rate_scale,
         )
         for name in sums:
             sums[name] = 0.0
@@ -244,22 +268,26 @@ class TrainingLoop:
     def _evaluate(self, progress: Progress) -> None:
         state = self.state
         figures = self.job.evaluate()
-        perplexity = figures["perplexity"]
-        if math.isnan(perplexity):
+        decides = self.job.decides
+        figure = figures[decides]
+        if math.isnan(figure):
             raise TrainingFailed(
-                f"the held-out perplexity is not a number after step {state.step}",
+                f"the held-out {decides} is not a number after step {state.step}",
                 path=self.folder.out,
                 repair="lower the learning rate",
             )
         state.evaluated_at = state.step
-        better = state.best is None or perplexity < state.best["perplexity"]
+        better = state.best is None or figure < state.best[decides]
         if better:
             state.best, state.best_step, state.waited = figures, state.step, 0
             self._save_best()
         else:
             state.waited += 1
+        if self.settings.annealing is not None:
+            state.held_out.append(figure)
+            state.rate_scale = self.settings.annealing.scale(state.held_out)
         self.metrics.add(step=state.step, held_out=figures, best_step=state.best_step)
-        progress.advance(0, held_out_perplexity=perplexity)
+        progress.advance(0, **{f"held_out_{decides}": figure})
 
     def _save_best(self) -> None:
         with storage.atomic_folder(self._best_folder(self.state.step)) as temporary:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from carryover.errors import BadData, UsageError
 
-KINDS = ("adam", "adamw", "adagrad", "sgd")
+KINDS = ("adam", "adamw", "adagrad", "rmsprop", "sgd")
 
 
 def build_optimiser(
@@ -19,7 +19,7 @@ def build_optimiser(
     """An optimiser over the trainable parameters of `model`. Raises UsageError for an unknown kind.
 
     adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019, decoupled decay), adagrad (Duchi et al. 2011, with the
-    initial accumulator 1.0 that the published ELMo was trained with), sgd. Weight decay spares vectors (biases, peepholes,
+    initial accumulator 1.0 that the published ELMo was trained with), rmsprop (Tieleman and Hinton 2012), sgd. Weight decay spares vectors (biases, peepholes,
     normalisation), which have no direction to shrink.
     """
     if kind not in KINDS:
@@ -43,6 +43,8 @@ def build_optimiser(
         return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=fused)
     if kind == "adagrad":
         return torch.optim.Adagrad(groups, lr=learning_rate, initial_accumulator_value=1.0, fused=fused)
+    if kind == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=learning_rate, foreach=True)
     return torch.optim.SGD(groups, lr=learning_rate, fused=fused)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from carryover.errors import UsageError
 
-KINDS = ("constant", "linear", "cosine", "slanted-triangular", "inverse-square-root")
+KINDS = ("constant", "linear", "cosine", "slanted-triangular", "inverse-square-root", "staircase")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Schedule:
         inverse-square-root
             up to the peak in `warm_up` steps, then peak · √(warm_up / step) (Vaswani et al. 2017, eq. 3, scaled so that
             its maximum is the peak)
+        staircase
+            the peak in the first of `stairs` equal parts of the run, a tenth of it in the second, and so on
     peak : the largest learning rate.
     total : number of steps of the whole run.
     warm_up : number of steps of the linear rise; 0 begins at the peak.
@@ -43,14 +46,18 @@ class Schedule:
     floor: float = 0.0
     cut: float = 0.1
     ratio: float = 32.0
+    stairs: int = 2
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"unknown schedule {self.kind!r}", repair=f"use one of {', '.join(KINDS)}")
         if not (self.peak > 0 and math.isfinite(self.peak)):
             raise UsageError(f"the learning rate is {self.peak}", repair="give a positive number")
-        if self.total < 1 or self.warm_up < 0:
-            raise UsageError(f"a schedule of {self.total} steps with {self.warm_up} steps of warm-up", repair="give counts")
+        if self.total < 1 or self.warm_up < 0 or self.stairs < 1:
+            raise UsageError(
+                f"a schedule of {self.total} steps with {self.warm_up} steps of warm-up, {self.stairs} stairs",
+                repair="give counts",
+            )
         if not 0 <= self.floor <= 1 or not 0 < self.cut < 1 or self.ratio < 1:
             raise UsageError(
                 f"floor {self.floor}, cut {self.cut}, ratio {self.ratio}",
@@ -66,6 +73,8 @@ class Schedule:
             return self.peak * (step + 1) / self.warm_up
         if self.kind == "constant":
             return self.peak
+        if self.kind == "staircase":
+            return self.peak / 10.0 ** (step * self.stairs // self.total)
         if self.kind == "inverse-square-root":
             return self.peak * math.sqrt(max(self.warm_up, 1) / max(step + 1, 1))
         share = (step - self.warm_up) / max(self.total - self.warm_up, 1)  # of the way down, 0 … 1
@@ -77,3 +86,31 @@ class Schedule:
         # The paper divides by cut·(1/cut_frac − 1), which is total − cut where nothing is rounded.
         share = step / turn if step < turn else 1 - (step - turn) / max(self.total - turn, 1)
         return self.peak * (1 + share * (self.ratio - 1)) / self.ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annealing:
+    """Divide the learning rate by `divisor` after every evaluation that is worse than each of the `window` before it.
+
+    The first `after` evaluations never divide. Bai, Kolter, Koltun 2018 train their models of music and text so. A
+    function of the figures so far, lower is better, hence as exact on resume as they are. Raises UsageError for numbers
+    out of range.
+    """
+
+    divisor: float
+    window: int
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.divisor > 1 or self.window < 1 or self.after < 0:
+            raise UsageError(
+                f"annealing by {self.divisor} over {self.window} evaluations after {self.after}",
+                repair="give a divisor above 1 and counts",
+            )
+
+    def scale(self, figures: Sequence[float]) -> float:
+        """What the rate is multiplied by after these evaluations, the first one first."""
+        divisions = 0
+        for number in range(max(self.after, 1), len(figures)):
+            divisions += figures[number] > max(figures[max(0, number - self.window) : number])
+        return self.divisor**-divisions

@@ -1,0 +1,294 @@
+"""One cell of the table: a model trained on a task with a seed, continued where it was stopped, measured once, stored.
+
+OUT/cells/TASK-LENGTH-MODEL-SEED/run/        while it is not finished: see `carryover.training.run_folder`
+OUT/cells/TASK-LENGTH-MODEL-SEED/cell.json   when it is: settings, test figures, curve; nothing else is kept
+OUT/cells/TASK-LENGTH-MODEL-SEED/failed.json the error that ended it, until it gets on
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carryover import __version__
+from carryover.bench.model import build_model, count_parameters
+from carryover.bench.problem import Batch, Problem
+from carryover.bench.published import Entry, Recipe, find_entry
+from carryover.errors import BadData, TrainingFailed, UsageError
+from carryover.layers.base import State
+from carryover.models.sequence_model import SequenceModel
+from carryover.storage import atomic_write, load_tensors, read_json
+from carryover.training.checkpoint import checkpoint_folders
+from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.optimisers import build_optimiser
+from carryover.training.run_folder import RunFolder, open_run
+from carryover.training.schedules import Schedule
+from carryover.training.stopping import StopRequest
+
+SCHEMA = "carryover.bench-cell/1"
+RESULT, FAILED = "cell.json", "failed.json"
+_LOGS_AN_EPOCH = 5
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """Which cell: `length` is None where the task has one length only."""
+
+    task: str
+    length: int | None
+    model: str
+    seed: int
+
+    @property
+    def entry(self) -> Entry:
+        return find_entry(self.task, self.length)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The published recipe."""
+        return self.entry.recipes[self.model]
+
+    @property
+    def name(self) -> str:
+        return f"{self.entry.name}-{self.model}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """A finished cell. `result` is the number for the table, measured on the test part once.
+
+    `curve` holds what was measured on the way, a dictionary each: `step` and either the mean training `loss` since the
+    one before with the `learning_rate`, or the `held_out` figures. `settings` are the recipe with the size filled in.
+    """
+
+    cell: Cell
+    settings: dict[str, Any]
+    parameters: int
+    result: float
+    test: dict[str, float]
+    steps: int
+    best_step: int
+    seconds: float
+    sessions: int
+    device: str
+    data: dict[str, str]
+    versions: dict[str, str]
+    curve: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> CellResult:
+        fields = {name: value for name, value in content.items() if name != "schema"}
+        return cls(**{**fields, "cell": Cell(**content["cell"])})
+
+    @property
+    def shortened(self) -> bool:
+        """Whether it was trained for another number of epochs than published."""
+        return bool(self.settings["epochs"] != self.cell.recipe.epochs)
+
+
+def cell_folder(out: Path, cell: Cell) -> Path:
+    return out / "cells" / cell.name
+
+
+def read_result(folder: Path) -> CellResult | None:
+    """What a finished cell stored, None where it is not finished. Raises BadData for anything else in its place."""
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise BadData(f"is no cell of format {SCHEMA}", path=path, repair="remove the cell's folder to run it again")
+    try:
+        return CellResult.from_json(content)
+    except (TypeError, KeyError) as error:
+        raise BadData(f"lacks a part: {error}", path=path, repair="remove the cell's folder to run it again") from error
+
+
+def run_cell(
+    cell: Cell,
+    recipe: Recipe,
+    problem: Problem,
+    out: Path,
+    *,
+    data: dict[str, str] | None = None,
+    device: str = "cpu",
+    deadline: float | None = None,
+    checkpoint_steps: int | None = None,
+    stop: StopRequest | None = None,
+    quiet: bool = False,
+) -> CellResult | None:
+    """Run or continue a cell; None when the deadline (of `time.monotonic`) came first, everything done so far stored.
+
+    `recipe` has a size; `data` are digests of the files that `problem` was read from. A finished cell is not run again.
+    Raises UsageError for one that was begun or finished with other settings, Busy, TrainingFailed, and what
+    `TrainingLoop.run` raises.
+    """
+    folder = cell_folder(out, cell)
+    settings = json.loads(json.dumps(recipe.to_json()))
+    finished = read_result(folder)
+    if finished is not None:
+        _check_same(finished, settings, data or {}, folder)
+        if (folder / "run").exists():  # killed before it was cleared
+            with open_run(folder, _is_ours) as run:
+                run.discard()
+        return finished
+    with open_run(folder, _is_ours) as run:
+        run.settle(
+            {**settings, "cell": cell.name, "data": data or {}, "device": device, "threads": torch.get_num_threads()},
+            told=("device", "threads"),
+        )
+        model = build_model(
+            recipe, problem.in_size, problem.out_size, reads=problem.reads, readout=problem.readout, seed=cell.seed
+        ).to(device)
+        loop = _loop(cell, recipe, problem, model, run, device, deadline, checkpoint_steps, stop, quiet)
+        try:
+            ended = loop.run()
+        except TrainingFailed as error:
+            atomic_write(folder / FAILED, json.dumps({"schema": SCHEMA, "error": error.message}, indent=1))
+            raise
+        (folder / FAILED).unlink(missing_ok=True)
+        if ended.stopped_by == "deadline":
+            return None
+        result = _measure(cell, settings, problem, model, run, ended, device, data or {})
+        atomic_write(folder / RESULT, json.dumps(result.to_json(), allow_nan=False, indent=1))
+        run.discard()
+        return result
+
+
+def progress_of(folder: Path) -> dict[str, Any] | None:
+    """How far an unfinished cell is: step, epochs done of how many, the latest held-out figures, an error; None if not begun."""
+    run = RunFolder(folder)
+    found: dict[str, Any] = {}
+    for place in reversed(checkpoint_folders(run.checkpoints)):
+        if not (place / "state.json").is_file():
+            continue  # a run that goes on meanwhile has just removed it
+        found["step"] = read_json(place / "state.json")["step"]
+        found["epochs"] = read_json(run.settings_file)["settings"]["epochs"]
+        for line in _measurements(run):
+            if line["step"] <= found["step"]:
+                found |= {"held_out": line["held_out"]} if "held_out" in line else {"epoch": line["epoch"]}
+        break
+    if (folder / FAILED).is_file():
+        found["error"] = read_json(folder / FAILED)["error"]
+    return found or None
+
+
+# The run ------------------------------------------------------------------------------------------------------------------
+
+
+def _loop(
+    cell: Cell,
+    recipe: Recipe,
+    problem: Problem,
+    model: SequenceModel,
+    run: RunFolder,
+    device: str,
+    deadline: float | None,
+    checkpoint_steps: int | None,
+    stop: StopRequest | None,
+    quiet: bool,
+) -> TrainingLoop:
+    per_epoch = problem.steps_per_epoch()
+
+    def objective(
+        model: SequenceModel, batch: Batch, state: State, *, step_seed: int
+    ) -> tuple[Tensor, State, dict[str, float]]:
+        loss, state, count = problem.loss(model, batch, state)
+        return loss, state, {"tokens": count}
+
+    job = Job(
+        model=model,
+        objective=objective,
+        stream=problem,
+        optimiser=build_optimiser(model, recipe.optimiser, learning_rate=recipe.rate),
+        initial_state=lambda: problem.initial_state(model, device),
+        evaluate=lambda: problem.measure(model, "valid", device),
+        tokens=problem.items(),
+        decides="loss",
+        label=cell.name,
+        unit="items",
+    )
+    kind = "staircase" if recipe.staircase else "constant"
+    settings = LoopSettings(
+        seed=cell.seed,
+        epochs=recipe.epochs,
+        schedule=Schedule(kind=kind, peak=recipe.rate, total=per_epoch * recipe.epochs),
+        clip=recipe.clip,
+        evaluate_steps=per_epoch,
+        log_steps=max(1, per_epoch // _LOGS_AN_EPOCH),
+        checkpoint_seconds=30.0,
+        checkpoint_steps=checkpoint_steps,
+        deadline=deadline,
+        annealing=recipe.annealing,
+        device=device,
+    )
+    return TrainingLoop(job, settings, run, stop=stop, quiet=quiet)
+
+
+def _measure(
+    cell: Cell,
+    settings: dict[str, Any],
+    problem: Problem,
+    model: SequenceModel,
+    run: RunFolder,
+    ended: LoopResult,
+    device: str,
+    data: dict[str, str],
+) -> CellResult:
+    if problem.keeps_best:
+        model.load_state_dict(load_tensors(ended.best_folder / "model.safetensors"))
+    figures = problem.measure(model, "test", device)
+    return CellResult(
+        cell=cell,
+        settings=settings,
+        parameters=count_parameters(model),
+        result=problem.result(figures),
+        test=figures,
+        steps=ended.state.step,
+        best_step=ended.state.best_step if problem.keeps_best else ended.state.step,
+        seconds=round(ended.state.seconds, 1),
+        sessions=ended.state.sessions,
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        data=data,
+        versions={"carryover": __version__, "torch": torch.__version__},
+        curve=list(_measurements(run)),
+    )
+
+
+def _measurements(run: RunFolder) -> Iterator[dict[str, Any]]:
+    """Lines of the metrics log, those of training without what does not concern a curve; a line cut short ends it."""
+    if not run.metrics_file.is_file():
+        return
+    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        if "held_out" in entry:
+            yield {"step": entry["step"], "held_out": entry["held_out"]}
+        else:
+            yield {name: entry[name] for name in ("step", "epoch", "loss", "learning_rate")}
+
+
+def _is_ours(place: Path) -> bool:
+    return place.name in (RESULT, FAILED)
+
+
+def _check_same(finished: CellResult, settings: dict[str, Any], data: dict[str, str], folder: Path) -> None:
+    before, now = {**finished.settings, "data": finished.data}, {**settings, "data": data}
+    for name in sorted(set(before) | set(now)):
+        if before.get(name) != now.get(name):
+            raise UsageError(
+                f"this cell was finished with {name} = {json.dumps(before.get(name))}, now it is {json.dumps(now.get(name))}",
+                path=folder,
+                repair="choose another output folder",
+            )
