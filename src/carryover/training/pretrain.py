@@ -26,9 +26,11 @@ from carryover.data.stream import LanguageModelStream
 from carryover.errors import CarryoverError
 from carryover.progress import duration, say
 from carryover.training import artefact, settings
+from carryover.training.continuing import Continuation, Start, read_start
 from carryover.training.corpus import Corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
 from carryover.training.families import Family, family_of
+from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import RunFolder, open_run
@@ -37,8 +39,6 @@ from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import StopRequest, stop_signals
 
 _INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from those of the steps
-_FEW_LANES, _MANY_LANES = 16, 32
-_FEW_STEPS, _MANY_STEPS = 50, 10_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,10 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
     family = family_of(wanted.objective)
-    family.config(wanted, wanted.vocabulary_size)
+    start = None if wanted.begin_with is None else read_start(wanted.begin_with)
+    asked = family.config(wanted, wanted.vocabulary_size)
+    if start is not None:
+        start.check(wanted, asked.to_json(), Path(out))
     fingerprint = content_fingerprint(wanted.raw)
     valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
     with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder, _threads(wanted):
@@ -90,15 +93,18 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             "held_out_text": None if wanted.valid is None else valid_fingerprint,
             "version": carryover.__version__,
             "threads": torch.get_num_threads(),
+            **({} if start is None else {"begun_with": start.fingerprint}),
         }
         folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
-        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
+        coder = None if start is None else start.coder
+        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
             model = family.build(config).to(device)
+            begun = None if start is None else _begin_with(start, wanted, folder, corpus, family, model, device, quiet)
             result = _train(wanted, folder, corpus, family, model, device, precision, stop, quiet)
-        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result)
+        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result, begun)
     assert result.state.best is not None
     outcome = PretrainResult(
         folder=folder.out,
@@ -129,17 +135,23 @@ def _threads(wanted: PretrainSettings) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _begin_with(
+    start: Start,
+    wanted: PretrainSettings,
+    folder: RunFolder,
+    corpus: Corpus,
+    family: Family,
+    model: torch.nn.Module,
+    device: str,
+    quiet: bool,
+) -> Continuation:
+    lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
+    stream = held_out_stream(corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+    stored = folder.run / "before.json"
+    return Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
+
+
 # The training -----------------------------------------------------------------------------------------------------------
-
-
-def lanes_for(tokens: int, steps: int) -> int:
-    """Lanes of text side by side for a corpus of `tokens` and chunks of `steps` tokens.
-
-    16, because on a few million tokens twice as many updates are worth more than the fifth of speed that 32 lanes gain;
-    up to 32 once an epoch has more than 10,000 updates anyway; fewer where it would have less than 50.
-    """
-    enough = max(_FEW_LANES, min(_MANY_LANES, tokens // (steps * _MANY_STEPS)))
-    return max(1, min(enough, tokens // (steps * _FEW_STEPS)))
 
 
 def _train(
@@ -155,13 +167,7 @@ def _train(
 ) -> LoopResult:
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
     stream = LanguageModelStream(corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
-    held_out = LanguageModelStream(
-        corpus.valid,
-        batch_size=min(lanes, lanes_for(corpus.valid.tokens, wanted.steps)),
-        steps=wanted.steps,
-        block_tokens=wanted.block_tokens,
-        shuffle=False,
-    )
+    held_out = held_out_stream(corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
     per_epoch = stream.steps_per_epoch()
     total = per_epoch * wanted.epochs
     schedule = Schedule(
@@ -214,6 +220,7 @@ def _publish(
     config: dict[str, Any],
     model: torch.nn.Module,
     result: LoopResult,
+    begun: Continuation | None,
 ) -> dict[str, Any]:
     """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
     state = result.state
@@ -268,6 +275,8 @@ def _publish(
         "settings": _comparable(resolved),
         "seconds": round(state.seconds, 3),
     }
+    if begun is not None:
+        record["begun_with"] = begun.record(model, family, corpus)
     artefact.save_artefact(
         folder.out,
         kind=family.kind,

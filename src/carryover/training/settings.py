@@ -17,7 +17,7 @@ OBJECTIVES = ("bilm", "lm")
 
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 GROWING = ("epochs",)
-FREE = ("raw", "valid", "time_limit", "checkpoint_seconds", "checkpoint_steps")
+FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
 TOLD = ("version", "threads")
 
 
@@ -30,6 +30,9 @@ class PretrainSettings:
     objective : one of `OBJECTIVES`.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
+    begin_with : the folder of a pretrained model whose weights the run begins with instead of random ones. Objective, input
+        and configuration must be that model's; `continuing.continued` makes such settings. new_vocabulary : predict the
+        words of the new text, with an output layer for them, instead of those the model knows.
     batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
     steps : tokens of a chunk of truncated back-propagation. block_tokens : size of the blocks that are shuffled.
     epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
@@ -53,6 +56,8 @@ class PretrainSettings:
     vocabulary_size: int = 20_000
     minimum_count: int = 1
     softmax: str | None = None
+    begin_with: str | Path | None = None
+    new_vocabulary: bool = False
     batch_size: int | None = None
     steps: int = 20
     block_tokens: int = 2048
@@ -96,12 +101,20 @@ class PretrainSettings:
             )
         if self.seed < 0:
             raise UsageError(f"seed is {self.seed}", repair="give a whole number from 0")
+        if self.new_vocabulary and self.begin_with is None:
+            raise UsageError(
+                "new_vocabulary is for a run that begins with a model", repair="give begin_with, or leave it out"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object, paths as given."""
         content = asdict(self)
         content["raw"], content["valid"] = str(self.raw), None if self.valid is None else str(self.valid)
         content["model"] = dict(self.model)
+        if self.begin_with is None:
+            del content["begin_with"], content["new_vocabulary"]
+        else:
+            content["begin_with"] = str(self.begin_with)
         return content
 
 
