@@ -18,7 +18,10 @@ def pretrain(
     raw: Annotated[str, typer.Option("--raw", help="Text to learn from: a file (also .gz, .xz), or builtin:pydocs.")],
     out: options.Out,
     valid: Annotated[
-        str | None, typer.Option("--valid", help="Held-out text; without it 2 % of the lines of --raw are set aside.")
+        str | None,
+        typer.Option(
+            "--valid", help="Held-out text, or several: a.txt,b.txt; else 2 % of the lines of --raw are set aside."
+        ),
     ] = None,
     begin_with: Annotated[
         Path | None,
@@ -73,6 +76,7 @@ def pretrain(
 
     Killed or interrupted at any moment, the same command continues and ends with the same weights.
     """
+    from carryover.training.measuring import perplexity_of
     from carryover.training.pretrain import pretrain as run_pretraining
     from carryover.training.settings import PretrainSettings
 
@@ -89,7 +93,7 @@ def pretrain(
     wanted = settings(
         model={} if stack is None else {"stack": stack},
         raw=raw,
-        valid=valid,
+        valid=None if valid is None else options.sources(valid),
         **asked,
         minimum_count=minimum_count,
         softmax=softmax,
@@ -120,6 +124,7 @@ def pretrain(
             [
                 f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {seed}",
                 _held_out(result.record["held_out"]),
+                *(f"  {file['text']}: {perplexity_of(file)}" for file in result.record["held_out"].get("files", [])),
                 *_begun_with(result.record),
             ]
         )

@@ -37,6 +37,16 @@ class WordVectors:
         best = np.argsort(-cosine, kind="stable")[:count]
         return [(self.vocabulary.tokens[i], float(cosine[i])) for i in best]
 
+    def spelled(self, word: str) -> str:
+        """The word as it stands in the vocabulary: itself, else the most frequent in another case. KeyError when neither."""
+        if word in self.vocabulary:
+            return word
+        # the vocabulary is in the order of frequency
+        for token in self.vocabulary:
+            if token.casefold() == word.casefold():
+                return token
+        raise KeyError(f"{word!r} has no vector, in whatever case: it is not among the {len(self.vocabulary)} words")
+
     def save(self, folder: Path) -> None:
         """Write `vectors.safetensors`, `vocabulary.json` and their manifest, whole or not at all."""
         with atomic_folder(folder) as temporary:

@@ -64,13 +64,13 @@ def prepare_corpus(
     if wanted.valid is None:
         train_lines, valid_lines = hold_out(wanted.raw, wanted.held_out_share)
     else:
-        train_lines, valid_lines = _Lines(wanted.raw), _Lines(wanted.valid)
+        train_lines, valid_lines = _Lines((wanted.raw,)), _Lines(wanted.valid_files)
     coder = begun or _coder(wanted, folder, train_lines)
     known = wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
     train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet, known=known)
     if not known:
         coder = TokenCoder(coder.kind, train.vocabulary, tokenizer=coder.tokenizer)
-    source = str(wanted.raw if wanted.valid is None else wanted.valid)
+    source = str(wanted.raw if wanted.valid is None else wanted.valid_files[0])
     valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, known=True, held_out=True)
     characters = sum(len(line) + 1 for _, line in valid_lines if line.strip()) if wanted.objective == "lm" else 0
     return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint, characters)
@@ -78,12 +78,13 @@ def prepare_corpus(
 
 @dataclass(frozen=True)
 class _Lines:
-    """All lines of a text, any number of times."""
+    """All lines of texts, one after another, any number of times."""
 
-    raw: str | Path
+    texts: tuple[str | Path, ...]
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        return raw_lines(self.raw)
+        for text in self.texts:
+            yield from raw_lines(text)
 
 
 def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:

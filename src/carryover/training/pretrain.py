@@ -21,7 +21,7 @@ import torch
 import carryover
 from carryover import storage
 from carryover.data.order import random_bits
-from carryover.data.shards import content_fingerprint
+from carryover.data.shards import content_fingerprint, texts_fingerprint
 from carryover.data.stream import LanguageModelStream
 from carryover.errors import CarryoverError
 from carryover.progress import duration, say
@@ -32,6 +32,7 @@ from carryover.training.devices import choose_device, choose_precision
 from carryover.training.families import Family, family_of
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.measuring import measure_files
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.schedules import Schedule
@@ -83,7 +84,7 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     if start is not None:
         start.check(wanted, asked.to_json(), Path(out))
     fingerprint = content_fingerprint(wanted.raw)
-    valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
+    valid_fingerprint = fingerprint if wanted.valid is None else texts_fingerprint(wanted.valid_files)
     with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder, _threads(wanted):
         resolved = {
             **wanted.to_json(),
@@ -167,7 +168,13 @@ def _train(
 ) -> LoopResult:
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
     stream = LanguageModelStream(corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
-    held_out = held_out_stream(corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+    held_out = LanguageModelStream(
+        corpus.valid,
+        batch_size=min(lanes, lanes_for(corpus.valid.tokens, wanted.steps)),
+        steps=wanted.steps,
+        block_tokens=wanted.block_tokens,
+        shuffle=False,
+    )
     per_epoch = stream.steps_per_epoch()
     total = per_epoch * wanted.epochs
     schedule = Schedule(
@@ -238,7 +245,7 @@ def _publish(
     model.load_state_dict(tensors)
     check = family.check(model, corpus)
     train, valid = corpus.train, corpus.valid
-    record = {
+    record: dict[str, Any] = {
         "schema": "carryover.record/1",
         "objective": wanted.objective,
         "corpus": {
@@ -251,7 +258,7 @@ def _publish(
             "unknown_share": train.unknown_tokens / max(train.tokens, 1),
         },
         "held_out": {
-            "text": str(wanted.valid) if wanted.valid is not None else "lines of the same text, chosen by hash",
+            "text": ", ".join(map(str, wanted.valid_files)) or "lines of the same text, chosen by hash",
             "fingerprint": corpus.valid_fingerprint,
             "lines": valid.lines,
             "unknown_share": valid.unknown_tokens / max(valid.tokens, 1),
@@ -275,6 +282,10 @@ def _publish(
         "settings": _comparable(resolved),
         "seconds": round(state.seconds, 3),
     }
+    if len(wanted.valid_files) > 1:
+        how = {"steps": wanted.steps, "block_tokens": wanted.block_tokens, "device": "cpu"}
+        lanes = wanted.batch_size or lanes_for(train.tokens, wanted.steps)
+        record["held_out"]["files"] = measure_files(wanted.valid_files, model, corpus.coder, family, lanes=lanes, **how)
     if begun is not None:
         record["begun_with"] = begun.record(model, family, corpus)
     artefact.save_artefact(
