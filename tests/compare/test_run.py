@@ -99,7 +99,7 @@ def test_the_placement_of_the_mixture_belongs_to_the_question(topics: Path, tmp_
         return compare(asked, tmp_path / folder, quiet=True)
 
     one, both = run("input", "input"), run("both", "both")
-    assert both.results[0].outcome.trainable > one.results[0].outcome.trainable
+    assert both.results[0].trainable > one.results[0].trainable
     assert json.loads((tmp_path / "both" / "plan.json").read_text())["question"]["placement"] == "both"
     with pytest.raises(UsageError, match="placement both, now input is asked"):
         run("both", "input")

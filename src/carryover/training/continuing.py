@@ -62,6 +62,12 @@ class Start:
             raise UsageError(
                 "has no output layer, so there is no vocabulary to keep", path=self.folder, repair="ask for a new one"
             )
+        if self.coder.lexicon is not None:
+            raise UsageError(
+                "reads words by tables of its own (ELMoForManyLangs), and pretraining goes on with bytes, words or pieces only",
+                path=self.folder,
+                repair="begin with another model; this one can be embedded with, trained on and compared",
+            )
         if wanted.new_vocabulary:
             self._check_new_vocabulary()
         for name, value in _plain(config).items():
