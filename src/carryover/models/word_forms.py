@@ -24,4 +24,5 @@ class FormsAndSpelling(nn.Module):
     def encode_types(self, rows: Tensor) -> Tensor:
         """Vectors [U, out_size] of words given as [U, places + 1]: ids of their characters, then the word's own."""
         spelled = self.spelling.encode_types(rows[:, :-1])
-        return self.projection(torch.cat([self.forms.element(rows[:, -1]), spelled], dim=-1))
+        vectors: Tensor = self.projection(torch.cat([self.forms.element(rows[:, -1]), spelled], dim=-1))
+        return vectors

@@ -261,7 +261,7 @@ class CarryProof:
                 for name, stored in self.stored_perplexity.items()
             ]
             found.append(f"held-out perplexity measured again after loading: {', '.join(parts)}")
-        elif self.mode != "static":
+        elif self.mode not in ("static", "continued"):
             found.append("held-out perplexity: the language model stores none to compare with")
         if self.moved:
             found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))

@@ -101,7 +101,8 @@ class Start:
 
         Raises BadData when the filled model does not score the held-out lines that came with it as it did.
         """
-        kept = self.predicts and corpus.coder.vocabulary == self.coder.vocabulary
+        same_tensors = self.tensors.keys() == model.state_dict().keys()  # not those of another softmax
+        kept = same_tensors and corpus.coder.vocabulary == self.coder.vocabulary
         own = {name: tensor for name, tensor in self.tensors.items() if kept or not name.startswith(_OUTPUT)}
         new = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
         matched = len(corpus.coder.vocabulary) if kept else self._match_rows(new, corpus.coder)
