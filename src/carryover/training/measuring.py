@@ -96,7 +96,8 @@ def evaluate_language_model(found: Any, folder: Path, files: ListOf[Source], *, 
             path=folder,
             repair="make it one on your text with `carryover pretrain --begin-with`",
         )
-    family, how = family_of(objective), {**measured_as_in_training(found.record), "device": device}
+    family = family_of(objective)
+    how: dict[str, Any] = {**measured_as_in_training(found.record), "device": device}
     each = measure_files(files, found.model, found.coder, family, **how)
     whole = each[0] if len(files) == 1 else measure_text(files, found.model, found.coder, family, **how)
     return {
