@@ -40,6 +40,19 @@ def test_builtin_text_and_static_alone(shell: Shell, material: Material) -> None
     assert done.out == "static, the same everywhere: gull 0.995, a 0.100\n"
 
 
+def test_another_case_is_taken_where_the_word_does_not_stand_so(shell: Shell, material: Material) -> None:
+    Path("raw.txt").write_text("the boat\nBOAT sinks\na boat\n")
+    line = ["--in-context", "--encoder", material.encoder, "--raw", "raw.txt", "--vectors", vectors(shell.folder / "v")]
+    done = shell("neighbours", "Boat", *line)
+    assert done.code == 0 and "3 occurrences" in done.out
+    assert "'Boat' does not occur; found in another case: 'BOAT' (1), 'boat' (2)" in done.err
+    assert "'Boat' has no vector; these are the neighbours of 'boat'" in done.err
+    document = shell("neighbours", "Boat", *line, "--json").document
+    assert document["spellings"] == {"boat": 2, "BOAT": 1} and document["static_word"] == "boat"
+    exact = shell("neighbours", "boat", *line)
+    assert "2 occurrences" in exact.out and "another case" not in exact.err and "has no vector" not in exact.err
+
+
 def test_refusals(shell: Shell, material: Material) -> None:
     Path("raw.txt").write_text("the boat\n")
     context = ["--in-context", "--encoder", material.encoder, "--raw", "raw.txt"]
@@ -47,12 +60,12 @@ def test_refusals(shell: Shell, material: Material) -> None:
         (["boat"], 2, "nothing to compare with; give --in-context"),
         (["boat", "--in-context", "--raw", "raw.txt"], 2, "--in-context needs --encoder"),
         (["boat", "--in-context", "--encoder", material.encoder], 2, "--in-context needs --raw"),
-        (["Boat", *context], 65, "raw.txt: the text does not hold the word 'Boat'; did you mean 'boat'?"),
+        (["ship", *context], 65, "raw.txt: the text does not hold the word 'ship', in whatever case"),
         (["boat", *context, "--layers", "all"], 2, "is not one vector a word"),
         (["boat", *context, "--top", 0], 2, "--top is 0"),
         (["boat", *context[:3], "--raw", "nowhere.txt"], 66, "nowhere.txt: no such file"),
         (["boat", "--in-context", "--encoder", material.tagger, "--raw", "raw.txt"], 2, "is a task model"),
-        (["yacht", "--vectors", vectors(shell.folder / "v")], 65, "'yacht' has no vector"),
+        (["yacht", "--vectors", vectors(shell.folder / "v")], 65, "'yacht' has no vector, in whatever case"),
     ):
         done = shell("neighbours", *line)
         assert done.code == code and message in done.err and done.out == "", (line, done)

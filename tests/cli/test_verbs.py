@@ -53,6 +53,29 @@ def test_pretrain_says_what_it_does(shell: Shell, material: Material) -> None:
     assert shell(*line).err.count("finished before") == 1
 
 
+def test_pretrain_goes_on_with_a_model(shell: Shell, material: Material) -> None:
+    Path("new.txt").write_text("the crew mends the boat\nthe boat sails\na gull sees the crew\nthe gull sails\n" * 5)
+    Path("held,out.txt").write_text("the gull mends a boat\n")
+    line = ["pretrain", "--begin-with", material.encoder, "--raw", "new.txt", "--epochs", 1, "--out", "lm"]
+    done = shell(*line, "--valid", f"{material.raw},new.txt")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[1].startswith("held-out perplexity ") and lines[2].startswith(f"  {material.raw}: perplexity ")
+    assert lines[4].startswith("before the first step ") and "output layer kept, 60 words" in lines[4]
+    assert "tensors with" in done.err and "measured again after loading" in done.err
+    assert shell(*line[:-1], "other", "--valid", "held,out.txt", "-q").code == 0, "a comma in the name of a file"
+    for more, message in (
+        (["--size", "small"], "size small has character_size = 16, the model to begin with 8; leave --size out"),
+        (["--input", "words"], 'input is "characters" in the model to begin with, "words" was asked for'),
+        (["--objective", "lm", "--stack", "gru"], 'objective is "bilm" in the model to begin with'),
+    ):
+        wrong = shell(*line[:-1], "wrong", *more)
+        assert wrong.code == 2 and message in wrong.err and not Path("wrong").exists()
+    assert shell(*line[:-1], "dry", "--dry-run", "--json").document["parameters"] > 0
+    task = shell("pretrain", "--begin-with", material.tagger, "--raw", "new.txt", "--out", "wrong")
+    assert task.code == 2 and "is a task model, and pretraining begins with a pretrained one" in task.err
+
+
 @pytest.mark.parametrize("kind", ["pretrain", "classify", "tag"])
 def test_dry_run_estimates_and_writes_nothing(shell: Shell, material: Material, kind: str) -> None:
     line = {
@@ -189,6 +212,29 @@ def test_evaluate_a_tagger(shell: Shell, material: Material) -> None:
     assert [line.split("\t")[0] for line in given] == [line.split("\t")[0] for line in words]
     right = sum(one == other for one, other in zip(given, words, strict=True))
     assert document["scores"]["accuracy"] == right / len(words)
+
+
+def test_evaluate_a_language_model(shell: Shell, material: Material) -> None:
+    Path("one.txt").write_text("the crew mends the boat\nthe boat sails\n")
+    line = ["evaluate", material.encoder, "--test"]
+    done = shell(*line, f"one.txt,{material.raw}")
+    first, second, third = done.out.splitlines()
+    assert done.code == 0 and next_line(done)[:2] == ["carryover", "embed"]
+    assert first.startswith("one.txt: perplexity ") and second.startswith(f"{material.raw}: ") and "together: " in third
+    document = shell(*line, "one.txt", "--json").document
+    assert document["schema"] == "carryover.evaluate-language-model/1"
+    figures = document["files"][0]
+    assert figures["lines"] == 2 and figures["forward_perplexity"] > 1 < figures["backward_perplexity"]
+    assert f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}" in first
+    failed = shell(*line, "one.txt", "--require", 1.5)
+    assert failed.code == 4 and "is above the required 1.5" in failed.err and failed.out
+    assert shell(*line, "one.txt", "--require", 1e6).code == 0
+    for more, message in (
+        (["one.txt", "--require", 0.5], "--require is 0.5"), (["one.txt", "--label-column", 1], "--label-column is for a"),
+        (["one.txt,"], "names no file at one of its commas"),
+    ):  # fmt: skip
+        wrong = shell(*line, *more)
+        assert wrong.code == 2 and message in wrong.err
 
 
 def test_the_quality_gate(shell: Shell, material: Material) -> None:

@@ -10,6 +10,7 @@ import torch
 from carryover.compare.cells import Cell, cost_rank, order_cells
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question, parse_budgets, parse_rungs
 from carryover.compare.resources import check_material
+from carryover.compare.rungs import carry_plan
 from carryover.errors import UsageError
 from carryover.training.artefact import save_artefact
 
@@ -104,6 +105,7 @@ def test_a_comparison_may_grow() -> None:
     [
         (stored(question={"metric": "macro_f1"}), "out: it holds a comparison with metric accuracy, now macro_f1 is asked"),
         (stored(question={"raw text": "abc"}), "raw text none, now abc"),
+        (stored(question={"placement": "both"}), "placement input, now both"),
         (stored(seeds=[0]), "cells of seeds 1, which are not asked for"),
         (stored(budgets=[100]), "cells of budgets 50"),
         (stored(rungs=["full"]), "cells of rungs features"),
@@ -113,6 +115,19 @@ def test_another_question_is_refused_by_name(asked: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         check_same_question(stored(), asked, Path("out"))
     assert caught.value.exit_code == 2
+
+
+def test_a_plan_of_before_there_were_placements_goes_on() -> None:
+    check_same_question(stored(), stored(question={"placement": "input"}), Path("out"))
+
+
+def test_a_placement_is_for_the_rung_that_has_one() -> None:
+    with pytest.raises(UsageError, match="placement 'both' is for the rung frozen, which is not asked for"):
+        ComparePlan(task="tag", train="a", raw="b", rungs=("features", "full"), placement="both")
+    with pytest.raises(UsageError, match="placement 'outptu' is unknown; did you mean 'output'"):
+        ComparePlan(task="tag", train="a", placement="outptu")
+    frozen, full = carry_plan("frozen", "both"), carry_plan("full", "both")
+    assert frozen.placement == "both" and full.placement == "input", "full has no LSTM to stand beside"
 
 
 def test_a_language_model_may_be_named_while_no_rung_used_one() -> None:

@@ -91,6 +91,20 @@ def test_all_rungs(topics: Path, tmp_path: Path, task: str, suffix: str) -> None
     assert all(row.peak_memory_mib > 50 for row in result.results)
 
 
+def test_the_placement_of_the_mixture_belongs_to_the_question(topics: Path, tmp_path: Path) -> None:
+    """Two mixtures are trained then, so the cell has more parameters."""
+
+    def run(folder: str, placement: str) -> Any:
+        asked = plan(topics, rungs="frozen", budgets="12", seeds=1, raw=topics / "raw.txt", placement=placement, **TINY)
+        return compare(asked, tmp_path / folder, quiet=True)
+
+    one, both = run("input", "input"), run("both", "both")
+    assert both.results[0].trainable > one.results[0].trainable
+    assert json.loads((tmp_path / "both" / "plan.json").read_text())["question"]["placement"] == "both"
+    with pytest.raises(UsageError, match="placement both, now input is asked"):
+        run("both", "input")
+
+
 def test_what_the_command_line_needs_to_go_on(topics: Path, tmp_path: Path) -> None:
     wanted = plan(topics, rungs="features,frozen", raw=topics / "raw.txt", budgets="24", seeds=1, **TINY)
     result = compare(wanted, tmp_path / "out", quiet=True)

@@ -4,7 +4,7 @@ A program of its own, started by the tests: it imports PyTorch once and then for
 kill costs milliseconds. Prints one JSON object: how many processes were killed, how many runs were finished, and every
 difference found.
 
-    python kill_many.py {tiny|bilm} {moments|points|chains} KILLS SEED FOLDER
+    python kill_many.py {tiny|bilm|continued} {moments|points|chains} KILLS SEED FOLDER
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -42,30 +43,41 @@ def bilm(out: Path) -> object:
     from carryover.training.pretrain import pretrain
     from carryover.training.settings import PretrainSettings
 
+    return pretrain(PretrainSettings(**settings(out), model=MODEL, size="tiny", vocabulary_size=12), out, quiet=True)
+
+
+def continued(out: Path) -> object:
+    """A run that begins with the model of an earlier one, on the same text, with a vocabulary of its own."""
+    from carryover.training.continuing import continued
+    from carryover.training.pretrain import pretrain
+
+    start = out.parent / "start"
+    if not start.exists():
+        bilm(start)
+    asked = settings(out)
+    return pretrain(continued(start, asked.pop("raw"), **asked, vocabulary_size=14), out, quiet=True)
+
+
+MODEL = {"character_size": 4, "filters": ((1, 4), (2, 4)), "cells": 8, "projection": 4, "dropout": 0.2}
+
+
+def settings(out: Path) -> dict[str, Any]:
     text = out.parent / "text.txt"
     if not text.exists():
         chosen = random.Random(3)
         words = ["the", "a", "boat", "river", "runs", "sinks", "slowly", "under", "old", "bridges", "Zoë", "1917", ","]
         text.write_text("".join(" ".join(chosen.choices(words, k=chosen.randint(2, 14))) + " .\n" for _ in range(110)))
-    model = {"character_size": 4, "filters": ((1, 4), (2, 4)), "cells": 8, "projection": 4, "dropout": 0.2}
-    return pretrain(
-        PretrainSettings(
-            raw=text,
-            size="tiny",
-            model=model,
-            vocabulary_size=12,
-            batch_size=4,
-            steps=7,
-            block_tokens=60,
-            epochs=1,
-            evaluations=4,
-            log_steps=5,
-            checkpoint_steps=6,
-            seed=11,
-        ),
-        out,
-        quiet=True,
-    )
+    return {
+        "raw": text,
+        "batch_size": 4,
+        "steps": 7,
+        "block_tokens": 60,
+        "epochs": 1,
+        "evaluations": 4,
+        "log_steps": 5,
+        "checkpoint_steps": 6,
+        "seed": 11,
+    }
 
 
 def session(job: Job, out: Path, crash_at: str = "", kill_after: float | None = None) -> int:
@@ -168,9 +180,10 @@ class Inquiry:
 def main() -> None:
     job, mode, kills, seed, folder = sys.argv[1:]
     torch.set_num_threads(1)
-    if job == "bilm":
+    if job != "tiny":
+        import carryover.training.continuing
         import carryover.training.pretrain  # noqa: F401
-    inquiry = Inquiry({"tiny": tiny, "bilm": bilm}[job], Path(folder), int(seed))
+    inquiry = Inquiry({"tiny": tiny, "bilm": bilm, "continued": continued}[job], Path(folder), int(seed))
     {"moments": inquiry.moments, "points": inquiry.at_points, "chains": inquiry.chains}[mode](int(kills))
     print(
         json.dumps(

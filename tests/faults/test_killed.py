@@ -35,6 +35,10 @@ def test_25_kills_of_a_pretraining(tmp_path: Path) -> None:
     assert kill_many("bilm", "moments", 25, tmp_path)["kills"] == 25
 
 
+def test_15_kills_of_a_pretraining_that_began_with_a_model(tmp_path: Path) -> None:
+    assert kill_many("continued", "moments", 15, tmp_path)["kills"] == 15
+
+
 def test_every_crash_point(tmp_path: Path) -> None:
     report = kill_many("tiny", "points", 0, tmp_path)
     assert set(report["points"]) == POINTS, "every named point is passed, and killed at, by this run"
@@ -49,7 +53,13 @@ def test_kills_during_recovery(tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("job", "mode", "kills"),
-    [("bilm", "moments", 1000), ("tiny", "moments", 1000), ("tiny", "chains", 200), ("bilm", "points", 0)],
+    [
+        ("bilm", "moments", 1000),
+        ("tiny", "moments", 1000),
+        ("tiny", "chains", 200),
+        ("bilm", "points", 0),
+        ("continued", "points", 0),
+    ],
 )
 def test_many_more_kills(tmp_path: Path, job: str, mode: str, kills: int) -> None:
     assert kill_many(job, mode, kills, tmp_path, seed=2)["kills"] >= kills

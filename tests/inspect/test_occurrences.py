@@ -52,9 +52,19 @@ def test_a_sample_is_drawn_from_the_whole_text() -> None:
     assert find_occurrences(lines, "boat", str.split, most=50, seed=1) != found
 
 
+def test_the_case_counts_where_the_word_occurs_so() -> None:
+    lines = numbered("a Boat", "the boat", "BOAT", "Straße", "STRASSE")
+    exact = find_occurrences(lines, "boat", str.split)
+    assert [one.line for one in exact.occurrences] == [2] and exact.spellings == {"boat": 1}
+    folded = find_occurrences(lines, "bOAT", str.split)
+    assert [one.line for one in folded.occurrences] == [1, 2, 3] and folded.total == 3
+    assert folded.spellings == {"Boat": 1, "boat": 1, "BOAT": 1}
+    assert find_occurrences(lines, "strasse", str.split).total == 2, "casefold, not lower"
+
+
 def test_a_word_that_is_not_there() -> None:
-    with pytest.raises(BadData, match="does not hold the word 'Boat'; did you mean 'boat'"):
-        find_occurrences(numbered("the boat"), "Boat", str.split)
+    with pytest.raises(BadData, match="does not hold the word 'ship', in whatever case"):
+        find_occurrences(numbered("the boat"), "ship", str.split)
     with pytest.raises(BadData, match="is it one word as the tokenizer cuts it"):
         find_occurrences(numbered("the boat"), "the boat", str.split)
 

@@ -15,7 +15,8 @@ import carryover
 from carryover import storage
 from carryover.errors import BadData, InputMissing, TrainingFailed, UsageError
 from carryover.objectives.bilm import BiLanguageModelObjective, lines_perplexity
-from carryover.training.pretrain import lanes_for, pretrain
+from carryover.training.lanes import lanes_for
+from carryover.training.pretrain import pretrain
 from carryover.training.settings import PretrainSettings
 from faults.outcome import leftovers, outcome
 from training.tiny_text import tiny, write_text

@@ -194,7 +194,7 @@ def test_estimate(files: Path) -> None:
 
 def test_scores_and_predictions_over_files(files: Path) -> None:
     train_task(wanted(files, "tag"), files / "out", quiet=True)
-    scores = evaluate_task(files / "out", str(files / "dev.conll"))
+    scores = evaluate_task(load(files / "out"), files / "out", str(files / "dev.conll"))
     assert scores["scores"]["main_name"] == "span_f1" and scores["examples"] == 12
     lines = score_lines(scores)
     assert lines[0].startswith("span f1 ") and any(line.startswith("  per: precision ") for line in lines)

@@ -42,6 +42,7 @@ def compare(
         str, typer.Option("--size", help="Size of the language model: tiny, small, medium, original.")
     ] = "small",
     pretrain_time: Annotated[str | None, typer.Option("--pretrain-time", help="Most time for pretraining: 10m, 2h.")] = None,
+    elmo_placement: options.Placement = "input",
     time_limit: options.TimeLimit = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Cells at once; default: one a core.")] = None,
     on_error: options.OnError = "stop",
@@ -86,6 +87,7 @@ def compare(
         jobs=jobs,
         device=str(choose_device(device)),
         pretraining=pretraining,
+        placement=elmo_placement,
     )
     if dry_run:
         forecast = estimate(plan, out)

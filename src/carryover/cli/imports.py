@@ -16,6 +16,7 @@ from carryover.progress import say
 # What each format is read from: what must be given, what may be.
 FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "elmo": (("options", "weights"), ()),
+    "elmo --folder": (("folder",), ("options",)),
     "allennlp": (("archive",), ("options",)),
 }
 
@@ -25,12 +26,17 @@ def import_published(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="elmo: options.json and HDF5 weights as published; allennlp: the ELMo inside a model.tar.gz.",
+            help="elmo: options.json and HDF5 weights as published, or the folder of a model of ELMoForManyLangs; "
+            "allennlp: the ELMo inside a model.tar.gz.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model that is made; the same command again is safe.")],
     options_file: Annotated[
-        Path | None, typer.Option("--options", help="ELMo's options.json; allennlp: only where the archive lacks it.")
+        Path | None,
+        typer.Option("--options", help="ELMo's options.json; with --archive or --folder: only where these lack it."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="elmo: a model of ELMoForManyLangs, with encoder.pkl and char.dic.")
     ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="elmo: the HDF5 file of the weights.")] = None,
     archive: Annotated[Path | None, typer.Option("--archive", help="allennlp: the model.tar.gz.")] = None,
@@ -41,11 +47,16 @@ def import_published(
     quiet: options.Quiet = False,
 ) -> None:
     """Make a model folder of published files, for embed, train and compare. Nothing in the files is ever executed."""
-    sources = _sources(format, {"options": options_file, "weights": weights, "archive": archive})
+    given = {"options": options_file, "weights": weights, "archive": archive, "folder": folder}
+    sources = _sources("elmo --folder" if format == "elmo" and folder is not None else format, given)
     if format == "allennlp":
         from carryover.interop.allennlp_archive import import_allennlp
 
         result = import_allennlp(sources["archive"], out, options=sources.get("options"), tokenizer=tokenizer)
+    elif "folder" in sources:
+        from carryover.interop.many_langs import import_many_langs
+
+        result = import_many_langs(sources["folder"], out, options=sources.get("options"), tokenizer=tokenizer)
     else:
         from carryover.interop.published_elmo import import_elmo
 
@@ -64,7 +75,7 @@ def import_published(
 def _sources(format: str, given: dict[str, Path | None]) -> dict[str, Path]:
     """What the format is read from. Raises UsageError for an unknown format and for a file too few or too many."""
     if format not in FORMATS:
-        raise UsageError(f"cannot import {format!r}", repair=nearest(format, set(FORMATS)))
+        raise UsageError(f"cannot import {format!r}", repair=nearest(format, {"elmo", "allennlp"}))
     needed, allowed = FORMATS[format]
     repair = f"give {' and '.join(f'--{name}' for name in needed)}"
     for name in needed:

@@ -10,10 +10,11 @@ import typer
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.errors import BadData, UsageError
+from carryover.progress import say
 
 
 def neighbours(
-    word: Annotated[str, typer.Argument(help="The word, spelled as in the text.")],
+    word: Annotated[str, typer.Argument(help="The word; in another case where the text does not hold it so.")],
     in_context: Annotated[
         bool, typer.Option("--in-context", help="Compare the word's occurrences in --raw by their contextual vectors.")
     ] = False,
@@ -51,10 +52,15 @@ def neighbours(
     if vectors is not None:
         from carryover.embeddings.vectors import WordVectors
 
+        static = WordVectors.load(vectors)
         try:
-            near = WordVectors.load(vectors).nearest(word, top)
+            spelled = static.spelled(word)
         except KeyError as error:
             raise BadData(str(error.args[0]), path=vectors, repair="is it spelled as in the text?") from error
+        near = static.nearest(spelled, top)
+        if spelled != word:
+            say(f"{word!r} has no vector; these are the neighbours of {spelled!r}")
+        document["static_word"] = spelled
         document["static"] = [{"word": other, "cosine": cosine} for other, cosine in near]
     if encoder is not None and raw is not None and in_context:
         document |= _in_context(word, encoder, raw, format, layers, contexts, top, seed, device)
@@ -88,8 +94,12 @@ def _in_context(
         found = find_occurrences(enumerate(read_items(raw, format=format), 1), word, model.coder.tokenize, seed=seed)
     except BadData as error:
         raise BadData(error.message, path=error.path or raw, line=error.line, repair=error.repair) from error
+    if word not in found.spellings:
+        listed = ", ".join(f"{spelling!r} ({count:,})" for spelling, count in sorted(found.spellings.items()))
+        say(f"{word!r} does not occur; found in another case: {listed}")
     return {
         "layers": layers,
+        "spellings": found.spellings,
         "occurrences": found.total,
         "compared": len(found.occurrences),
         "contexts": neighbours_in_context(model, found, contexts=contexts, top=top, layers=layers),

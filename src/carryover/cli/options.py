@@ -42,6 +42,13 @@ TimeLimit = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for everything the run makes; the same command continues it.")]
 
+Placement = Annotated[
+    str,
+    typer.Option(
+        "--elmo-placement", help="Where the mixed layers join the task's own LSTM: input, output or both (frozen)."
+    ),
+]
+
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -61,6 +68,16 @@ def beside(source: str, part: str) -> str:
         name, mark, sizes = source.partition("?")
         return f"{name.partition('/')[0]}/{part}{mark}{sizes}"
     return part.upper() + "".join(Path(source).suffixes[-2:])
+
+
+def sources(text: str) -> tuple[str, ...]:
+    """Names of files with commas between them; a file whose own name has commas is found as it is. Raises UsageError."""
+    if Path(text).exists():
+        return (text,)
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise UsageError(f"{text!r} names no file at one of its commas", repair="write one.txt,two.txt")
+    return names
 
 
 def column(text: str | None) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,22 +18,37 @@ def pretrain(
     raw: Annotated[str, typer.Option("--raw", help="Text to learn from: a file (also .gz, .xz), or builtin:pydocs.")],
     out: options.Out,
     valid: Annotated[
-        str | None, typer.Option("--valid", help="Held-out text; without it 2 % of the lines of --raw are set aside.")
+        str | None,
+        typer.Option(
+            "--valid", help="Held-out text, or several: a.txt,b.txt; else 2 % of the lines of --raw are set aside."
+        ),
+    ] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option("--begin-with", help="Continue from this pretrained or imported model: its size, input and tokenizer."),
     ] = None,
     objective: Annotated[
-        str,
-        typer.Option("--objective", help="bilm: a forward and a backward language model (vectors); lm: one that writes."),
-    ] = "bilm",
+        str | None,
+        typer.Option(
+            "--objective",
+            help="bilm: a forward and a backward language model (vectors), the default; lm: one that writes.",
+        ),
+    ] = None,
     size: Annotated[
-        str, typer.Option("--size", help="tiny (seconds), small (minutes), medium, original (as published).")
-    ] = "small",
+        str | None,
+        typer.Option("--size", help="tiny (seconds), small (minutes; the default), medium, original (as published)."),
+    ] = None,
     input: Annotated[
-        str, typer.Option("--input", help="What the model reads: characters (no unknown words), words or subwords.")
-    ] = "characters",
+        str | None,
+        typer.Option("--input", help="What the model reads: characters (no unknown words; the default), words or subwords."),
+    ] = None,
     stack: Annotated[
         str | None, typer.Option("--stack", help="With --objective lm: lstm (the default), gru, tcn or transformer.")
     ] = None,
-    vocabulary_size: Annotated[int, typer.Option("--vocabulary-size", help="Words the model can predict.")] = 20_000,
+    vocabulary_size: Annotated[
+        int | None,
+        typer.Option("--vocabulary-size", help="Words the model can predict (20000); with --begin-with: count them anew."),
+    ] = None,
     minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = 1,
     softmax: Annotated[
         str | None, typer.Option("--softmax", help="full, sampled or adaptive; default: what the size says.")
@@ -59,19 +77,25 @@ def pretrain(
 
     Killed or interrupted at any moment, the same command continues and ends with the same weights.
     """
+    from carryover.training.measuring import perplexity_of
     from carryover.training.pretrain import pretrain as run_pretraining
     from carryover.training.settings import PretrainSettings
 
     if stack is not None and objective != "lm":
         raise UsageError(f"--stack {stack} is for --objective lm", repair="leave it out, or choose that objective")
-    wanted = PretrainSettings(
+    named = {"objective": objective, "size": size, "input": input, "vocabulary_size": vocabulary_size}
+    asked: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if begin_with is None:
+        settings: Callable[..., PretrainSettings] = PretrainSettings
+    else:
+        from carryover.training.continuing import continued
+
+        settings = partial(continued, begin_with)
+    wanted = settings(
         model={} if stack is None else {"stack": stack},
         raw=raw,
-        valid=valid,
-        objective=objective,
-        size=size,
-        input=input,
-        vocabulary_size=vocabulary_size,
+        valid=None if valid is None else options.sources(valid),
+        **asked,
         minimum_count=minimum_count,
         softmax=softmax,
         epochs=epochs,
@@ -101,13 +125,31 @@ def pretrain(
             [
                 f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {seed}",
                 _held_out(result.record["held_out"]),
+                *(f"  {file['text']}: {perplexity_of(file)}" for file in result.record["held_out"].get("files", [])),
+                *_begun_with(result.record),
             ]
         )
-    if objective == "lm":
+    if wanted.objective == "lm":
         suggest_next(["carryover", "generate", out, "--prompt", "The", "--temperature", 0.8])
         return
     arguments = ["--task", "tag", "--train", "TRAIN.conll", "--mode", "frozen", "--encoder"]
     suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])
+
+
+def _begun_with(record: dict[str, Any]) -> list[str]:
+    """Perplexities before and after, of a run that began with a model."""
+    if "begun_with" not in record:
+        return []
+    start = record["begun_with"]
+    lines = [f"before the first step {start['before']['perplexity']:.2f} ({start['output_layer']})"]
+    moved = ", ".join(f"{name} {distance:.2%}" for name, distance in start["proof"]["moved"].items())
+    lines.append(f"moved: {moved}")
+    if "earlier_text" in start:
+        names = [name for name in start["earlier_text"]["before"] if name.endswith("perplexity")]
+        for when in ("before", "after"):
+            figures = ", ".join(f"{name.replace('_', ' ')} {start['earlier_text'][when][name]:.2f}" for name in names)
+            lines.append(f"the held-out lines it came with, {when}: {figures}")
+    return lines
 
 
 def _held_out(figures: dict[str, Any]) -> str:

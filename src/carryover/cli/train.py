@@ -34,12 +34,7 @@ def train(
     gradual_unfreezing: Annotated[
         bool, typer.Option(help="Let the layers go one after the other, the topmost first (full, top-k).")
     ] = True,
-    elmo_placement: Annotated[
-        str,
-        typer.Option(
-            "--elmo-placement", help="Where the mixed layers join the task's own LSTM: input, output or both (frozen)."
-        ),
-    ] = "input",
+    elmo_placement: options.Placement = "input",
     mix_l2: Annotated[
         float, typer.Option("--mix-l2", help="Penalty on the mixture's weights; more of it keeps the layers' shares even.")
     ] = 0.0,

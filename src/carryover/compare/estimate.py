@@ -98,7 +98,7 @@ def _seconds_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Pa
 def _settings(plan: ComparePlan, rung: str) -> Any:
     from carryover.training.fit import FitSettings
 
-    return FitSettings(**plan.fitting).resolve(carry_plan(rung))
+    return FitSettings(**plan.fitting).resolve(carry_plan(rung, plan.placement))
 
 
 def _sample(problem: Problem, count: int) -> list[Any]:
@@ -142,7 +142,7 @@ def _calibrate_neural(
                 problem.task,
                 kept,
                 held_out,
-                plan=carry_plan(rung),
+                plan=carry_plan(rung, plan.placement),
                 encoder=encoder,
                 vectors=vectors,
                 settings=FitSettings(**options),

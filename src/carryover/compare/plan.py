@@ -17,6 +17,9 @@ from carryover.errors import UsageError
 PLAN_SCHEMA = "carryover.compare-plan/1"
 TASKS = ("classify", "tag")
 SMALLEST_BUDGET = 4
+PLACEMENTS = ("input", "output", "both")
+USUAL = {"placement": "input"}
+"""Of the question: what it is where a plan, being older, does not say."""
 _USUAL_BUDGETS = (50, 100, 200, 400)
 
 
@@ -31,7 +34,7 @@ class ComparePlan:
     the usual ones that fit), `seeds` many seeds from `seed` on.
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
     backend `backend`. `pretraining`, `vectors` and `fitting` override single settings of pretraining, of the static
-    vectors and of fitting.
+    vectors and of fitting. `placement` is where the mixture stands in the rung frozen (`CarryPlan.placement`).
     """
 
     task: str
@@ -61,11 +64,13 @@ class ComparePlan:
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     vectors: Mapping[str, Any] = field(default_factory=dict)
     fitting: Mapping[str, Any] = field(default_factory=dict)
+    placement: str = USUAL["placement"]
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
         _one_of("metric", self.metric, ("auto", *METRICS))
         _one_of("on-error", self.on_error, ("stop", "skip"))
+        _one_of("placement", self.placement, PLACEMENTS)
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
         least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))
@@ -79,6 +84,11 @@ class ComparePlan:
         self._check_material()
 
     def _check_material(self) -> None:
+        if self.placement != USUAL["placement"] and self.rungs and "frozen" not in self.rungs:
+            raise UsageError(
+                f"placement {self.placement!r} is for the rung frozen, which is not asked for",
+                repair="add that rung, or leave the placement out",
+            )
         for rung in self.rungs:
             if rung == "static" and self.raw is None:
                 raise UsageError("rung static needs raw text for its word vectors", repair="give --raw, or leave it out")
@@ -172,8 +182,9 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
     for name in sorted({*before, *now}):
         if name == "encoder" and before.get(name) is None and not any(needs_encoder(rung) for rung in stored["rungs"]):
             continue
-        if before.get(name) != now.get(name):
-            old, new = _shown(before.get(name)), _shown(now.get(name))
+        old, new = (found.get(name, USUAL.get(name)) for found in (before, now))
+        if old != new:
+            old, new = _shown(old), _shown(new)
             raise UsageError(f"it holds a comparison with {name} {old}, now {new} is asked", path=folder, repair=repair)
     for name in ("rungs", "budgets", "seeds"):
         gone = [value for value in stored[name] if value not in asked[name]]

@@ -25,13 +25,17 @@ _VECTORS_RECORD = "word-vectors.json"
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a cell finds what was made once, and the settings it fits with. `seconds` tell what making it took."""
+    """Where a cell finds what was made once, and the settings it fits with. `seconds` tell what making it took.
+
+    `placement` is that of the mixture in the rung frozen.
+    """
 
     encoder: Path | None = None
     vectors: Path | None = None
     device: str = "cpu"
     fitting: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    placement: str = "input"
 
 
 def check_material(plan: ComparePlan) -> dict[str, str | None]:
@@ -61,7 +65,7 @@ def prepare(plan: ComparePlan, out: Path, fingerprints: Mapping[str, str | None]
         encoder, seconds[LANGUAGE_MODEL] = _encoder(plan, out, quiet)
     if "static" in plan.rungs:
         vectors, seconds[WORD_VECTORS] = _vectors(plan, out, str(fingerprints["raw"]), quiet)
-    return Resources(encoder, vectors, plan.device, dict(plan.fitting), seconds)
+    return Resources(encoder, vectors, plan.device, dict(plan.fitting), seconds, plan.placement)
 
 
 def _encoder(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:

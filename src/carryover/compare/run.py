@@ -215,6 +215,7 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
         "pretraining": dict(plan.pretraining),
         "vectors": dict(plan.vectors),
         "fitting": dict(plan.fitting),
+        "placement": plan.placement,
     }
 
 

@@ -99,7 +99,7 @@ def _neural(
         task,
         kept,
         held_out,
-        plan=carry_plan(rung),
+        plan=carry_plan(rung, resources.placement),
         encoder=encoder,
         vectors=vectors,
         settings=settings,
@@ -117,8 +117,8 @@ def _neural(
     return CellOutcome(predictions, seconds, milliseconds, fit.parameters, fit.trainable, notes=notes)
 
 
-def carry_plan(rung: str) -> CarryPlan:
-    """The plan of carrying over that a rung stands for.
+def carry_plan(rung: str, placement: str = "input") -> CarryPlan:
+    """The plan of carrying over that a rung stands for; `placement` counts where the task has an LSTM of its own over it.
 
     Word vectors are tuned: on English parts of speech (two seeds) fixed ones scored about the same with 50 labelled
     sentences and less than no vectors at all with 400.
@@ -127,6 +127,8 @@ def carry_plan(rung: str) -> CarryPlan:
 
     if rung == "static":
         return CarryPlan(mode="static", tune_vectors=True)
+    if rung == "frozen":
+        return CarryPlan(mode="frozen", placement=placement)
     family, _, layers = rung.partition("-")
     return CarryPlan(mode="top-k", top=int(layers)) if family == "top" else CarryPlan(mode=rung)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from carryover.data.lexicon import Lexicon
 from carryover.data.tokenizers import Tokenizer, tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
@@ -27,6 +28,7 @@ CHARACTER_IDS = 262  # 256 bytes, 5 signs, and 0 for nothing
 
 # The published layout before its shift by one: bytes 0…255, then these.
 _SENTENCE_BEGIN, _SENTENCE_END, _WORD_BEGIN, _WORD_END, _PADDING = 256, 257, 258, 259, 260
+_SCHEMAS = ("carryover.coder/1", "carryover.coder/2")  # the second has a lexicon
 _RESERVED = frozenset((Vocabulary.PAD, Vocabulary.BEGIN, Vocabulary.END))
 _BORDERS = {Vocabulary.BEGIN: _SENTENCE_BEGIN, Vocabulary.END: _SENTENCE_END}
 
@@ -37,7 +39,7 @@ class TokenBatch:
 
     `index` [B, T] int64: row of `characters` when that is given, else the id of a word or of a piece; 0 in the padding.
     `characters` [U, 50] int64: character ids of the batch's distinct words in the order of their first occurrence; row 0
-    is the padding word and all zero, every other row is a word that occurs.
+    is the padding word and all zero, every other row is a word that occurs. By a `Lexicon` the rows have its width.
     `word_of_unit` [B, T] int64, pieces only: the word each piece belongs to, −1 for borders and padding.
     `word_lengths` [B] int64: number of words, borders not counted.
     """
@@ -93,14 +95,17 @@ class _RowCache(dict[str, int]):
 
     LIMIT = 400_000  # words; about 40 MB of character ids
 
-    def __init__(self) -> None:
+    def __init__(self, lexicon: Lexicon | None) -> None:
         super().__init__()
+        self.encode = character_rows if lexicon is None else lexicon.rows
+        self.empty = np.zeros((0, CHARACTERS_PER_WORD), np.uint16) if lexicon is None else lexicon.rows([])
         self._forget()
 
     def _forget(self) -> None:
         self.clear()
         self.waiting: list[str] = []
-        self.table = np.zeros((1024, CHARACTERS_PER_WORD), dtype=np.uint16)  # a new one: others may still read the old
+        # a new one: others may still read the old
+        self.table = np.zeros((1024, self.empty.shape[1]), dtype=self.empty.dtype)
 
     def __missing__(self, word: str) -> int:
         self.waiting.append(word)
@@ -123,10 +128,10 @@ class _RowCache(dict[str, int]):
     def _fill(self) -> None:
         total = len(self) + 1
         if total > len(self.table):
-            grown = np.zeros((max(total, 2 * len(self.table)), CHARACTERS_PER_WORD), dtype=np.uint16)
+            grown = np.zeros((max(total, 2 * len(self.table)), self.table.shape[1]), dtype=self.table.dtype)
             grown[: len(self.table)] = self.table
             self.table = grown
-        self.table[total - len(self.waiting) : total] = character_rows(self.waiting)
+        self.table[total - len(self.waiting) : total] = self.encode(self.waiting)
         self.waiting.clear()
 
 
@@ -137,9 +142,11 @@ class TokenCoder:
     kind "words": ids of `vocabulary`.
     kind "subwords": ids of pieces; `vocabulary` is the pieces' vocabulary and `subwords` cuts the words.
     `vocabulary` also numbers what the language model's softmax predicts. `tokenizer` finds the words in running text.
-    A word of the text that is spelled like a border or like the padding is read as `<unk>`.
+    A word of the text that is spelled like a border or like the padding is read as `<unk>`. `lexicon` (characters only)
+    holds the tables of an encoder that has its own; without it characters are bytes.
 
-    Raises UsageError for an unknown kind, and for subwords without a subword tokenizer or with foreign fixed entries.
+    Raises UsageError for an unknown kind, for subwords without a subword tokenizer or with foreign fixed entries, and for a
+    lexicon where no characters are read.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = ("characters", "words", "subwords")
@@ -151,6 +158,7 @@ class TokenCoder:
         *,
         tokenizer: Tokenizer | None = None,
         subwords: SubwordTokenizer | None = None,
+        lexicon: Lexicon | None = None,
     ) -> None:
         if kind not in self.KINDS:
             raise UsageError(f"input kind {kind!r} is unknown", repair=f"use one of {', '.join(self.KINDS)}")
@@ -159,16 +167,18 @@ class TokenCoder:
                 f"input kind {kind!r} {'needs' if kind == 'subwords' else 'takes no'} subword tokenizer",
                 repair='give `subwords` if and only if kind is "subwords"',
             )
+        if lexicon is not None and kind != "characters":
+            raise UsageError(f"input kind {kind!r} takes no lexicon", repair='give it with kind "characters" only')
         if subwords is not None:
             vocabulary = subwords.vocabulary()
-        self.kind = kind
+        self.kind, self.lexicon = kind, lexicon
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
         self.tokenizer = WordTokenizer() if tokenizer is None else tokenizer
         self.subwords = subwords
         self._prepare()
 
     def _prepare(self) -> None:
-        self._rows = _RowCache()
+        self._rows = _RowCache(self.lexicon)
         self._pieces: dict[str, list[int]] = {}
         self._ids = {token: number for number, token in enumerate(self.vocabulary.tokens)}
         self._lock = threading.Lock()
@@ -201,7 +211,7 @@ class TokenCoder:
         order = np.argsort(first)
         rank = np.empty_like(order)
         rank[order] = np.arange(1, len(order) + 1)
-        characters = np.zeros((len(distinct) + 1, CHARACTERS_PER_WORD), dtype=np.int64)
+        characters = np.zeros((len(distinct) + 1, table.shape[1]), dtype=np.int64)
         characters[1:] = table[distinct[order]]
         return TokenBatch(_side_by_side(rank[inverse], lengths), torch.from_numpy(characters), None, word_lengths)
 
@@ -221,21 +231,31 @@ class TokenCoder:
             numbers = np.array(list(chain.from_iterable(self._cut(words))), dtype=np.int64)
         return float(np.mean(numbers == Vocabulary.UNKNOWN_ID)) if len(numbers) else 0.0
 
+    def count_cut(self, words: Words[str]) -> int:
+        """How many of the words are longer than what is read of one; 0 where whole words are looked up."""
+        if self.kind != "characters":
+            return 0
+        return count_cut(words) if self.lexicon is None else self.lexicon.count_cut(words)
+
     def to_json(self) -> dict[str, Any]:
         return {
-            "schema": "carryover.coder/1",
+            "schema": _SCHEMAS[self.lexicon is not None],
             "kind": self.kind,
             "vocabulary": None if self.subwords is not None else self.vocabulary.to_json(),
             "tokenizer": self.tokenizer.to_json(),
             "subwords": None if self.subwords is None else self.subwords.to_json(),
+            **({} if self.lexicon is None else {"lexicon": self.lexicon.to_json()}),
         }
 
     @classmethod
     def from_json(cls, value: Any) -> TokenCoder:
         """Inverse of `to_json`. Raises BadData when the value is anything else."""
-        if not isinstance(value, dict) or value.get("schema") != "carryover.coder/1" or value.get("kind") not in cls.KINDS:
+        if not isinstance(value, dict) or value.get("schema") not in _SCHEMAS or value.get("kind") not in cls.KINDS:
             raise BadData("this is no token coder of format carryover.coder/1", repair="save it again with to_json")
         tokenizer = tokenizer_from_json(value.get("tokenizer"))
+        if value["schema"] == _SCHEMAS[True]:
+            lexicon = Lexicon.from_json(value.get("lexicon"))
+            return cls(value["kind"], Vocabulary.from_json(value.get("vocabulary")), tokenizer=tokenizer, lexicon=lexicon)
         if value["kind"] != "subwords":
             return cls(value["kind"], Vocabulary.from_json(value.get("vocabulary")), tokenizer=tokenizer)
         from carryover.data.subwords import SubwordTokenizer
@@ -243,7 +263,7 @@ class TokenCoder:
         return cls("subwords", tokenizer=tokenizer, subwords=SubwordTokenizer.from_json(value.get("subwords")))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("kind", "vocabulary", "tokenizer", "subwords")}
+        return {name: getattr(self, name) for name in ("kind", "vocabulary", "tokenizer", "subwords", "lexicon")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

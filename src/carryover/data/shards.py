@@ -240,6 +240,12 @@ def content_fingerprint(raw: Path | str) -> str:
         raise InputMissing(f"cannot read: {error.strerror}", path=raw, repair="check the path") from error
 
 
+def texts_fingerprint(files: Iterable[Path | str]) -> str:
+    """`content_fingerprint` of a single text; of several, one that covers them in their order."""
+    found = [content_fingerprint(file) for file in files]
+    return found[0] if len(found) == 1 else fingerprint(*found)
+
+
 def _check_kind(kind: str, vocabulary: Vocabulary | None) -> None:
     if kind not in KINDS:
         raise UsageError(f"unknown kind of input {kind!r}", repair=f"use one of {', '.join(KINDS)}")

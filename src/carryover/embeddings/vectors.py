@@ -26,7 +26,8 @@ class WordVectors:
             raise ValueError(f"{self.array.shape[0]} vectors for {len(self.vocabulary)} words: there must be one a word")
 
     def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:
-        """The `count` words of largest cosine to `word`, itself left out. Raises KeyError for an unknown word."""
+        """The `count` words of largest cosine to `word`, itself and words whose vector is zero left out: fewer where there
+        are no more. Raises KeyError for an unknown word."""
         if word not in self.vocabulary:
             raise KeyError(f"{word!r} has no vector: it is not among the {len(self.vocabulary)} words of the vocabulary")
         norms = np.linalg.norm(self.array, axis=1)
@@ -34,8 +35,18 @@ class WordVectors:
         cosine = unit @ unit[self.vocabulary.id(word)]
         cosine[self.vocabulary.id(word)] = -np.inf
         cosine[norms == 0] = -np.inf
-        best = np.argsort(-cosine, kind="stable")[:count]
+        best = np.argsort(-cosine, kind="stable")[: min(count, int(np.isfinite(cosine).sum()))]
         return [(self.vocabulary.tokens[i], float(cosine[i])) for i in best]
+
+    def spelled(self, word: str) -> str:
+        """The word as it stands in the vocabulary: itself, else the most frequent in another case. KeyError when neither."""
+        if word in self.vocabulary:
+            return word
+        # the vocabulary is in the order of frequency
+        for token in self.vocabulary:
+            if token.casefold() == word.casefold():
+                return token
+        raise KeyError(f"{word!r} has no vector, in whatever case: it is not among the {len(self.vocabulary)} words")
 
     def save(self, folder: Path) -> None:
         """Write `vectors.safetensors`, `vocabulary.json` and their manifest, whole or not at all."""

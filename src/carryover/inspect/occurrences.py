@@ -7,6 +7,7 @@ are other plays and those on a field are games (Peters et al. 2018, table 4).
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
@@ -42,10 +43,14 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Found:
-    """`occurrences` in the order of the corpus: all `total` there are, or that many of them drawn at random."""
+    """`occurrences` in the order of the corpus: all `total` there are, or that many of them drawn at random.
+
+    `spellings` are those of the word that were found, how often each: other than asked for only where it does not occur so.
+    """
 
     occurrences: list[Occurrence]
     total: int
+    spellings: dict[str, int]
 
 
 def find_occurrences(
@@ -58,34 +63,48 @@ def find_occurrences(
 ) -> Found:
     """Where `word` stands in numbered lines (running text, or words); the same sentence counts once.
 
-    At most `most` are kept, each with the same chance (reservoir sampling); of the others only a hash is.
-    Raises BadData when there is none, naming the spelling in other case where there is one.
+    At most `most` are kept, each with the same chance (reservoir sampling); of the others only a hash is. Where the word
+    does not stand as it is spelled, it is taken in any other case. Raises BadData when there is none of these either.
     """
-    draw = random.Random(seed)
-    kept: list[Occurrence] = []
-    seen: set[int] = set()
-    total, other = 0, ""
+    exact, folded = _Drawn(most, seed), _Drawn(most, seed)
     for line, item in items:
         if isinstance(item, str) and word.casefold() not in item.casefold():
             continue
         words = tuple(tokenize(item)) if isinstance(item, str) else tuple(item)
         for position, one in enumerate(words):
-            if one != word:
-                other = one if one.casefold() == word.casefold() else other
-                continue
-            key = hash((words, position))
-            if key in seen:
-                continue
-            seen.add(key)
-            total += 1
-            if total <= most:
-                kept.append(Occurrence(words, position, line))
-            elif (place := int(draw.random() * total)) < most:
-                kept[place] = Occurrence(words, position, line)
-    if not kept:
-        repair = f"did you mean {other!r}?" if other else "is it one word as the tokenizer cuts it?"
-        raise BadData(f"the text does not hold the word {word!r}", repair=repair)
-    return Found(sorted(kept, key=lambda one: (one.line, one.position)), total)
+            if one == word:
+                exact.add(Occurrence(words, position, line))
+            elif not exact.total and one.casefold() == word.casefold():
+                folded.add(Occurrence(words, position, line))
+    drawn = exact if exact.total else folded
+    if not drawn.total:
+        raise BadData(
+            f"the text does not hold the word {word!r}, in whatever case", repair="is it one word as the tokenizer cuts it?"
+        )
+    return Found(sorted(drawn.kept, key=lambda one: (one.line, one.position)), drawn.total, dict(drawn.spellings))
+
+
+class _Drawn:
+    """At most `most` of different occurrences, each with the same chance."""
+
+    def __init__(self, most: int, seed: int) -> None:
+        self.most, self.draw = most, random.Random(seed)
+        self.kept: list[Occurrence] = []
+        self.total = 0
+        self.spellings: Counter[str] = Counter()
+        self._seen: set[int] = set()
+
+    def add(self, found: Occurrence) -> None:
+        key = hash((found.words, found.position))
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.total += 1
+        self.spellings[found.words[found.position]] += 1
+        if self.total <= self.most:
+            self.kept.append(found)
+        elif (place := int(self.draw.random() * self.total)) < self.most:
+            self.kept[place] = found
 
 
 def occurrence_vectors(encoder: LanguageModel, occurrences: ListOf[Occurrence], *, layers: str = "top") -> np.ndarray:

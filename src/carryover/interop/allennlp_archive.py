@@ -25,6 +25,7 @@ from carryover.models.bilm import BiLanguageModel
 
 CONFIG, WEIGHTS = "config.json", "weights.th"
 _TABLE = "_token_embedder._char_embedding_weights"
+_LSTMS = "_elmo_lstm."
 
 
 def import_allennlp(archive: Path, out: Path, *, options: Path | None = None, tokenizer: str = "words") -> Imported:
@@ -107,7 +108,7 @@ def _prefix(tensors: Mapping[str, Tensor], archive: Path) -> str:
 
 def _names(config: BiLanguageModel.Config) -> dict[str, tuple[int, ...]]:
     """Every tensor of ELMo in such an archive, with its shape."""
-    size, cells, total = config.projection, config.cells, sum(count for _, count in config.filters)
+    size, total = config.projection, sum(count for _, count in config.filters)
     names: dict[str, tuple[int, ...]] = {_TABLE: (CHARACTER_IDS, config.character_size)}
     for number, (width, count) in enumerate(config.filters):
         names[f"_token_embedder.char_conv_{number}.weight"] = (count, config.character_size, width)
@@ -116,14 +117,7 @@ def _names(config: BiLanguageModel.Config) -> dict[str, tuple[int, ...]]:
         names[f"_token_embedder._highways._layers.{number}.weight"] = (2 * total, total)
         names[f"_token_embedder._highways._layers.{number}.bias"] = (2 * total,)
     names |= {"_token_embedder._projection.weight": (size, total), "_token_embedder._projection.bias": (size,)}
-    for side in ("forward", "backward"):
-        for layer in range(config.layers):
-            at = f"_elmo_lstm.{side}_layer_{layer}"
-            names[f"{at}.input_linearity.weight"] = (4 * cells, size)
-            names[f"{at}.state_linearity.weight"] = (4 * cells, size)
-            names[f"{at}.state_linearity.bias"] = (4 * cells,)
-            names[f"{at}.state_projection.weight"] = (size, cells)
-    return names
+    return names | lstm_shapes(config, _LSTMS)
 
 
 def _to_state(
@@ -152,18 +146,48 @@ def _to_state(
     for number in range(len(config.filters)):
         for part in ("weight", "bias"):
             state[f"token_encoder.convolutions.{number}.{part}"] = checked[f"_token_embedder.char_conv_{number}.{part}"]
-    for number in range(config.highway_layers):
-        for part in ("weight", "bias"):
-            transform, carry = checked[f"_token_embedder._highways._layers.{number}.{part}"].chunk(2)
-            state[f"token_encoder.highways.{number}.transform.{part}"] = transform
-            state[f"token_encoder.highways.{number}.gate.{part}"] = -carry
+    state |= highways_to_state(checked, config, "_token_embedder._highways._layers", "token_encoder.highways")
     for part in ("weight", "bias"):
         state[f"token_encoder.projection.{part}"] = checked[f"_token_embedder._projection.{part}"]
+    state |= lstms_to_state(checked, config, _LSTMS)
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def highways_to_state(
+    tensors: Mapping[str, Tensor], config: BiLanguageModel.Config, prefix: str, to: str
+) -> dict[str, Tensor]:
+    """Our highway parameters, at `to`, from AllenNLP's below `prefix`."""
+    state = {}
+    for number in range(config.highway_layers):
+        for part in ("weight", "bias"):
+            transform, carry = tensors[f"{prefix}.{number}.{part}"].chunk(2)
+            state[f"{to}.{number}.transform.{part}"] = transform
+            state[f"{to}.{number}.gate.{part}"] = -carry
+    return state
+
+
+def lstm_shapes(config: BiLanguageModel.Config, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Every tensor of AllenNLP's LSTMs below `prefix`, with its shape."""
+    size, cells = config.projection, config.cells
+    shapes: dict[str, tuple[int, ...]] = {}
     for side in ("forward", "backward"):
         for layer in range(config.layers):
-            to, at = f"{side}_layers.{layer}", f"_elmo_lstm.{side}_layer_{layer}"
-            state[f"{to}.input_weight"] = checked[f"{at}.input_linearity.weight"]
-            state[f"{to}.hidden_weight"] = checked[f"{at}.state_linearity.weight"]
-            state[f"{to}.bias"] = checked[f"{at}.state_linearity.bias"]
-            state[f"{to}.projection_weight"] = checked[f"{at}.state_projection.weight"]
-    return {name: tensor.contiguous() for name, tensor in state.items()}
+            at = f"{prefix}{side}_layer_{layer}"
+            shapes[f"{at}.input_linearity.weight"] = (4 * cells, size)
+            shapes[f"{at}.state_linearity.weight"] = (4 * cells, size)
+            shapes[f"{at}.state_linearity.bias"] = (4 * cells,)
+            shapes[f"{at}.state_projection.weight"] = (size, cells)
+    return shapes
+
+
+def lstms_to_state(tensors: Mapping[str, Tensor], config: BiLanguageModel.Config, prefix: str = "") -> dict[str, Tensor]:
+    """Our LSTM parameters from AllenNLP's below `prefix`."""
+    state = {}
+    for side in ("forward", "backward"):
+        for layer in range(config.layers):
+            to, at = f"{side}_layers.{layer}", f"{prefix}{side}_layer_{layer}"
+            state[f"{to}.input_weight"] = tensors[f"{at}.input_linearity.weight"]
+            state[f"{to}.hidden_weight"] = tensors[f"{at}.state_linearity.weight"]
+            state[f"{to}.bias"] = tensors[f"{at}.state_linearity.bias"]
+            state[f"{to}.projection_weight"] = tensors[f"{at}.state_projection.weight"]
+    return state

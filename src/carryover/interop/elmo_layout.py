@@ -96,6 +96,11 @@ def options_of(config: BiLanguageModel.Config) -> dict[str, Any]:
             f"the model reads {config.input} and the published layout has characters only",
             repair="pretrain with --input characters",
         )
+    if config.word_forms or config.characters != CHARACTER_IDS:
+        raise UsageError(
+            "the model reads words by tables of its own and the published layout has the bytes of words only",
+            repair="export a model that was pretrained here or imported from that layout",
+        )
     return {
         "lstm": {
             "cell_clip": config.cell_clip,

@@ -18,6 +18,7 @@ from torch import Tensor
 import carryover
 from carryover import storage
 from carryover.data.coding import TokenCoder
+from carryover.data.lexicon import Lexicon
 from carryover.data.tokenizers import Tokenizer, WhitespaceTokenizer
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, CannotWrite, CarryoverError, UsageError
@@ -108,6 +109,7 @@ def keep_imported(
     *,
     ignored: list[str],
     tokenizer: str = "words",
+    lexicon: Lexicon | None = None,
 ) -> Imported:
     """Write what was read of `files` as an artefact. Raises UsageError when `out` holds another model."""
     if tokenizer not in TOKENIZERS:
@@ -133,7 +135,7 @@ def keep_imported(
         kind="bilm",
         config=config.to_json(),
         tensors=state,
-        tokenizer=TokenCoder("characters", tokenizer=TOKENIZERS[tokenizer]()).to_json(),
+        tokenizer=TokenCoder("characters", tokenizer=TOKENIZERS[tokenizer](), lexicon=lexicon).to_json(),
         labels=None,
         record=record,
         card=imported_model_card(config.to_json(), record),

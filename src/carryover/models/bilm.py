@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carryover.data.coding import CHARACTERS_PER_WORD, TokenBatch
+from carryover.data.coding import CHARACTER_IDS, CHARACTERS_PER_WORD, TokenBatch
 from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
 from carryover.models.sizes import SIZES
+from carryover.models.word_forms import FormsAndSpelling
 from carryover.sequence import Sequence
 
 INPUTS = ("characters", "words", "subwords")
@@ -61,7 +62,8 @@ class BiLanguageModel(nn.Module):
         `vocabulary_size` counts the classes of the softmax and, for words and subwords, the input ids as well.
         `filters` are pairs (width in characters, number of filters). `samples` is for the sampled softmax, `cutoffs`
         and `reduction` for the adaptive one (no cutoffs: a tenth and four tenths of the vocabulary). The softmax "none"
-        is that of weights which came without an output layer.
+        is that of weights which came without an output layer. `characters` counts the ids of characters, `word_forms` those
+        of whole words that are read beside them, as vectors of `word_size`: both are of models with a `Lexicon`.
         """
 
         vocabulary_size: int
@@ -80,6 +82,9 @@ class BiLanguageModel(nn.Module):
         cutoffs: tuple[int, ...] | None = None
         reduction: float = 4.0
         residual: bool = True
+        characters: int = CHARACTER_IDS
+        word_forms: int = 0
+        word_size: int = 0
 
         def __post_init__(self) -> None:
             # lists come from JSON; the frozen form is tuples
@@ -97,6 +102,15 @@ class BiLanguageModel(nn.Module):
                 value = getattr(self, name)
                 if value is not None and value <= 0:
                     raise UsageError(f"{name} is {value}", repair="give a positive bound, or null for no clipping")
+            if (
+                self.characters < 2
+                or (self.word_forms > 0) != (self.word_size > 0)
+                or min(self.word_forms, self.word_size) < 0
+            ):
+                raise UsageError(
+                    f"characters is {self.characters}, word_forms is {self.word_forms}, word_size is {self.word_size}",
+                    repair="give at least 2 characters, and both or neither of the others",
+                )
             if self.highway_layers < 0:
                 raise UsageError(f"highway_layers is {self.highway_layers}", repair="give 0 or more")
             widest = CHARACTERS_PER_WORD
@@ -140,12 +154,17 @@ class BiLanguageModel(nn.Module):
         size = config.projection
         self.mixed_layers = config.layers + 1
         self.out_size = 2 * size
+        self.token_encoder: CharacterCNN | FormsAndSpelling | Embedding
         if config.input == "characters":
-            self.token_encoder: CharacterCNN | Embedding = CharacterCNN(
+            spelling = CharacterCNN(
                 config.filters,
+                in_size=config.characters,
                 character_size=config.character_size,
                 highway_layers=config.highway_layers,
-                projection=size,
+                projection=None if config.word_forms else size,
+            )
+            self.token_encoder = (
+                FormsAndSpelling(spelling, config.word_forms, config.word_size, size) if config.word_forms else spelling
             )
         else:
             self.token_encoder = Embedding(config.vocabulary_size, size)
@@ -178,8 +197,9 @@ class BiLanguageModel(nn.Module):
                 f"{self.config.input!r}, or build the model with input={kind!r}"
             )
         if batch.characters is None:
+            assert isinstance(self.token_encoder, Embedding)
             return self.token_encoder(batch.index)
-        assert isinstance(self.token_encoder, CharacterCNN)
+        assert isinstance(self.token_encoder, CharacterCNN | FormsAndSpelling)
         characters = batch.characters
         if not self.training:
             # Matrix products round the last few rows of a table differently from the others. With the rows filled up, a

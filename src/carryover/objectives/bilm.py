@@ -78,9 +78,9 @@ def softmax_of(model: BiLanguageModel, *, logits_dtype: torch.dtype | None = Non
     """
     if isinstance(model.output, NoOutputLayer):
         raise UsageError(
-            "the language model has no output layer (its weights were published without one), so it gives vectors but can "
-            "be neither scored nor trained further",
-            repair="use it with embed, train or compare, or pretrain a model of your own",
+            "the language model has no output layer (its weights were published without one), so it gives vectors but "
+            "cannot be scored",
+            repair="use it with embed, train or compare, or make it an output layer with `carryover pretrain --begin-with`",
         )
     if isinstance(model.output, AdaptiveOutputLayer):
         return AdaptiveSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)

@@ -21,13 +21,14 @@ from carryover.errors import BadData
 from carryover.progress import duration
 from carryover.tasks import TASKS
 from carryover.training.beginning import Vectors
+from carryover.training.continuing import read_start
 from carryover.training.corpus import text_coder
 from carryover.training.devices import autocast, choose_device, choose_precision
 from carryover.training.families import Family, family_of
 from carryover.training.fit import fit_task
 from carryover.training.held_out import raw_lines
+from carryover.training.lanes import lanes_for
 from carryover.training.optimisers import build_optimiser
-from carryover.training.pretrain import lanes_for
 from carryover.training.settings import PretrainSettings
 from carryover.training.task_run import TaskRun, read_material
 
@@ -47,21 +48,32 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
     if not sample:
         raise BadData("no text: there is no line with a word", path=wanted.raw, repair="give a file with lines of words")
     characters = sum(len(line) for _, line in raw_lines(wanted.raw))
-    # Pieces are not learned for an estimate: words stand for them.
-    wanted = replace(wanted, input="words") if wanted.input == "subwords" else wanted
-    family, coder = family_of(wanted.objective), text_coder(wanted)
+    start = None if wanted.begin_with is None else read_start(wanted.begin_with)
+    if start is None and wanted.input == "subwords":
+        wanted = replace(wanted, input="words")  # pieces are not learned for an estimate: words stand for them
+    family, coder = family_of(wanted.objective), text_coder(wanted) if start is None else start.coder
+    kept = None if start is None or wanted.new_vocabulary else start.coder.vocabulary
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
     with tempfile.TemporaryDirectory() as folder:
         shards = build_shards(
-            sample, coder.kind, Path(folder) / "shards", tokenize=coder.units, vocabulary_size=wanted.vocabulary_size
+            sample,
+            coder.kind,
+            Path(folder) / "shards",
+            tokenize=coder.units,
+            vocabulary_size=wanted.vocabulary_size,
+            vocabulary=kept,
         )
         tokens = round(shards.tokens * characters / max(1, sum(len(line) for _, line in sample)))
         lanes = wanted.batch_size or lanes_for(tokens, wanted.steps)
         stream = LanguageModelStream(shards, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
         seen = len(shards.vocabulary)
-        vocabulary_size = seen if len(sample) < SAMPLE_LINES else max(wanted.vocabulary_size, seen)
-        model = family.build(family.config(wanted, vocabulary_size)).to(device)
+        whole = kept is not None or len(sample) < SAMPLE_LINES
+        vocabulary_size = seen if whole else max(wanted.vocabulary_size, seen)
+        config = family.config(wanted, vocabulary_size)
+        if start is not None:
+            start.check(wanted, config.to_json())
+        model = family.build(config).to(device)
         seconds = _seconds_a_token(family, model, stream, lanes, wanted, device, precision)
     total = seconds * tokens * wanted.epochs
     limited = total if wanted.time_limit is None else min(total, wanted.time_limit)

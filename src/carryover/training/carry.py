@@ -261,7 +261,7 @@ class CarryProof:
                 for name, stored in self.stored_perplexity.items()
             ]
             found.append(f"held-out perplexity measured again after loading: {', '.join(parts)}")
-        elif self.mode != "static":
+        elif self.mode not in ("static", "continued"):
             found.append("held-out perplexity: the language model stores none to compare with")
         if self.moved:
             found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))
@@ -312,14 +312,19 @@ def measure_again(
     if key not in _MEASURED:
         _MEASURED[key] = lines_perplexity(model, encoder.coder, encoder.heldout)
     measured = {name: float(_MEASURED[key][name]) for name in names}
-    for name in names:
-        if not abs(measured[name] - stored[name]) <= AGREEMENT * stored[name]:
+    check_agreement(stored, measured, len(encoder.heldout))
+    return stored, measured
+
+
+def check_agreement(stored: Mapping[str, float], measured: Mapping[str, float], lines: int) -> None:
+    """Raise BadData where a perplexity of the held-out lines is off by more than one part in 10⁴ from the stored one."""
+    for name, value in stored.items():
+        if not abs(measured[name] - value) <= AGREEMENT * value:
             raise BadData(
-                f"after loading, the {name.replace('_', ' ')} of the {len(encoder.heldout)} held-out lines is "
-                f"{measured[name]:.6g}, stored is {stored[name]:.6g}: what was loaded is not what was trained",
+                f"after loading, the {name.replace('_', ' ')} of the {lines} held-out lines is "
+                f"{measured[name]:.6g}, stored is {value:.6g}: what was loaded is not what was trained",
                 repair="restore the language model from a copy, or pretrain again",
             )
-    return stored, measured
 
 
 def distances_moved(

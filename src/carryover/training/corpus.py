@@ -11,7 +11,6 @@ from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.shards import Shards, build_shards
 from carryover.data.tokenizers import CharacterTokenizer, WhitespaceTokenizer
-from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
 from carryover.training.held_out import hold_out, raw_lines, sample_lines
@@ -35,23 +34,28 @@ class Corpus:
     valid_characters: int
 
 
-def text_coder(wanted: PretrainSettings, vocabulary: Vocabulary | None = None) -> TokenCoder:
+def text_coder(wanted: PretrainSettings) -> TokenCoder:
     """What turns a line into what the model of these settings reads, but for pieces, which are learned from the text.
 
     The bidirectional model reads words, if need be by their characters; the one that generates reads single characters,
     white space too, so that what it writes is exact.
     """
     if wanted.objective == "lm" and wanted.input == "characters":
-        return TokenCoder("words", vocabulary, tokenizer=CharacterTokenizer())
-    return TokenCoder(wanted.input, vocabulary)
+        return TokenCoder("words", tokenizer=CharacterTokenizer())
+    return TokenCoder(wanted.input)
 
 
 def prepare_corpus(
-    wanted: PretrainSettings, folder: RunFolder, fingerprint: str, valid_fingerprint: str, quiet: bool
+    wanted: PretrainSettings,
+    folder: RunFolder,
+    fingerprint: str,
+    valid_fingerprint: str,
+    quiet: bool,
+    begun: TokenCoder | None = None,
 ) -> Corpus:
     """Tokenised training and held-out text: what an earlier session left, if it is sound, else made (again).
 
-    Raises BadData naming file and line for text that cannot be read or holds no word.
+    `begun` is the coder of the model that the run begins with; its vocabulary is used unless a new one is wanted. Raises BadData naming file and line for text that cannot be read or holds no word.
     """
     train_lines: Iterable[tuple[int, str]]
     valid_lines: Iterable[tuple[int, str]]
@@ -60,25 +64,27 @@ def prepare_corpus(
     if wanted.valid is None:
         train_lines, valid_lines = hold_out(wanted.raw, wanted.held_out_share)
     else:
-        train_lines, valid_lines = _Lines(wanted.raw), _Lines(wanted.valid)
-    coder = _coder(wanted, folder, train_lines)
-    train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet)
-    if wanted.input != "subwords":
-        coder = text_coder(wanted, train.vocabulary)
-    source = str(wanted.raw if wanted.valid is None else wanted.valid)
-    valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, held_out=True)
+        train_lines, valid_lines = _Lines((wanted.raw,)), _Lines(wanted.valid_files)
+    coder = begun or _coder(wanted, folder, train_lines)
+    known = wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
+    train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet, known=known)
+    if not known:
+        coder = TokenCoder(coder.kind, train.vocabulary, tokenizer=coder.tokenizer)
+    source = str(wanted.raw if wanted.valid is None else wanted.valid_files[0])
+    valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, known=True, held_out=True)
     characters = sum(len(line) + 1 for _, line in valid_lines if line.strip()) if wanted.objective == "lm" else 0
     return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint, characters)
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """All lines of a text, any number of times."""
+    """All lines of texts, one after another, any number of times."""
 
-    raw: str | Path
+    texts: tuple[str | Path, ...]
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        return raw_lines(self.raw)
+        for text in self.texts:
+            yield from raw_lines(text)
 
 
 def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:
@@ -106,15 +112,17 @@ def _open_or_build(
     coder: TokenCoder,
     source: str,
     quiet: bool,
+    *,
+    known: bool,
     held_out: bool = False,
 ) -> Shards:
+    """The shards in `place`, made where they are not; `known` says that the coder's vocabulary is the one to use."""
     try:
         return Shards.open(place)
     except InputMissing:
         pass
     except BadData as error:
         say(f"the tokenised corpus of the earlier session is damaged ({error}); reading the text again")
-    given = held_out or wanted.input == "subwords"
     label = "reading held-out text" if held_out else "reading text"
     with Progress(label, None, quiet=quiet) as progress:
         try:
@@ -125,7 +133,7 @@ def _open_or_build(
                 tokenize=lambda line: coder.units(line) if line.strip() else [],
                 vocabulary_size=wanted.vocabulary_size,
                 minimum_count=wanted.minimum_count,
-                vocabulary=coder.vocabulary if given else None,
+                vocabulary=coder.vocabulary if known else None,
                 progress=progress,
             )
         except BadData as error:

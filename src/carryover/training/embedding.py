@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from carryover.data.coding import count_cut
 from carryover.errors import UsageError
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.models.bilm import BiLanguageModelState
@@ -72,7 +71,7 @@ def words_of(encoder: LanguageModel, item: Item) -> list[str]:
 
 def cut_words(encoder: LanguageModel, words: ListOf[str]) -> int:
     """How many of the words are read only in part."""
-    return count_cut(words) if encoder.coder.kind == "characters" else 0
+    return encoder.coder.count_cut(words)
 
 
 def embed_carrying(encoder: LanguageModel, batches: Iterable[ListOf[ListOf[str]]]) -> Iterator[list[Tensor]]:

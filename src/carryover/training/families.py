@@ -62,9 +62,11 @@ class Bidirectional(Family):
     kind = "bilm"
 
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> BiLanguageModel.Config:
-        size = BiLanguageModel.Config.of_size(wanted.size, vocabulary_size=vocabulary_size, input=wanted.input).to_json()
+        given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
+        if wanted.begin_with is None:
+            given = BiLanguageModel.Config.of_size(wanted.size, **given).to_json()
         softmax = {} if wanted.softmax is None else {"softmax": wanted.softmax}
-        return BiLanguageModel.Config.from_json({**size, **wanted.model, **softmax})
+        return BiLanguageModel.Config.from_json({**given, **wanted.model, **softmax})
 
     def build(self, config: BiLanguageModel.Config) -> BiLanguageModel:
         return BiLanguageModel(config)
@@ -96,8 +98,10 @@ class NextToken(Family):
             raise UsageError(
                 f"softmax {wanted.softmax!r} is for the objective bilm", repair="leave --softmax out: lm has the full one"
             )
-        size = LanguageModel.Config.of_size(wanted.size, vocabulary_size=vocabulary_size, input=wanted.input).to_json()
-        config = LanguageModel.Config.from_json({**size, **wanted.model})
+        given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
+        if wanted.begin_with is None:
+            given = LanguageModel.Config.of_size(wanted.size, **given).to_json()
+        config = LanguageModel.Config.from_json({**given, **wanted.model})
         if config.stack == "transformer" and config.horizon is None:
             raise UsageError(
                 "a Transformer without horizon carries a state that grows with the text",

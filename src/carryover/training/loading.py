@@ -84,6 +84,7 @@ class LanguageModel:
                 path=stored.folder,
                 repair="restore the folder from a copy",
             )
+        _check_lexicon(coder, config, stored.folder)
         if max(config.layers, config.highway_layers) > len(stored.tensors):
             raise BadData(
                 f"config.json asks for {max(config.layers, config.highway_layers)} layers, model.safetensors has "
@@ -131,6 +132,28 @@ class LanguageModel:
             filled = torch.nn.functional.pad(batch.characters, (0, 0, 0, missing))  # [U, 50] → [U + missing, 50]
             batch = replace(batch, characters=filled)
         return batch.to(next(self.model.parameters()).device)
+
+
+def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config, folder: Path) -> None:
+    """Raise BadData where the coder gives other numbers of characters or words than the model has vectors for."""
+    from carryover.data.coding import CHARACTER_IDS
+
+    if coder.lexicon is None:
+        found, wanted = (CHARACTER_IDS, 0), (config.characters, config.word_forms)
+        fits = found == wanted
+    else:
+        words = coder.lexicon.words
+        found = (max(coder.lexicon.characters.values()) + 2, 0 if words is None else max(words.values()) + 1)
+        wanted = (config.characters, config.word_forms)
+        fits = (words is None) == (config.word_forms == 0) and found[0] <= wanted[0] and found[1] <= wanted[1]
+        fits = fits and coder.lexicon.places >= max(width for width, _ in config.filters)
+    if not fits:
+        raise BadData(
+            f"tokenizer.json numbers {found[0]} characters and {found[1]} word forms, config.json has {wanted[0]} and "
+            f"{wanted[1]}",
+            path=folder,
+            repair="restore the folder from a copy",
+        )
 
 
 def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path) -> Model:

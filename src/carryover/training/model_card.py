@@ -35,7 +35,7 @@ direction; predicts one of {config["vocabulary_size"]:,} words with a {config["s
 
 Perplexities are exact (full softmax) and count the end (backward: the beginning) of every line. They compare only with
 models of the same vocabulary and the same held-out text.
-
+{_begun_with(record)}
 ## Use
 
 ```
@@ -60,6 +60,31 @@ purpose is a question of its licence, which carryover does not know.
 `{record["command"]}` with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
 {versions["python"]}. All settings are in `record.json`. The folder `run`, where present, holds the log and the last
 checkpoints; the model does not need it.
+"""
+
+
+def _begun_with(record: dict[str, Any]) -> str:
+    """Section of a card: the model that this one began with, and what it scored before."""
+    if "begun_with" not in record:
+        return ""
+    start, now = record["begun_with"], record["held_out"]
+    lines = [
+        f"* `{start['folder']}`, fingerprint of its weights, configuration and tokenizer `{start['fingerprint']}`",
+        f"* {start['output_layer']}",
+        f"* held-out perplexity before: {start['before']['perplexity']:.2f}, now: {now['perplexity']:.2f}",
+    ]
+    if "earlier_text" in start:
+        before, after = ("forward {forward_perplexity:.2f}, backward {backward_perplexity:.2f}", "{perplexity:.2f}")
+        form = before if "forward_perplexity" in start["earlier_text"]["before"] else after
+        figures = [form.format(**start["earlier_text"][when]) for when in ("before", "after")]
+        lines.append(f"* perplexity of the held-out lines it came with, before: {figures[0]}; now: {figures[1]}")
+    rows = "\n".join(lines)
+    return f"""
+## Begun with
+
+{rows}
+
+What that model was trained on is in `record.json` under `begun_with`.
 """
 
 
@@ -91,7 +116,7 @@ labels.
 
 Figures count the end of every line. Perplexities compare only with models of the same vocabulary and the same held-out text,
 bits per character with any model of that text as long as no token is outside the vocabulary.
-
+{_begun_with(record)}
 ## Use
 
 ```

@@ -21,15 +21,18 @@ import torch
 import carryover
 from carryover import storage
 from carryover.data.order import random_bits
-from carryover.data.shards import content_fingerprint
+from carryover.data.shards import content_fingerprint, texts_fingerprint
 from carryover.data.stream import LanguageModelStream
 from carryover.errors import CarryoverError
 from carryover.progress import duration, say
 from carryover.training import artefact, settings
+from carryover.training.continuing import Continuation, Start, read_start
 from carryover.training.corpus import Corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
 from carryover.training.families import Family, family_of
+from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.measuring import measure_files
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.schedules import Schedule
@@ -37,8 +40,6 @@ from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import StopRequest, stop_signals
 
 _INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from those of the steps
-_FEW_LANES, _MANY_LANES = 16, 32
-_FEW_STEPS, _MANY_STEPS = 50, 10_000
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,12 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
     family = family_of(wanted.objective)
-    family.config(wanted, wanted.vocabulary_size)
+    start = None if wanted.begin_with is None else read_start(wanted.begin_with)
+    asked = family.config(wanted, wanted.vocabulary_size)
+    if start is not None:
+        start.check(wanted, asked.to_json(), Path(out))
     fingerprint = content_fingerprint(wanted.raw)
-    valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
+    valid_fingerprint = fingerprint if wanted.valid is None else texts_fingerprint(wanted.valid_files)
     with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder, _threads(wanted):
         resolved = {
             **wanted.to_json(),
@@ -90,15 +94,18 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             "held_out_text": None if wanted.valid is None else valid_fingerprint,
             "version": carryover.__version__,
             "threads": torch.get_num_threads(),
+            **({} if start is None else {"begun_with": start.fingerprint}),
         }
         folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
-        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
+        coder = None if start is None else start.coder
+        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
             model = family.build(config).to(device)
+            begun = None if start is None else _begin_with(start, wanted, folder, corpus, family, model, device, quiet)
             result = _train(wanted, folder, corpus, family, model, device, precision, stop, quiet)
-        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result)
+        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result, begun)
     assert result.state.best is not None
     outcome = PretrainResult(
         folder=folder.out,
@@ -129,17 +136,23 @@ def _threads(wanted: PretrainSettings) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _begin_with(
+    start: Start,
+    wanted: PretrainSettings,
+    folder: RunFolder,
+    corpus: Corpus,
+    family: Family,
+    model: torch.nn.Module,
+    device: str,
+    quiet: bool,
+) -> Continuation:
+    lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
+    stream = held_out_stream(corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+    stored = folder.run / "before.json"
+    return Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
+
+
 # The training -----------------------------------------------------------------------------------------------------------
-
-
-def lanes_for(tokens: int, steps: int) -> int:
-    """Lanes of text side by side for a corpus of `tokens` and chunks of `steps` tokens.
-
-    16, because on a few million tokens twice as many updates are worth more than the fifth of speed that 32 lanes gain;
-    up to 32 once an epoch has more than 10,000 updates anyway; fewer where it would have less than 50.
-    """
-    enough = max(_FEW_LANES, min(_MANY_LANES, tokens // (steps * _MANY_STEPS)))
-    return max(1, min(enough, tokens // (steps * _FEW_STEPS)))
 
 
 def _train(
@@ -214,6 +227,7 @@ def _publish(
     config: dict[str, Any],
     model: torch.nn.Module,
     result: LoopResult,
+    begun: Continuation | None,
 ) -> dict[str, Any]:
     """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
     state = result.state
@@ -231,7 +245,7 @@ def _publish(
     model.load_state_dict(tensors)
     check = family.check(model, corpus)
     train, valid = corpus.train, corpus.valid
-    record = {
+    record: dict[str, Any] = {
         "schema": "carryover.record/1",
         "objective": wanted.objective,
         "corpus": {
@@ -244,7 +258,7 @@ def _publish(
             "unknown_share": train.unknown_tokens / max(train.tokens, 1),
         },
         "held_out": {
-            "text": str(wanted.valid) if wanted.valid is not None else "lines of the same text, chosen by hash",
+            "text": ", ".join(map(str, wanted.valid_files)) or "lines of the same text, chosen by hash",
             "fingerprint": corpus.valid_fingerprint,
             "lines": valid.lines,
             "unknown_share": valid.unknown_tokens / max(valid.tokens, 1),
@@ -268,6 +282,12 @@ def _publish(
         "settings": _comparable(resolved),
         "seconds": round(state.seconds, 3),
     }
+    if len(wanted.valid_files) > 1:
+        how = {"steps": wanted.steps, "block_tokens": wanted.block_tokens, "device": "cpu"}
+        lanes = wanted.batch_size or lanes_for(train.tokens, wanted.steps)
+        record["held_out"]["files"] = measure_files(wanted.valid_files, model, corpus.coder, family, lanes=lanes, **how)
+    if begun is not None:
+        record["begun_with"] = begun.record(model, family, corpus)
     artefact.save_artefact(
         folder.out,
         kind=family.kind,

@@ -17,7 +17,7 @@ OBJECTIVES = ("bilm", "lm")
 
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 GROWING = ("epochs",)
-FREE = ("raw", "valid", "time_limit", "checkpoint_seconds", "checkpoint_steps")
+FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
 TOLD = ("version", "threads")
 
 
@@ -26,10 +26,14 @@ class PretrainSettings:
     """Everything that decides the outcome of a pretraining run, and how long it may take.
 
     raw, valid : a file of text lines (also .gz and .xz) or a built-in corpus by its name, `builtin:…`. Without `valid`,
-        `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line.
+        `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line. `valid` may be several; then the
+        record holds the figures of each, too.
     objective : one of `OBJECTIVES`.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
+    begin_with : the folder of a pretrained model whose weights the run begins with instead of random ones. Objective, input
+        and configuration must be that model's; `continuing.continued` makes such settings. new_vocabulary : predict the
+        words of the new text, with an output layer for them, instead of those the model knows.
     batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
     steps : tokens of a chunk of truncated back-propagation. block_tokens : size of the blocks that are shuffled.
     epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
@@ -44,7 +48,7 @@ class PretrainSettings:
     """
 
     raw: str | Path
-    valid: str | Path | None = None
+    valid: str | Path | tuple[str | Path, ...] | None = None
     held_out_share: float = 0.02
     objective: str = "bilm"
     size: str = "small"
@@ -53,6 +57,8 @@ class PretrainSettings:
     vocabulary_size: int = 20_000
     minimum_count: int = 1
     softmax: str | None = None
+    begin_with: str | Path | None = None
+    new_vocabulary: bool = False
     batch_size: int | None = None
     steps: int = 20
     block_tokens: int = 2048
@@ -96,12 +102,30 @@ class PretrainSettings:
             )
         if self.seed < 0:
             raise UsageError(f"seed is {self.seed}", repair="give a whole number from 0")
+        if self.valid is not None and not self.valid_files:
+            raise UsageError("valid is an empty list", repair="name files of held-out text, or leave it out")
+        if self.new_vocabulary and self.begin_with is None:
+            raise UsageError(
+                "new_vocabulary is for a run that begins with a model", repair="give begin_with, or leave it out"
+            )
+
+    @property
+    def valid_files(self) -> tuple[str | Path, ...]:
+        """The files of held-out text; none where lines of `raw` are set aside."""
+        if self.valid is None or isinstance(self.valid, str | Path):
+            return () if self.valid is None else (self.valid,)
+        return tuple(self.valid)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object, paths as given."""
         content = asdict(self)
-        content["raw"], content["valid"] = str(self.raw), None if self.valid is None else str(self.valid)
+        names = [str(file) for file in self.valid_files]
+        content["raw"], content["valid"] = str(self.raw), names if len(names) > 1 else next(iter(names), None)
         content["model"] = dict(self.model)
+        if self.begin_with is None:
+            del content["begin_with"], content["new_vocabulary"]
+        else:
+            content["begin_with"] = str(self.begin_with)
         return content
 
 

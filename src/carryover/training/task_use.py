@@ -11,7 +11,6 @@ from typing import Any
 from carryover.data.opening import inner_suffix, read_lines
 from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
-from carryover.training.loading import load
 from carryover.training.task_model import Prediction, TaskPredictor
 from carryover.training.task_run import Columns, read_examples
 
@@ -36,14 +35,13 @@ def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
 
 
 def evaluate_task(
-    folder: Path, test: str, *, device: str = "cpu", rejects: Path | None = None, **columns: Any
+    predictor: TaskPredictor, folder: Path, test: str, *, rejects: Path | None = None, **columns: Any
 ) -> dict[str, Any]:
-    """Scores of the task model in `folder` on the labelled examples of `test`, as the JSON document of the command.
+    """Scores of the task model that was loaded from `folder` on the labelled examples of `test`, as the JSON document of the command.
 
     With `on_error="skip"` faulty rows go to `rejects`, and a label that the model cannot answer counts as one it missed
     instead of ending in BadData.
     """
-    predictor = require_task(load(folder, device=device), folder)
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.kind, test, given, rejects=rejects)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")

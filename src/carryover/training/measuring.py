@@ -1,0 +1,129 @@
+"""What a pretrained language model scores on texts: each file by itself, and all of them one after another."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as ListOf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carryover.data.shards import build_shards, content_fingerprint
+from carryover.errors import BadData, UsageError
+from carryover.models.bilm import NO_SOFTMAX
+from carryover.training.corpus import Corpus
+from carryover.training.families import Family, family_of
+from carryover.training.held_out import raw_lines
+from carryover.training.lanes import held_out_stream, lanes_for
+from carryover.training.settings import PretrainSettings
+
+if TYPE_CHECKING:
+    from carryover.data.coding import TokenCoder
+
+Source = str | Path
+
+
+def measure_text(
+    files: ListOf[Source],
+    model: Any,
+    coder: TokenCoder,
+    family: Family,
+    *,
+    lanes: int,
+    steps: int,
+    block_tokens: int,
+    device: str,
+) -> dict[str, Any]:
+    """Figures of a model over the lines of `files`, read one after another in at most so many lanes.
+
+    Those of the family (`perplexity`, `forward_perplexity`, …, `tokens`) and `text`, `lines`, `blank_lines` and
+    `unknown_share`. Tokenised into a temporary folder: memory does not follow the text. Raises InputMissing, BadData.
+    """
+    with tempfile.TemporaryDirectory(prefix="carryover-") as folder:
+        try:
+            shards = build_shards(
+                _lines(files),
+                coder.kind,
+                Path(folder) / "shards",
+                tokenize=lambda line: coder.units(line) if line.strip() else [],
+                vocabulary=coder.vocabulary,
+            )
+        except BadData as error:
+            raise BadData(error.message, path=error.path or str(files[0]), line=error.line, repair=error.repair) from error
+        counted = sum(len(line) + 1 for _, line in _lines(files) if line.strip()) if family.kind == "lm" else 0
+        corpus = Corpus(shards, shards, coder, [], shards.fingerprint, shards.fingerprint, counted)
+        stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens)
+        figures = family.evaluate(model, stream, corpus, device)
+    return {
+        "text": ", ".join(str(file) for file in files),
+        "lines": shards.lines,
+        "blank_lines": shards.blank_lines,
+        "unknown_share": shards.unknown_tokens / max(shards.tokens, 1),
+        **figures,
+    }
+
+
+def measure_files(files: ListOf[Source], model: Any, coder: TokenCoder, family: Family, **how: Any) -> list[dict[str, Any]]:
+    """`measure_text` of each file by itself, with its `fingerprint`."""
+    return [
+        {**measure_text([file], model, coder, family, **how), "fingerprint": content_fingerprint(file)} for file in files
+    ]
+
+
+def _lines(files: ListOf[Source]) -> Iterator[tuple[int, str]]:
+    for file in files:
+        yield from raw_lines(file)
+
+
+def measured_as_in_training(record: Mapping[str, Any]) -> dict[str, int]:
+    """Lanes, chunks and blocks of the run that a record is of, so that the same text has the same figures."""
+    stored = record.get("settings", {})
+    usual = {name: int(stored.get(name) or getattr(PretrainSettings, name)) for name in ("steps", "block_tokens")}
+    tokens = int(record.get("corpus", {}).get("tokens", 0))
+    return {"lanes": int(stored.get("batch_size") or lanes_for(tokens, usual["steps"])), **usual}
+
+
+def evaluate_language_model(found: Any, folder: Path, files: ListOf[Source], *, device: str = "cpu") -> dict[str, Any]:
+    """Perplexities of the pretrained model `found`, which was loaded from `folder`, as the JSON document of the command.
+
+    Each file by itself, and `together`. On its own held-out file a model has the figures of its record. Raises UsageError
+    for weights that came without an output layer.
+    """
+    objective = "bilm" if hasattr(found.model, "mixed_layers") else "lm"
+    if getattr(found.model.config, "softmax", None) == NO_SOFTMAX:
+        raise UsageError(
+            "has no output layer (its weights were published without one), so it cannot be scored as a language model",
+            path=folder,
+            repair="make it one on your text with `carryover pretrain --begin-with`",
+        )
+    family = family_of(objective)
+    how: dict[str, Any] = {**measured_as_in_training(found.record), "device": device}
+    each = measure_files(files, found.model, found.coder, family, **how)
+    whole = each[0] if len(files) == 1 else measure_text(files, found.model, found.coder, family, **how)
+    return {
+        "schema": "carryover.evaluate-language-model/1",
+        "folder": str(folder),
+        "objective": objective,
+        "files": each,
+        "together": {name: value for name, value in whole.items() if name not in ("text", "fingerprint")},
+    }
+
+
+def perplexity_lines(document: Mapping[str, Any]) -> list[str]:
+    """The figures as a person reads them, a line a file."""
+    rows = [(file["text"], file) for file in document["files"]]
+    if len(rows) > 1:
+        rows.append(("together", document["together"]))
+    return [f"{name}: {perplexity_of(figures)}" for name, figures in rows]
+
+
+def perplexity_of(figures: Mapping[str, Any]) -> str:
+    """One set of figures in a line."""
+    if "bits_per_character" in figures:
+        detail = f"{figures['bits_per_character']:.3f} bits per character"
+    else:
+        detail = f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}"
+    return (
+        f"perplexity {figures['perplexity']:.2f} ({detail}; {figures['tokens']:,} targets in {figures['lines']:,} lines, "
+        f"{figures['unknown_share']:.2%} of the tokens unknown)"
+    )
