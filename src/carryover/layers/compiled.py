@@ -15,27 +15,77 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from carryover.errors import CarryoverError
 from carryover.progress import say
 from carryover.storage import atomic_file, cache_folder
+
+SOURCE = Path(__file__).parent / "kernels" / "inference.c"
+LEAST_WEIGHTS = 1 << 18
+"""Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
+
+COLUMNS = 64  # of a panel
+THREAD_WORK = 1 << 20  # products a thread should have between two points where threads wait for each other
 
 OFF = ("off", "0", "no", "false")
 FLAGS = ("-O2", "-march=native", "-fPIC", "-shared", "-pthread")
 _SECONDS = 120
 
 
-def wanted() -> bool:
-    """Whether `CARRYOVER_KERNELS` allows compiled kernels."""
-    return os.environ.get("CARRYOVER_KERNELS", "").strip().lower() not in OFF
+def usable(weights: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
+    """Whether a compiled kernel may run for float32 or bfloat16 `weights` on a CPU with products of type `dtype`.
+
+    Compiles when that is first needed.
+    """
+    there = [weight for weight in weights if weight is not None]
+    if dtype not in (torch.float32, torch.bfloat16) or sum(weight.numel() for weight in there) < LEAST_WEIGHTS:
+        return False
+    if any(weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16) for weight in there):
+        return False
+    if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library()) is None:
+        return False
+    return dtype == torch.float32 or bool(found.has_pairs())
+
+
+def threads_for(work: int) -> int:
+    """How many threads share so many products."""
+    return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
+
+
+def run(name: str, task: ctypes.Structure) -> None:
+    """Call a function of the library. Its tensors must be held by the caller until it returns."""
+    found = library()
+    assert found is not None, "ask `usable` first"
+    getattr(found, name)(ctypes.byref(task))
+
+
+def panels(columns: Tensor) -> Tensor:
+    """[panels, 64, in] → [panels, words, 64] floats, or [panels, words, 64, 2] bfloat16 of an even number of inputs."""
+    if columns.dtype == torch.float32:
+        return columns.transpose(1, 2).contiguous()
+    columns = widened(columns, columns.shape[-1] + columns.shape[-1] % 2)
+    return columns.view(len(columns), COLUMNS, -1, 2).transpose(1, 2).contiguous()
+
+
+def widened(rows: Tensor, size: int) -> Tensor:
+    """Rows of `size` columns in memory that is contiguous, the added columns zero."""
+    missing = size - rows.shape[-1]
+    return torch.nn.functional.pad(rows, (0, missing)) if missing else rows.contiguous()
+
+
+def integers(numbers: Iterable[int]) -> Tensor:
+    """An array of C's `long`."""
+    return torch.tensor(list(numbers), dtype=torch.int64)
 
 
 @cache
-def library(source: Path) -> ctypes.CDLL | None:
+def library(source: Path = SOURCE) -> ctypes.CDLL | None:
     """The compiled `source`, from the cache folder or made now; None without AVX-512, a compiler or a place to write."""
     compiler = _compiler()
     if compiler is None or sys.platform == "win32" or torch.backends.cpu.get_cpu_capability() != "AVX512":

@@ -1,4 +1,4 @@
-"""The LSTM with projection in C (`kernels/lstm_steps.c`), for passes without gradients on a CPU; `run` of the scan beside it.
+"""The LSTM with projection in C (`kernels/inference.c`), for passes without gradients on a CPU; `run` of the scan beside it.
 
 What it saves: the element-wise passes, which take a third of the scan with float32 products and a half with bfloat16 ones, the
 interpreter, which bounds small layers, and for a batch of one the copies of weights, which are read once a step as they lie.
@@ -7,28 +7,22 @@ interpreter, which bounds small layers, and for a batch of one the copies of wei
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from carryover.layers import compiled
+from carryover.layers.compiled import COLUMNS, integers, panels, widened
 from carryover.layers.prepared import prepared
-from carryover.layers.recurrent.lstm_scan import Options, Weights, results, run
+from carryover.layers.recurrent.lstm_scan import Options, Weights
 
 if TYPE_CHECKING:
     from carryover.layers.recurrent.lstm import LSTM
 
-SOURCE = Path(__file__).parent / "kernels" / "lstm_steps.c"
-LEAST_WEIGHTS = 1 << 18
-"""Smaller layers are left to the scan: nobody should wait for a compiler to save milliseconds."""
-
-COLUMNS, CELLS = 64, 16  # of a panel
+CELLS = 16  # of a panel of the gates
 GATE_ROWS = 512  # packed rows whose gates are in memory at once
-THREAD_WORK = 1 << 20  # products and sums a step, below which threads would wait for each other
 
 
 class Panels(NamedTuple):
@@ -54,53 +48,39 @@ class _Scan(ctypes.Structure):
 def fits(layer: LSTM, x: Tensor, dtype: torch.dtype) -> bool:
     """Whether the kernel can run packed rows x with products of type `dtype`. Compiles it when it is first needed."""
     weights = layer.weights()
-    if weights.projection is None or weights.peephole is not None or x.device.type != "cpu" or x.dim() != 2 or not len(x):
+    if weights.projection is None or weights.peephole is not None or x.dim() != 2 or not len(x):
         return False
-    if dtype not in (torch.float32, torch.bfloat16) or torch.float64 in (x.dtype, layer.bias.dtype):
-        return False
-    large = sum(part.numel() for part in weights if part is not None) >= LEAST_WEIGHTS
-    return large and compiled.wanted() and dtype in _types()
-
-
-@cache
-def _types() -> tuple[torch.dtype, ...]:
-    """The types of products whose kernel is there and agrees with the scan on a small case."""
-    library = compiled.library(SOURCE)
-    return () if library is None else tuple(dtype for dtype in (torch.float32, torch.bfloat16) if _agrees(dtype))
+    return x.dtype in (torch.float32, torch.bfloat16) and compiled.usable((x, *weights), dtype)
 
 
 def run_compiled(layer: LSTM, x: Tensor, hidden: Tensor, cell: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
     """`results` of `run` without gradients: packed outputs [rows, P], and the last states in the order of the batch."""
     weights, dtype = layer.weights(), options.dtype
-    panels = prepared(layer, ("panels", dtype), weights, lambda: panels_of(weights, dtype))
-    return run_panels(panels, x, hidden, cell, options)
+    ready = prepared(layer, ("panels", dtype), weights, lambda: panels_of(weights, dtype))
+    return run_panels(ready, x, hidden, cell, options)
 
 
-def run_panels(panels: Panels, x: Tensor, hidden0: Tensor, cell0: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+def run_panels(weights: Panels, x: Tensor, hidden0: Tensor, cell0: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
     """`run_compiled` with ready-made panels; the first states [B, P] and [B, C] are in the order of the packed rows."""
-    library = compiled.library(SOURCE)
-    assert library is not None
     steps, dtype = options.steps, options.dtype
     pair = 2 if dtype == torch.bfloat16 else 1
-    size, cells = len(panels.projection) * COLUMNS, len(panels.bias) * CELLS
+    size, cells = len(weights.projection) * COLUMNS, len(weights.bias) * CELLS
     batch, outputs = hidden0.shape
-    x = _wide(x.to(dtype), panels.input.shape[1] * pair).contiguous()
-    hidden, cell = _wide(hidden0.to(dtype), size), _wide(cell0.float(), cells)
-    rows = torch.tensor(steps.sizes, dtype=torch.int64)
+    x, rows = widened(x.to(dtype), weights.input.shape[1] * pair), integers(steps.sizes)
+    hidden, cell = widened(hidden0.to(dtype, copy=True), size), widened(cell0.to(torch.float32, copy=True), cells)
     gates = torch.empty(min(max(GATE_ROWS, batch), steps.total), 4 * cells)
     middle, sums = torch.empty(batch, cells, dtype=dtype), torch.empty(batch, size)
     found = torch.empty(steps.total, outputs, dtype=dtype)
-    work = (steps.total // max(len(steps.sizes), 1)) * cells * (4 * outputs + outputs)
-    tensors = (rows, x, *panels, gates, cell, hidden, middle, sums, found)
+    work = 5 * steps.total // len(steps.sizes) * cells * outputs  # a step
+    tensors = (rows, x, *weights, gates, cell, hidden, middle, sums, found)
     scan = _Scan(
         len(steps.sizes), cells, size, outputs,
-        panels.input.shape[1], panels.hidden.shape[1], cells // pair,
-        len(gates), pair - 1, torch.get_num_threads() if work >= THREAD_WORK else 1,
+        weights.input.shape[1], weights.hidden.shape[1], cells // pair,
+        len(gates), pair - 1, compiled.threads_for(work),
         *(tensor.data_ptr() for tensor in tensors),
         options.cell_clip or inf, options.projection_clip or inf,
     )  # fmt: skip
-    if library.lstm_steps(ctypes.byref(scan)):
-        raise RuntimeError(f"the compiled LSTM has no products of type {dtype}")
+    compiled.run("lstm_steps", scan)
     last_hidden, last_cell = steps.unsort(hidden[:, :outputs]), steps.unsort(cell[:, : cell0.shape[1]])
     return found, last_hidden.to(hidden0.dtype, copy=True), last_cell.to(cell0.dtype, copy=True)
 
@@ -114,45 +94,14 @@ def panels_of(weights: Weights, dtype: torch.dtype) -> Panels:
     def of_gates(weight: Tensor) -> Tensor:
         four = weight.detach().view(4, cells, -1).to(dtype)
         padded = torch.nn.functional.pad(four, (0, 0, 0, wide - cells))  # [4, cells, in]
-        return _panel(padded.view(4, wide // CELLS, CELLS, -1).transpose(0, 1).reshape(-1, COLUMNS, four.shape[-1]))
+        return panels(padded.view(4, wide // CELLS, CELLS, -1).transpose(0, 1).reshape(-1, COLUMNS, four.shape[-1]))
 
     bias = torch.nn.functional.pad(weights.bias.detach().float().view(4, cells), (0, wide - cells))
-    projection = _wide(weights.projection.detach().to(dtype), wide)
+    projection = widened(weights.projection.detach().to(dtype), wide)
     projection = torch.nn.functional.pad(projection, (0, 0, 0, -outputs % COLUMNS))
     return Panels(
         of_gates(weights.input),
         bias.view(4, wide // CELLS, CELLS).transpose(0, 1).reshape(-1, COLUMNS),
         of_gates(weights.hidden),
-        _panel(projection.view(-1, COLUMNS, wide)),
+        panels(projection.view(-1, COLUMNS, wide)),
     )
-
-
-def _panel(columns: Tensor) -> Tensor:
-    """[panels, 64, in] → [panels, words, 64] floats, or [panels, words, 64, 2] bfloat16."""
-    if columns.dtype == torch.float32:
-        return columns.transpose(1, 2).contiguous()
-    columns = _wide(columns, columns.shape[-1] + columns.shape[-1] % 2)
-    return columns.view(len(columns), COLUMNS, -1, 2).transpose(1, 2).contiguous()
-
-
-def _wide(rows: Tensor, size: int) -> Tensor:
-    """A copy with so many columns, the new ones zero."""
-    return torch.nn.functional.pad(rows, (0, size - rows.shape[-1])).clone()
-
-
-def _agrees(dtype: torch.dtype) -> bool:
-    """Whether the kernel gives what the scan gives: a compiler may be broken, or know less than the processor."""
-    from carryover.layers.recurrent.packing import PackedSteps
-
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((4 * 20, 5), (4 * 20, 7), (4 * 20,), (7, 20), (9, 5), (3, 7), (3, 20))
-    values = [torch.randn(shape, generator=generator) for shape in shapes]
-    weights, (x, hidden, cell) = Weights(*values[:4], None), values[4:]
-    options = Options(PackedSteps(torch.tensor([5, 3, 1]), 5), 0.9, 0.8, dtype)
-    try:
-        found = run_panels(panels_of(weights, dtype), x, hidden, cell, options)
-    except RuntimeError:
-        return False
-    expected = results(run(x.to(dtype), weights, hidden, cell, options, keep=False), options, torch.float32, torch.float32)
-    allowed = 1e-5 if dtype == torch.float32 else 0.1
-    return all(torch.allclose(a.float(), b.float(), atol=allowed) for a, b in zip(found, expected, strict=True))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from carryover.layers.prepared import forget, wants_gradients
+from carryover.layers.products import product_type
 from carryover.layers.recurrent import lstm_compiled
 from carryover.layers.recurrent.lstm_scan import LSTMScan, Options, Weights, results, run
 from carryover.layers.recurrent.packing import PackedSteps
@@ -69,7 +70,7 @@ def lstm_together(
 
 def run_layer(layer: LSTM, x: Tensor, state: LSTMState, steps: PackedSteps) -> tuple[Tensor, LSTMState]:
     """`scan` of one layer, by the compiled kernel where there is one and nobody wants gradients."""
-    weights, options = layer.weights(), Options(steps, layer.cell_clip, layer.projection_clip, _product_type(x))
+    weights, options = layer.weights(), Options(steps, layer.cell_clip, layer.projection_clip, product_type(x))
     if wants_gradients(x, *weights, *state):
         forget(layer)
     elif lstm_compiled.fits(layer, x, options.dtype):
@@ -94,7 +95,7 @@ def scan(
     A leading axis on every tensor, if any, counts scans side by side. Products run in autocast's type where autocast is
     on, else in that of x; the state keeps its own. Without gradients nothing is kept and the gates never exist whole.
     """
-    device, dtype = x.device.type, _product_type(x)
+    device, dtype = x.device.type, product_type(x)
     options = Options(steps, cell_clip, projection_clip, dtype)
     hidden, cell = steps.sort(state.hidden), steps.sort(state.cell)
     x = x.to(dtype)
@@ -105,11 +106,6 @@ def scan(
             kept = run(x, weights, hidden, cell, options, keep=False)
             outputs, *last = results(kept, options, hidden.dtype, cell.dtype)
     return outputs, LSTMState(*last)
-
-
-def _product_type(x: Tensor) -> torch.dtype:
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def scan_side_by_side(

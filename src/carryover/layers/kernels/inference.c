@@ -1,13 +1,9 @@
-/* The steps of an LSTM with projection and clipping, without gradients, on a processor with AVX-512.
+/* Passes without gradients on a processor with AVX-512: words from characters, and LSTMs with projection and clipping.
 
-   c_t = clip(f c_{t-1} + i g),  h_t = clip(W_p (o tanh c_t)),  gates i, f, g, o of  b + W x_t + U h_{t-1}.
-
-   Rows lie packed, longest first, so step t has rows 0 .. rows[t]-1. Weights come as panels of 64 columns: for the gates 16
-   cells times four gates, for the projection 64 outputs; a panel holds its columns side by side for one word of the sum after
-   the other. A word is a float, or two bfloat16 that one instruction multiplies and adds. A thread keeps its panels through
-   all steps: it makes their share of W x + b for a block of steps, then adds U h and turns the sums into c and o tanh c before
-   they leave the registers. What a row gets depends on nothing but that row: each sum is made in one order, whatever the
-   number of rows and of threads. */
+   Weights come as panels of 64 columns: a panel holds its columns side by side for one word of the sum after the other. A word
+   is a float, or two bfloat16 that one instruction multiplies and adds. Sums stay in registers until they are complete, and
+   what follows (bias, gates, clips) is done there. What a row gets depends on nothing but that row: each sum is made in one
+   order, whatever the number of rows and of threads. */
 
 #include <immintrin.h>
 #include <pthread.h>
@@ -20,6 +16,11 @@
 #define PIECE 512    /* words of a long sum at a time, so that a panel's piece stays in the cache for all rows */
 #define MOST_THREADS 64
 
+/* c_t = clip(f c_{t-1} + i g),  h_t = clip(W_p (o tanh c_t)),  gates i, f, g, o of  b + W x_t + U h_{t-1}.
+
+   Rows lie packed, longest first, so step t has rows 0 .. rows[t]-1. A panel of the gates is 16 cells times four gates, of the
+   projection 64 outputs. A thread keeps its panels through all steps: it makes their share of W x + b for a block of steps,
+   then adds U h and turns the sums into c and o tanh c. */
 typedef struct {
     long steps, cells, size, outputs;             /* cells: a multiple of 16; size: of the hidden rows, a multiple of 64 */
     long input_words, hidden_words, middle_words; /* words of the sums over x, h and o tanh c */
@@ -36,8 +37,27 @@ typedef struct {
     float cell_limit, projection_limit;
 } Scan;
 
+/* Features of words: for filters of width w, the largest over all places p of  b + sum_j table[j][character p + j].  A table
+   holds what each character adds to each filter at each place of the window, so nothing is multiplied. */
 typedef struct {
-    Scan *scan;
+    long words, places, ids, widths, features, threads;
+    const long *width, *count; /* [widths]; counts are multiples of 16 */
+    const long *characters;    /* [words, places] */
+    const float *tables, *bias;
+    float *found;              /* [words, features] */
+} Words;
+
+/* y = b + W x, or with `highway` y = g relu(t) + (1 - g) x with t, g of b + W x, 32 columns of each in a panel. */
+typedef struct {
+    long rows, words, panels, outputs, highway, low, threads;
+    const int *x; /* [rows, words] */
+    const float *weights, *bias;
+    void *y;      /* [rows, outputs]: float or bfloat16 */
+} Dense;
+
+typedef struct Team {
+    void (*work)(struct Team *team, long number);
+    const void *task;
     atomic_long waiting, turn, threads; /* threads: 0 until it is known how many there are */
 } Team;
 
@@ -45,6 +65,43 @@ typedef struct {
     Team *team;
     long number;
 } Member;
+
+/* ---------------------------------------------------------------- threads */
+
+static void meet(Team *team) {
+    const long threads = team->threads, turn = team->turn;
+    if (threads == 1) return;
+    if (atomic_fetch_add(&team->waiting, 1) == threads - 1) {
+        team->waiting = 0;
+        atomic_store(&team->turn, turn + 1);
+        return;
+    }
+    for (long spins = 0; atomic_load(&team->turn) == turn; spins++) {
+        if (spins < 20000) _mm_pause();
+        else sched_yield(); /* the others have no core of their own */
+    }
+}
+
+static void *take_part(void *argument) {
+    const Member *member = argument;
+    while (!atomic_load(&member->team->threads)) sched_yield();
+    member->team->work(member->team, member->number);
+    return 0;
+}
+
+static int run_team(void (*work)(Team *, long), const void *task, long wanted) {
+    Team team = {.work = work, .task = task};
+    Member members[MOST_THREADS];
+    pthread_t threads[MOST_THREADS];
+    long started = 1;
+    for (long n = 0; n < MOST_THREADS; n++) members[n] = (Member){&team, n};
+    while (started < wanted && started < MOST_THREADS && !pthread_create(threads + started, 0, take_part, members + started))
+        started++;
+    atomic_store(&team.threads, started);
+    take_part(members);
+    for (long n = 1; n < started; n++) pthread_join(threads[n], 0);
+    return 0;
+}
 
 /* ---------------------------------------------------------------- functions of 16 numbers */
 
@@ -183,24 +240,8 @@ INLINE void projection_tile(const Scan *s, const int rows, const int low, long p
     for (long tiles = ((rows) + TILE - 1) / TILE, tile = 0, first = 0, height = 0;                           \
          tile < tiles && (height = (rows) / tiles + (tile < (rows) % tiles), 1); first += height, tile++)
 
-/* ---------------------------------------------------------------- the steps */
-
-static void meet(Team *team) {
-    const long threads = team->threads, turn = team->turn;
-    if (threads == 1) return;
-    if (atomic_fetch_add(&team->waiting, 1) == threads - 1) {
-        team->waiting = 0;
-        atomic_store(&team->turn, turn + 1);
-        return;
-    }
-    for (long spins = 0; atomic_load(&team->turn) == turn; spins++) {
-        if (spins < 20000) _mm_pause();
-        else sched_yield(); /* the others have no core of their own */
-    }
-}
-
 INLINE void run_steps(Team *team, long number, const int low) {
-    const Scan *s = team->scan;
+    const Scan *s = team->task;
     const long threads = team->threads, panels = s->cells / 16, outputs = s->size / 64;
     const long from = panels * number / threads, to = panels * (number + 1) / threads;
     const long first_output = outputs * number / threads, last_output = outputs * (number + 1) / threads;
@@ -226,27 +267,89 @@ INLINE void run_steps(Team *team, long number, const int low) {
     }
 }
 
-static void *work(void *argument) {
-    const Member *member = argument;
-    Team *team = member->team;
-    while (!atomic_load(&team->threads)) sched_yield();
-    if (team->scan->low) run_steps(team, member->number, 1);
-    else run_steps(team, member->number, 0);
-    return 0;
+static void steps_of_floats(Team *team, long number) { run_steps(team, number, 0); }
+static void steps_of_pairs(Team *team, long number) { run_steps(team, number, 1); }
+
+/* ---------------------------------------------------------------- words */
+
+static void find_features(Team *team, long number) {
+    const Words *w = team->task;
+    for (long word = w->words * number / team->threads; word < w->words * (number + 1) / team->threads; word++) {
+        const long *character = w->characters + word * w->places;
+        long used = w->places; /* from here on all characters are the same, and so are all windows */
+        while (used && character[used - 1] == character[w->places - 1]) used--;
+        const float *table = w->tables, *bias = w->bias;
+        float *found = w->found + word * w->features;
+        for (long k = 0; k < w->widths; k++) {
+            const long width = w->width[k], count = w->count[k];
+            const long places = used < w->places - width ? used + 1 : w->places - width + 1;
+            for (long column = 0; column < count; column += 16) {
+                __m512 largest = _mm512_set1_ps(-__builtin_inff());
+                for (long p = 0; p < places; p++) {
+                    __m512 sum = _mm512_loadu_ps(table + character[p] * count + column);
+                    for (long j = 1; j < width; j++)
+                        sum = _mm512_add_ps(sum, _mm512_loadu_ps(table + (j * w->ids + character[p + j]) * count + column));
+                    largest = _mm512_max_ps(largest, sum);
+                }
+                _mm512_storeu_ps(found + column, _mm512_add_ps(largest, _mm512_loadu_ps(bias + column)));
+            }
+            table += width * w->ids * count;
+            bias += count;
+            found += count;
+        }
+    }
 }
 
-int lstm_steps(Scan *scan) {
-#ifndef __AVX512BF16__
-    if (scan->low) return 1;
-#endif
-    long wanted = scan->threads < MOST_THREADS ? scan->threads : MOST_THREADS, started = 1;
-    Team team = {.scan = scan};
-    Member members[MOST_THREADS];
-    pthread_t threads[MOST_THREADS];
-    for (long n = 0; n < MOST_THREADS; n++) members[n] = (Member){&team, n};
-    while (started < wanted && !pthread_create(threads + started, 0, work, members + started)) started++;
-    atomic_store(&team.threads, started);
-    work(members);
-    for (long n = 1; n < started; n++) pthread_join(threads[n], 0);
-    return 0;
+INLINE __m512 get(const int *row, long column, const int low) {
+    if (!low) return _mm512_loadu_ps((const float *)row + column);
+    const __m256i pairs = _mm256_loadu_si256((const __m256i *)((const short *)row + column));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs), 16));
 }
+
+INLINE void dense_tile(const Dense *d, const int rows, const int low, long panel, long first) {
+    __m512 sums[TILE][4];
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++) sums[m][v] = _mm512_loadu_ps(d->bias + 64 * panel + 16 * v);
+    const int *x = d->x + first * d->words;
+    multiply(sums, rows, low, x, d->words, d->weights + 64 * panel * d->words, d->words);
+    UNROLL for (int m = 0; m < rows; m++) {
+        int *y = (int *)((char *)d->y + (first + m) * d->outputs * (low ? 2 : 4));
+        if (d->highway) {
+            UNROLL for (int v = 0; v < 2; v++) {
+                const long column = 32 * panel + 16 * v;
+                const __m512 carried = get(x + m * d->words, column, low), gate = sigmoid(sums[m][2 + v]);
+                const __m512 changed = _mm512_max_ps(_mm512_setzero_ps(), sums[m][v]);
+                put(y, column, low, _mm512_fmadd_ps(gate, _mm512_sub_ps(changed, carried), carried), 0xffff);
+            }
+        } else {
+            UNROLL for (int v = 0; v < 4; v++) {
+                const long column = 64 * panel + 16 * v, left = d->outputs - column;
+                if (left > 0) put(y, column, low, sums[m][v], left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1));
+            }
+        }
+    }
+}
+
+INLINE void run_dense(Team *team, long number, const int low) {
+    const Dense *s = team->task;
+    for (long panel = s->panels * number / team->threads; panel < s->panels * (number + 1) / team->threads; panel++)
+        FOR_TILES(s->rows) EACH_HEIGHT(dense_tile, panel, first)
+}
+
+static void dense_of_floats(Team *team, long number) { run_dense(team, number, 0); }
+static void dense_of_pairs(Team *team, long number) { run_dense(team, number, 1); }
+
+/* ---------------------------------------------------------------- what is called from outside */
+
+/* Whether words may be pairs of bfloat16. */
+int has_pairs(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+int lstm_steps(const Scan *scan) { return run_team(scan->low ? steps_of_pairs : steps_of_floats, scan, scan->threads); }
+int word_features(const Words *words) { return run_team(find_features, words, words->threads); }
+int dense(const Dense *dense) { return run_team(dense->low ? dense_of_pairs : dense_of_floats, dense, dense->threads); }
