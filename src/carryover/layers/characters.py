@@ -17,7 +17,8 @@ from carryover.layers.products import product_type
 from carryover.sequence import Sequence
 
 # Numbers of words and of places are rounded up to multiples of these: the library compiles a kernel for every shape and
-# keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own.
+# keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own. Besides, matrix products round the
+# last few rows of a table differently; with the rows filled up, a word's vector does not depend on its place in the table.
 _WORDS_STEP = 32
 _PLACES_STEP = 4
 

@@ -44,6 +44,8 @@ def usable(weights: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
     Compiles when that is first needed.
     """
     there = [weight for weight in weights if weight is not None]
+    if torch.jit.is_tracing() or any(type(weight) not in (Tensor, torch.nn.Parameter) for weight in there):
+        return False  # what has no numbers yet, or not here
     if dtype not in (torch.float32, torch.bfloat16) or sum(weight.numel() for weight in there) < LEAST_WEIGHTS:
         return False
     if any(weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16) for weight in there):
@@ -96,6 +98,7 @@ def library(source: Path = SOURCE) -> ctypes.CDLL | None:
             say(f"compiling {source.name} once for this processor (some seconds; CARRYOVER_KERNELS=off does without)")
             with atomic_file(place) as temporary:
                 compile_to(temporary, source, compiler)
+                temporary.chmod(0o700)
         if not _is_ours(place):
             return None
         return ctypes.CDLL(str(place))
