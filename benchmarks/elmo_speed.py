@@ -12,8 +12,7 @@ nothing is reported when they disagree.
 
 Contestants
 -----------
-float32, bfloat16   : ours, with the compiled kernel where there is one (`path` of the result says what ran).
-float32 torch, bfloat16 torch : ours without the compiled kernel.
+float32, bfloat16   : ours; `paths` of the result says what ran. CARRYOVER_KERNELS=off measures it without compiled kernels.
 allennlp            : `_ElmoBiLm` in float32, its weights read from the files that ours exports. It has no lower precision;
                       every ratio is against this.
 allennlp bfloat16   : the same module cast to bfloat16, with --peer-bfloat16; for information.
@@ -82,7 +81,7 @@ def peer_of(model: BiLanguageModel, find: Callable[[str], Any]) -> Any:
         return find("modules.elmo._ElmoBiLm")(str(options), str(weights)).eval()
 
 
-def contestants_of(size: str, find: Callable[[str], Any], peer_bfloat16: bool) -> dict[str, Run]:
+def contestants_of(size: str, find: Callable[[str], Any], peer_bfloat16: bool) -> tuple[dict[str, Run], BiLanguageModel]:
     config = BiLanguageModel.Config.of_size(size, vocabulary_size=3, softmax="none")
     model = BiLanguageModel(config).eval()
     with torch.no_grad():  # gates and vectors of the size that training gives them, not of a start
@@ -110,7 +109,14 @@ def contestants_of(size: str, find: Callable[[str], Any], peer_bfloat16: bool) -
     if peer_bfloat16:
         low = peer_of(model, find).bfloat16()
         found["allennlp bfloat16"] = allennlp(low)
-    return found
+    return found, model
+
+
+def paths_of(run: Run, model: BiLanguageModel, sentences: list[list[str]], characters: Tensor) -> list[str]:
+    """What the token encoder and the LSTMs ran."""
+    run(sentences, characters)
+    layers = (model.token_encoder, *model.forward_layers, *model.backward_layers)
+    return sorted({str(getattr(layer, "last_path", None)) for layer in layers})
 
 
 def characters_of(sentences: list[list[str]]) -> Tensor:
@@ -193,7 +199,7 @@ def main() -> None:
     with torch.inference_mode():
         for size in options.sizes.split(","):
             torch.manual_seed(options.seed)
-            contestants = contestants_of(size, find, options.peer_bfloat16)
+            contestants, model = contestants_of(size, find, options.peer_bfloat16)
             for rows in map(int, options.rows.split(",")):
                 batches = sentences_of(options.batches or (2 if rows > 1 else 12), rows, options.seed + rows)
                 ids = [characters_of(sentences) for sentences in batches]
@@ -203,6 +209,9 @@ def main() -> None:
                 name = f"{size}, {rows} row{'s' if rows > 1 else ''}"
                 cases[name] = {
                     "words": words,
+                    "paths": {
+                        ours: paths_of(contestants[ours], model, batches[0], ids[0]) for ours in ("float32", "bfloat16")
+                    },
                     "differences": told,
                     "words_per_second": {name: round(words / statistics.median(times)) for name, times in seconds.items()},
                     "ratios": {ours: ratio(seconds, ours) for ours in contestants if ours != "allennlp"},

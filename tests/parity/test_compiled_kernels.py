@@ -180,7 +180,11 @@ def spelled(count: int) -> Tensor:
     [(((1, 32), (2, 32), (7, 64)), 2, 70), (((2, 32),), 1, None), (((1, 16), (50, 16)), 0, 5), (((3, 320),), 1, 128)],
 )
 def test_words_equal_the_plain_encoder(
-    kernels: None, monkeypatch: pytest.MonkeyPatch, filters: tuple[tuple[int, int], ...], highways: int, projection: int | None
+    kernels: None,
+    monkeypatch: pytest.MonkeyPatch,
+    filters: tuple[tuple[int, int], ...],
+    highways: int,
+    projection: int | None,
 ) -> None:
     encoder, characters = words(filters, highways, projection), spelled(53)
     found = encoder.encode_types(characters)
@@ -272,7 +276,9 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
         first = inner.step(x, state)[0].values
         inner.hidden_weight.view(-1)[1] += 1  # leaves no trace
         assert inner.last_path == "compiled"
-        torch.testing.assert_close(inner.step(x, state)[0].values, lstm_loop(inner, x, state)[0].values, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            inner.step(x, state)[0].values, lstm_loop(inner, x, state)[0].values, atol=1e-6, rtol=1e-6
+        )
         assert first.shape == (2, 3, 6)
 
 
@@ -302,7 +308,9 @@ def test_compiled_once_and_said_so(source: Path, capsys: pytest.CaptureFixture[s
 
 def test_many_compile_at_once(source: Path) -> None:
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(compiled.library.__wrapped__(source).answer())) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: found.append(compiled.library.__wrapped__(source).answer())) for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

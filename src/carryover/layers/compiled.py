@@ -123,7 +123,14 @@ def _digest(source: Path, compiler: str) -> str:
     """Of everything that decides what comes out: source, flags, compiler, processor."""
     binary = Path(compiler).resolve()
     state = binary.stat()
-    parts = [source.read_text(encoding="utf-8"), *FLAGS, str(binary), str(state.st_size), str(state.st_mtime_ns), _processor()]
+    parts = [
+        source.read_text(encoding="utf-8"),
+        *FLAGS,
+        str(binary),
+        str(state.st_size),
+        str(state.st_mtime_ns),
+        _processor(),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 

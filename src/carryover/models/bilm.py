@@ -286,7 +286,9 @@ class BiLanguageModel(nn.Module):
         shape = (self.mixed_layers, self.out_size)
         if batch.word_of_unit is not None:
             pieces = torch.cat(sides, dim=-1).unflatten(-1, shape)  # [B, T, L+1, 2P]
-            return _mean_over_pieces(tokens.with_values(pieces).zero_padding(), batch.word_of_unit, batch.word_lengths), state
+            return _mean_over_pieces(
+                tokens.with_values(pieces).zero_padding(), batch.word_of_unit, batch.word_lengths
+            ), state
         words = int(batch.word_lengths.max()) if len(batch.word_lengths) else 0
         inner = torch.cat([side[:, 1 : 1 + words] for side in sides], dim=-1).unflatten(-1, shape)
         return Sequence(inner, batch.word_lengths).zero_padding(), state

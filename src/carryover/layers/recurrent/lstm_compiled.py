@@ -39,7 +39,10 @@ class _Scan(ctypes.Structure):
         *((name, ctypes.c_long) for name in ("steps", "cells", "size", "outputs")),
         *((name, ctypes.c_long) for name in ("input_words", "hidden_words", "middle_words")),
         *((name, ctypes.c_long) for name in ("gate_rows", "low", "threads")),
-        *((name, ctypes.c_void_p) for name in ("rows", "input", "input_panels", "bias", "hidden_panels", "projection_panels")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("rows", "input", "input_panels", "bias", "hidden_panels", "projection_panels")
+        ),
         *((name, ctypes.c_void_p) for name in ("gates", "cell", "hidden", "middle", "sums", "found")),
         *((name, ctypes.c_float) for name in ("cell_limit", "projection_limit")),
     )
@@ -60,7 +63,9 @@ def run_compiled(layer: LSTM, x: Tensor, hidden: Tensor, cell: Tensor, options: 
     return run_panels(ready, x, hidden, cell, options)
 
 
-def run_panels(weights: Panels, x: Tensor, hidden0: Tensor, cell0: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+def run_panels(
+    weights: Panels, x: Tensor, hidden0: Tensor, cell0: Tensor, options: Options
+) -> tuple[Tensor, Tensor, Tensor]:
     """`run_compiled` with ready-made panels; the first states [B, P] and [B, C] are in the order of the packed rows."""
     steps, dtype = options.steps, options.dtype
     pair = 2 if dtype == torch.bfloat16 else 1
