@@ -7,7 +7,7 @@ layers and projection are products whose gates and sums are made in the register
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,11 +56,11 @@ def fits(layer: CharacterCNN, characters: Tensor, dtype: torch.dtype) -> bool:
     """Whether the kernel can encode the words. Compiles it when it is first needed."""
     if not layer.fast or wants_gradients(*layer.parameters()) or not characters.numel() or characters.dtype != torch.int64:
         return False
-    if any(convolution.out_channels % STEP for convolution in layer.convolutions):
+    if any(convolution.out_channels % STEP for convolution in _convolutions(layer)):
         return False
-    if sum(convolution.out_channels for convolution in layer.convolutions) % (COLUMNS // 2):
+    if sum(convolution.out_channels for convolution in _convolutions(layer)) % (COLUMNS // 2):
         return False
-    if any(highway.activation is not torch.relu for highway in layer.highways):
+    if any(highway.activation is not torch.relu for highway in _highways(layer)):
         return False
     if layer.characters.dtype != torch.float32 or not compiled.usable((*layer.parameters(), layer.characters), dtype):
         return False
@@ -73,8 +73,8 @@ def encode(layer: CharacterCNN, characters: Tensor, dtype: torch.dtype) -> Tenso
     ready = prepared(layer, ("words", dtype), tuple(layer.parameters()), lambda: ready_of(layer, dtype))
     characters = characters.contiguous()
     (words, places), features = characters.shape, len(ready.bias)
-    widths = integers(convolution.kernel_size[0] for convolution in layer.convolutions)
-    counts = integers(convolution.out_channels for convolution in layer.convolutions)
+    widths = integers(convolution.kernel_size[0] for convolution in _convolutions(layer))
+    counts = integers(convolution.out_channels for convolution in _convolutions(layer))
     found = torch.empty(words, features)
     tensors = (widths, counts, characters, ready.tables, ready.bias, found)
     threads = compiled.threads_for(words * features * 64)
@@ -84,6 +84,14 @@ def encode(layer: CharacterCNN, characters: Tensor, dtype: torch.dtype) -> Tenso
     for dense in ready.dense:
         x = _run_dense(dense, x)
     return x
+
+
+def _convolutions(layer: CharacterCNN) -> list[nn.Conv1d]:
+    return cast("list[nn.Conv1d]", list(layer.convolutions))
+
+
+def _highways(layer: CharacterCNN) -> list[Highway]:
+    return cast(list[Highway], list(layer.highways))
 
 
 def _run_dense(dense: Dense, x: Tensor) -> Tensor:
@@ -100,10 +108,10 @@ def _run_dense(dense: Dense, x: Tensor) -> Tensor:
 def ready_of(layer: CharacterCNN, dtype: torch.dtype) -> Ready:
     tables = [
         torch.einsum("ic,ncj->jin", layer.characters.detach(), convolution.weight.detach()).flatten()
-        for convolution in layer.convolutions
+        for convolution in _convolutions(layer)
     ]
-    bias = torch.cat([convolution.bias.detach() for convolution in layer.convolutions])
-    dense = [_highway(highway, dtype) for highway in layer.highways]  # type: ignore[arg-type]
+    bias = torch.cat([cast(Tensor, convolution.bias).detach() for convolution in _convolutions(layer)])
+    dense = [_highway(highway, dtype) for highway in _highways(layer)]
     if layer.projection is not None:
         dense.append(_linear(layer.projection, dtype))
     return Ready(torch.cat(tables), bias, dense)

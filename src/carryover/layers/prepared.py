@@ -37,7 +37,7 @@ def prepared(
     with _lock:
         forms = _kept.setdefault(owner, {})
         if form in forms and forms[form][0] == marks:
-            return forms[form][1]  # type: ignore[no-any-return]
+            return forms[form][1]
         forms.pop(form, None)  # its memory first
         made = build()
         forms[form] = (marks, made)

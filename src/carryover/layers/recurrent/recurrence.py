@@ -76,7 +76,8 @@ def run_layer(layer: LSTM, x: Tensor, state: LSTMState, steps: PackedSteps) -> t
     elif lstm_compiled.fits(layer, x, options.dtype):
         layer.last_path = "compiled"
         with torch.autocast("cpu", enabled=False):
-            outputs, *last = lstm_compiled.run_compiled(layer, x, *(steps.sort(part) for part in state), options)
+            hidden, cell = steps.sort(state.hidden), steps.sort(state.cell)
+            outputs, *last = lstm_compiled.run_compiled(layer, x, hidden, cell, options)
         return outputs, LSTMState(*last)
     layer.last_path = "scan"
     return scan(x, weights, state, steps, layer.cell_clip, layer.projection_clip)
