@@ -16,7 +16,7 @@ plain        : nn.LSTM(proj_size=128) per layer and direction, the same residual
                positions of the padded batch.
 plain-packed : the same on packed sequences, with nn.Linear on real positions only: the best a careful user would write.
 allennlp     : ElmoLstm and SampledSoftmaxLoss of AllenNLP 2.10.1, when CARRYOVER_ALLENNLP names a folder made by
-               `pip install --no-deps --target FOLDER allennlp==2.10.1`; what it imports besides is stubbed here.
+               `pip install --no-deps --target FOLDER allennlp==2.10.1`; see `peers/allennlp_modules.py`.
 
 Before anything is timed all contestants are given the same weights. Nothing is reported unless the exact losses agree, and
 for `plain` the gradients as well.
@@ -25,7 +25,6 @@ for `plain` the gradients as well.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -34,7 +33,6 @@ import random
 import statistics
 import sys
 import time
-import types
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers.allennlp_modules import find_allennlp
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -161,9 +160,10 @@ class Plain(nn.Module):
 class AllenNLP(nn.Module):
     """ElmoLstm with SampledSoftmaxLoss, called once for each direction as in that library's language model."""
 
-    def __init__(self, source: BiLanguageModel, modules: tuple[Any, Any]) -> None:
+    def __init__(self, source: BiLanguageModel, find: Callable[[str], Any]) -> None:
         super().__init__()
-        elmo_lstm, sampled = modules
+        elmo_lstm = find("modules.elmo_lstm.ElmoLstm")
+        sampled = find("modules.sampled_softmax_loss.SampledSoftmaxLoss")
         self.embedding = nn.Embedding(VOCABULARY, SIZE)
         self.lstm = elmo_lstm(
             SIZE, SIZE, CELLS, LAYERS, requires_grad=True, memory_cell_clip_value=3.0, state_projection_clip_value=3.0
@@ -190,47 +190,6 @@ class AllenNLP(nn.Module):
         forward = self.softmax(top[..., :SIZE][ahead >= 0], ahead[ahead >= 0])
         backward = self.softmax(top[..., SIZE:][behind >= 0], behind[behind >= 0])
         return (forward + backward) / (2 * batch.tokens)
-
-
-def find_allennlp() -> tuple[Any, Any] | None:
-    """ElmoLstm and SampledSoftmaxLoss, or None where the folder is not given.
-
-    The library's packages are entered without running their `__init__`, which would import spaCy and much more.
-    """
-    folder = os.environ.get("CARRYOVER_ALLENNLP")
-    if not folder:
-        return None
-    root = Path(folder) / "allennlp"
-    if not root.is_dir():
-        raise SystemExit(f"CARRYOVER_ALLENNLP is {folder} but holds no folder allennlp: install it there first")
-    for name in ("", ".common", ".modules", ".nn"):
-        package = types.ModuleType(f"allennlp{name}")
-        package.__path__ = [str(root.joinpath(*name.strip(".").split(".")))]
-        sys.modules[package.__name__] = package
-
-    class Base:
-        @classmethod
-        def register(cls, *_: Any, **__: Any) -> Callable[[Any], Any]:
-            return lambda thing: thing
-
-    for name, content in {
-        "allennlp.common": {"FromParams": Base, "Registrable": Base},
-        "allennlp.common.file_utils": {"cached_path": lambda path: path},
-        "allennlp.common.util": {
-            "int_to_device": lambda device: device,
-            "is_distributed": lambda: False,
-            "is_global_primary": lambda: True,
-        },
-        "allennlp.nn.initializers": {"block_orthogonal": lambda *_, **__: None},
-    }.items():
-        module = sys.modules.setdefault(name, types.ModuleType(name))
-        vars(module).update(content)
-    try:
-        importlib.import_module("h5py")
-    except ImportError:  # only its loader of weights needs it
-        sys.modules["h5py"] = types.ModuleType("h5py")
-    lstm = importlib.import_module("allennlp.modules.elmo_lstm").ElmoLstm
-    return lstm, importlib.import_module("allennlp.modules.sampled_softmax_loss").SampledSoftmaxLoss
 
 
 # ---------------------------------------------------------------------- agreement
@@ -360,11 +319,11 @@ def main() -> None:
         "plain": Plain(source, packed=False),
         "plain-packed": Plain(source, packed=True),
     }
-    modules = find_allennlp()
-    if modules is None:
+    find = find_allennlp()
+    if find is None:
         print("allennlp is absent: set CARRYOVER_ALLENNLP to compare with it", file=sys.stderr)
     else:
-        contestants["allennlp"] = AllenNLP(source, modules)
+        contestants["allennlp"] = AllenNLP(source, find)
     losses = check_agreement(contestants, batches)
     load_before = os.getloadavg()[0]
     seconds = measure(contestants, batches, options.rounds, time.process_time if options.cpu_time else time.perf_counter)
@@ -372,7 +331,7 @@ def main() -> None:
     tokens = sum(batch.tokens for batch in batches)
     padded = sum(batch.forward.index.values.numel() for batch in batches)
     ratios = [ratio(seconds, peer, ours) for peer in ("plain", "plain-packed") for ours in ("full", "full-bfloat16")]
-    if modules is not None:
+    if find is not None:
         allennlps = ("sampled", "adaptive", "adaptive-bfloat16", "full", "full-bfloat16")
         ratios += [ratio(seconds, "allennlp", ours) for ours in allennlps]
     result = {

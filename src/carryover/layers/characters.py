@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.layers import characters_compiled
 from carryover.layers.element import ElementLayer
 from carryover.layers.highway import Highway
+from carryover.layers.prepared import forget
+from carryover.layers.products import product_type
 from carryover.sequence import Sequence
 
 # Numbers of words and of places are rounded up to multiples of these: the library compiles a kernel for every shape and
-# keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own.
-_WORDS_STEP = 32
+# keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own. Besides, matrix products round the
+# last few rows of a table differently; with the rows filled up, a word's vector does not depend on its place in the table.
+WORDS_STEP = 32
 _PLACES_STEP = 4
 
 
@@ -39,6 +43,9 @@ class CharacterCNN(ElementLayer):
     highway_layers : how many highway layers follow.
     projection : size of the word vector, `None` to leave out the projection.
     activation : f, which must be non-decreasing (it is applied after the maximum, which is the same and cheaper).
+
+    `last_path` says what the latest call ran: "compiled" (without gradients, on a processor with AVX-512 where a compiler is
+    present; `carryover.layers.compiled`) or "plain".
 
     Parameters learned: `characters` [in_size, character_size], `convolutions.k.weight` [number, character_size, width],
     `convolutions.k.bias` [number], `highways.k.…` and `projection.weight`, `projection.bias`.
@@ -69,6 +76,7 @@ class CharacterCNN(ElementLayer):
         self.convolutions = nn.ModuleList(nn.Conv1d(character_size, number, width) for width, number in filters)
         self.highways = nn.ModuleList(Highway(total) for _ in range(highway_layers))
         self.projection = None if projection is None else nn.Linear(total, projection)
+        self.last_path: str | None = None
 
     def encode_types(self, characters: Tensor) -> Tensor:
         """Vectors [U, out_size] of words given as character ids [U, characters a word], one row a word."""
@@ -79,8 +87,15 @@ class CharacterCNN(ElementLayer):
             )
         if len(characters) == 0:
             return self.characters.new_zeros(0, self.out_size)
+        dtype = product_type(self.characters)
+        if characters_compiled.fits(self, characters, dtype):
+            self.last_path = "compiled"
+            with torch.autocast("cpu", enabled=False):
+                return characters_compiled.encode(self, characters, dtype)
+        self.last_path = "plain"
+        forget(self)
         words = len(characters)
-        characters = F.pad(self._without_equal_places(characters), (0, 0, 0, -words % _WORDS_STEP))
+        characters = F.pad(self._without_equal_places(characters), (0, 0, 0, -words % WORDS_STEP))
         embedded = F.embedding(characters, self.characters, padding_idx=0).transpose(1, 2).contiguous()  # [U, C, places]
         # With gradients, the maximum that remembers its place is faster than the one that compares again.
         found = [

@@ -36,6 +36,12 @@ def _onednn() -> tuple[Callable[..., Tensor], Callable[..., Tensor]] | None:
     return (linear, reorder) if agree else None
 
 
+def product_type(x: Tensor) -> torch.dtype:
+    """Type of products with x: autocast's where autocast is on, else that of x."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 def uses_onednn(weight: Tensor) -> bool:
     """Whether products with `weight` run on oneDNN: one float32 or bfloat16 matrix on a CPU, not empty."""
     return (

@@ -38,9 +38,6 @@ SOFTMAXES = ("full", "sampled", "adaptive")
 NO_SOFTMAX = "none"
 """The softmax of a model whose weights came without one: it gives vectors and predicts nothing."""
 
-TABLE_ROWS = 16
-"""Words are encoded in multiples of this when bits matter: the number of rows a matrix product takes at a time."""
-
 BiLanguageModelState = tuple[tuple[LSTMState, LSTMState], ...]
 """For each layer the states of the forward and of the backward LSTM, every tensor [batch, ...]."""
 
@@ -200,12 +197,7 @@ class BiLanguageModel(nn.Module):
             assert isinstance(self.token_encoder, Embedding)
             return self.token_encoder(batch.index)
         assert isinstance(self.token_encoder, CharacterCNN | FormsAndSpelling)
-        characters = batch.characters
-        if not self.training:
-            # Matrix products round the last few rows of a table differently from the others. With the rows filled up, a
-            # word's vector does not depend on where in the batch it first occurs, to the last bit.
-            characters = nn.functional.pad(characters, (0, 0, 0, -len(characters) % TABLE_ROWS))
-        types = self.token_encoder.encode_types(characters)  # [U, P]
+        types = self.token_encoder.encode_types(batch.characters)  # [U, P]
         index = batch.index.zero_padding()
         return index.with_values(nn.functional.embedding(index.values, types)).zero_padding()
 
@@ -309,14 +301,17 @@ class BiLanguageModel(nn.Module):
         if state is None:
             state = self.initial_state(tokens.batch_size, device=tokens.device, dtype=tokens.values.dtype)
         layers, state = self._run((tokens, tokens.reverse()), state)
-        vectors = [torch.cat([tokens.values, tokens.values], dim=-1)]
-        vectors += [torch.cat([forward.values, backward.reverse().values], dim=-1) for forward, backward in layers]
-        stacked = tokens.with_values(torch.stack(vectors, dim=2)).zero_padding()  # [B, T, L+1, 2P]
+        sides = [tokens.values, tokens.values]
+        sides += [side for forward, backward in layers for side in (forward.values, backward.reverse().values)]
+        shape = (self.mixed_layers, self.out_size)
         if batch.word_of_unit is not None:
-            return _mean_over_pieces(stacked, batch.word_of_unit, batch.word_lengths), state
+            pieces = torch.cat(sides, dim=-1).unflatten(-1, shape)  # [B, T, L+1, 2P]
+            return _mean_over_pieces(
+                tokens.with_values(pieces).zero_padding(), batch.word_of_unit, batch.word_lengths
+            ), state
         words = int(batch.word_lengths.max()) if len(batch.word_lengths) else 0
-        inner = Sequence(stacked.values[:, 1 : 1 + words], batch.word_lengths)
-        return inner.zero_padding(), state
+        inner = torch.cat([side[:, 1 : 1 + words] for side in sides], dim=-1).unflatten(-1, shape)
+        return Sequence(inner, batch.word_lengths).zero_padding(), state
 
     def _check_borders(self, batch: TokenBatch) -> None:
         if batch.word_of_unit is not None:

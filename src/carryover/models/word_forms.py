@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers import CharacterCNN, Embedding
+from carryover.layers.characters import WORDS_STEP
 
 
 class FormsAndSpelling(nn.Module):
@@ -23,6 +24,9 @@ class FormsAndSpelling(nn.Module):
 
     def encode_types(self, rows: Tensor) -> Tensor:
         """Vectors [U, out_size] of words given as [U, places + 1]: ids of their characters, then the word's own."""
+        words = len(rows)
+        # Filled up as `CharacterCNN` does it, and for its reason: a word's vector does not depend on its place in the table.
+        rows = nn.functional.pad(rows, (0, 0, 0, -words % WORDS_STEP))
         spelled = self.spelling.encode_types(rows[:, :-1])
         vectors: Tensor = self.projection(torch.cat([self.forms.element(rows[:, -1]), spelled], dim=-1))
-        return vectors
+        return vectors[:words]

@@ -42,7 +42,8 @@ class LSTM(Layer):
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
     the options allow, else "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes, and
-    for the states of a ragged batch). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
+    for the states of a ragged batch). Without gradients, large layers with projection run "compiled" where the processor has
+    AVX-512 and a compiler is present (`carryover.layers.recurrent.lstm_compiled`). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
     False.
 
     Raises ValueError for a size or clip that is not positive.

@@ -94,6 +94,10 @@ class PackedSteps:
         """[..., B, D] in the batch's order to the order of the packed rows."""
         return rows if self.order is None else rows.index_select(-2, self.order)
 
+    def unsort(self, rows: Tensor) -> Tensor:
+        """Inverse of `sort`."""
+        return rows if self.order is None else torch.empty_like(rows).index_copy_(-2, self.order, rows)
+
     def last(self, states: Tensor) -> Tensor:
         """[..., B + total, D], the first states above all later ones, to each row's last state, [..., B, D]."""
         if self.even:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from carryover.layers.prepared import forget, wants_gradients
+from carryover.layers.products import product_type
+from carryover.layers.recurrent import lstm_compiled
 from carryover.layers.recurrent.lstm_scan import LSTMScan, Options, Weights, results, run
 from carryover.layers.recurrent.packing import PackedSteps
 from carryover.sequence import Sequence
@@ -56,13 +59,28 @@ def lstm_together(
     clips = (layers[0].cell_clip, layers[0].projection_clip)
     packed = [steps.pack(x.values) for x in inputs]
     weights = [layer.weights() for layer in layers]
-    for layer in layers:
-        layer.last_path = "scan"
     if len(layers) == 1 or first.device.type == "cpu":
-        scanned = [scan(x, w, s, steps, *clips) for x, w, s in zip(packed, weights, states, strict=True)]
+        scanned = [run_layer(layer, x, s, steps) for layer, x, s in zip(layers, packed, states, strict=True)]
     else:
+        for layer in layers:
+            layer.last_path = "scan"
         scanned = scan_side_by_side(packed, weights, states, steps, *clips)
     return [first.with_values(steps.unpack(outputs)) for outputs, _ in scanned], [state for _, state in scanned]
+
+
+def run_layer(layer: LSTM, x: Tensor, state: LSTMState, steps: PackedSteps) -> tuple[Tensor, LSTMState]:
+    """`scan` of one layer, by the compiled kernel where there is one and nobody wants gradients."""
+    weights, options = layer.weights(), Options(steps, layer.cell_clip, layer.projection_clip, product_type(x))
+    if wants_gradients(x, *weights, *state):
+        forget(layer)
+    elif lstm_compiled.fits(layer, x, options.dtype):
+        layer.last_path = "compiled"
+        with torch.autocast("cpu", enabled=False):
+            hidden, cell = steps.sort(state.hidden), steps.sort(state.cell)
+            outputs, *last = lstm_compiled.run_compiled(layer, x, hidden, cell, options)
+        return outputs, LSTMState(*last)
+    layer.last_path = "scan"
+    return scan(x, weights, state, steps, layer.cell_clip, layer.projection_clip)
 
 
 def scan(
@@ -78,13 +96,12 @@ def scan(
     A leading axis on every tensor, if any, counts scans side by side. Products run in autocast's type where autocast is
     on, else in that of x; the state keeps its own. Without gradients nothing is kept and the gates never exist whole.
     """
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    device, dtype = x.device.type, product_type(x)
     options = Options(steps, cell_clip, projection_clip, dtype)
     hidden, cell = steps.sort(state.hidden), steps.sort(state.cell)
     x = x.to(dtype)
     with torch.autocast(device, enabled=False):
-        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, hidden, cell)):
+        if wants_gradients(x, *weights, hidden, cell):
             outputs, *last = LSTMScan.apply(x, *weights, hidden, cell, options)
         else:
             kept = run(x, weights, hidden, cell, options, keep=False)

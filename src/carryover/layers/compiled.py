@@ -1,0 +1,148 @@
+"""Optional kernels in C, compiled on first use where a compiler is present and otherwise done without.
+
+Every kernel has a path in plain PyTorch beside it that gives the same numbers; nothing but speed depends on them. A kernel is
+compiled once for a processor and a compiler, in seconds, and said so on standard error; the library is put into the user's
+cache folder by a rename, so that processes compiling at once cannot disturb each other. `CARRYOVER_KERNELS=off` leaves
+compiled kernels alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from carryover.errors import CarryoverError
+from carryover.progress import say
+from carryover.storage import atomic_file, cache_folder
+
+SOURCE = Path(__file__).parent / "kernels" / "inference.c"
+LEAST_WEIGHTS = 1 << 18
+"""Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
+
+COLUMNS = 64  # of a panel
+THREAD_WORK = 1 << 20  # products a thread should have between two points where threads wait for each other
+
+OFF = ("off", "0", "no", "false")
+FLAGS = ("-O2", "-march=native", "-fPIC", "-shared", "-pthread")
+_SECONDS = 120
+
+
+def usable(weights: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
+    """Whether a compiled kernel may run for float32 or bfloat16 `weights` on a CPU with products of type `dtype`.
+
+    Compiles when that is first needed.
+    """
+    there = [weight for weight in weights if weight is not None]
+    if torch.jit.is_tracing() or any(type(weight) not in (Tensor, torch.nn.Parameter) for weight in there):
+        return False  # what has no numbers yet, or not here
+    if dtype not in (torch.float32, torch.bfloat16) or sum(weight.numel() for weight in there) < LEAST_WEIGHTS:
+        return False
+    if any(weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16) for weight in there):
+        return False
+    if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library()) is None:
+        return False
+    return dtype == torch.float32 or bool(found.has_pairs())
+
+
+def threads_for(work: int) -> int:
+    """How many threads share so many products."""
+    return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
+
+
+def run(name: str, task: ctypes.Structure) -> None:
+    """Call a function of the library. Its tensors must be held by the caller until it returns."""
+    found = library()
+    assert found is not None, "ask `usable` first"
+    getattr(found, name)(ctypes.byref(task))
+
+
+def panels(columns: Tensor) -> Tensor:
+    """[panels, 64, in] → [panels, words, 64] floats, or [panels, words, 64, 2] bfloat16 of an even number of inputs."""
+    if columns.dtype == torch.float32:
+        return columns.transpose(1, 2).contiguous()
+    columns = widened(columns, columns.shape[-1] + columns.shape[-1] % 2)
+    return columns.view(len(columns), COLUMNS, -1, 2).transpose(1, 2).contiguous()
+
+
+def widened(rows: Tensor, size: int) -> Tensor:
+    """Rows of `size` columns in memory that is contiguous, the added columns zero."""
+    missing = size - rows.shape[-1]
+    return torch.nn.functional.pad(rows, (0, missing)) if missing else rows.contiguous()
+
+
+def integers(numbers: Iterable[int]) -> Tensor:
+    """An array of C's `long`."""
+    return torch.tensor(list(numbers), dtype=torch.int64)
+
+
+@cache
+def library(source: Path = SOURCE) -> ctypes.CDLL | None:
+    """The compiled `source`, from the cache folder or made now; None without AVX-512, a compiler or a place to write."""
+    compiler = _compiler()
+    if compiler is None or sys.platform == "win32" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return None
+    place = cache_folder() / "kernels" / f"{source.stem}-{_digest(source, compiler)}.so"
+    try:
+        if not place.exists():
+            say(f"compiling {source.name} once for this processor (some seconds; CARRYOVER_KERNELS=off does without)")
+            with atomic_file(place) as temporary:
+                compile_to(temporary, source, compiler)
+                temporary.chmod(0o700)
+        if not _is_ours(place):
+            return None
+        return ctypes.CDLL(str(place))
+    except (OSError, CarryoverError, subprocess.SubprocessError):
+        return None
+
+
+def compile_to(target: Path, source: Path, compiler: str) -> None:
+    """Raises subprocess.CalledProcessError when the compiler refuses the source, TimeoutExpired when it takes too long."""
+    command = [compiler, *FLAGS, "-o", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+
+
+def _compiler() -> str | None:
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and (found := shutil.which(name)):
+            return found
+    return None
+
+
+def _digest(source: Path, compiler: str) -> str:
+    """Of everything that decides what comes out: source, flags, compiler, processor."""
+    binary = Path(compiler).resolve()
+    state = binary.stat()
+    parts = [
+        source.read_text(encoding="utf-8"),
+        *FLAGS,
+        str(binary),
+        str(state.st_size),
+        str(state.st_mtime_ns),
+        _processor(),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether nobody else can have written the library."""
+    state = place.stat()
+    return state.st_uid in (os.getuid(), 0) and not state.st_mode & 0o022

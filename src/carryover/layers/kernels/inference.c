@@ -1,0 +1,355 @@
+/* Passes without gradients on a processor with AVX-512: words from characters, and LSTMs with projection and clipping.
+
+   Weights come as panels of 64 columns: a panel holds its columns side by side for one word of the sum after the other. A word
+   is a float, or two bfloat16 that one instruction multiplies and adds. Sums stay in registers until they are complete, and
+   what follows (bias, gates, clips) is done there. What a row gets depends on nothing but that row: each sum is made in one
+   order, whatever the number of rows and of threads. */
+
+#include <immintrin.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+#define TILE 6       /* rows whose sums fit the registers: 6 x 4 of 32, four weights and one input beside them */
+#define PIECE 512    /* words of a long sum at a time, so that a panel's piece stays in the cache for all rows */
+#define MOST_THREADS 64
+
+/* c_t = clip(f c_{t-1} + i g),  h_t = clip(W_p (o tanh c_t)),  gates i, f, g, o of  b + W x_t + U h_{t-1}.
+
+   Rows lie packed, longest first, so step t has rows 0 .. rows[t]-1. A panel of the gates is 16 cells times four gates, of the
+   projection 64 outputs. A thread keeps its panels through all steps: it makes their share of W x + b for a block of steps,
+   then adds U h and turns the sums into c and o tanh c. */
+typedef struct {
+    long steps, cells, size, outputs;             /* cells: a multiple of 16; size: of the hidden rows, a multiple of 64 */
+    long input_words, hidden_words, middle_words; /* words of the sums over x, h and o tanh c */
+    long gate_rows, low, threads;                 /* packed rows of `gates`; whether words are bfloat16 pairs */
+    const long *rows;                             /* [steps] */
+    const int *input;                             /* [total, input_words] */
+    const float *input_panels, *bias, *hidden_panels, *projection_panels;
+    float *gates;                                 /* [gate_rows, 4 cells] */
+    float *cell;                                  /* [batch, cells], the first state and in the end the last */
+    int *hidden;                                  /* [batch, size], the same */
+    int *middle;                                  /* [batch, middle_words] */
+    float *sums;                                  /* [batch, size] */
+    void *found;                                  /* [total, outputs]: float or bfloat16 */
+    float cell_limit, projection_limit;
+} Scan;
+
+/* Features of words: for filters of width w, the largest over all places p of  b + sum_j table[j][character p + j].  A table
+   holds what each character adds to each filter at each place of the window, so nothing is multiplied. */
+typedef struct {
+    long words, places, ids, widths, features, threads;
+    const long *width, *count; /* [widths]; counts are multiples of 16 */
+    const long *characters;    /* [words, places] */
+    const float *tables, *bias;
+    float *found;              /* [words, features] */
+} Words;
+
+/* y = b + W x, or with `highway` y = g relu(t) + (1 - g) x with t, g of b + W x, 32 columns of each in a panel. */
+typedef struct {
+    long rows, words, panels, outputs, highway, low, threads;
+    const int *x; /* [rows, words] */
+    const float *weights, *bias;
+    void *y;      /* [rows, outputs]: float or bfloat16 */
+} Dense;
+
+typedef struct Team {
+    void (*work)(struct Team *team, long number);
+    const void *task;
+    atomic_long waiting, turn, threads; /* threads: 0 until it is known how many there are */
+} Team;
+
+typedef struct {
+    Team *team;
+    long number;
+} Member;
+
+/* ---------------------------------------------------------------- threads */
+
+static void meet(Team *team) {
+    const long threads = team->threads, turn = team->turn;
+    if (threads == 1) return;
+    if (atomic_fetch_add(&team->waiting, 1) == threads - 1) {
+        team->waiting = 0;
+        atomic_store(&team->turn, turn + 1);
+        return;
+    }
+    for (long spins = 0; atomic_load(&team->turn) == turn; spins++) {
+        if (spins < 20000) _mm_pause();
+        else sched_yield(); /* the others have no core of their own */
+    }
+}
+
+static void *take_part(void *argument) {
+    const Member *member = argument;
+    while (!atomic_load(&member->team->threads)) sched_yield();
+    member->team->work(member->team, member->number);
+    return 0;
+}
+
+static int run_team(void (*work)(Team *, long), const void *task, long wanted) {
+    Team team = {.work = work, .task = task};
+    Member members[MOST_THREADS];
+    pthread_t threads[MOST_THREADS];
+    long started = 1;
+    for (long n = 0; n < MOST_THREADS; n++) members[n] = (Member){&team, n};
+    while (started < wanted && started < MOST_THREADS && !pthread_create(threads + started, 0, take_part, members + started))
+        started++;
+    atomic_store(&team.threads, started);
+    take_part(members);
+    for (long n = 1; n < started; n++) pthread_join(threads[n], 0);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- functions of 16 numbers */
+
+INLINE __m512 exponential(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-87.0f), _mm512_min_ps(_mm512_set1_ps(88.0f), x)); /* a NaN stays one */
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r); /* |r| <= ln(2)/2: seven terms of the series do */
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+INLINE __m512 sigmoid(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    return _mm512_div_ps(one, _mm512_add_ps(one, exponential(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+}
+
+INLINE __m512 hyperbolic_tangent(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f), e = exponential(_mm512_mul_ps(x, _mm512_set1_ps(-2.0f)));
+    return _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+}
+
+INLINE __m512 clip(__m512 x, float limit) {
+    return _mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), x));
+}
+
+/* ---------------------------------------------------------------- products */
+
+/* sums[rows][64 columns] += a[rows][words] x panel[words][64 columns] */
+INLINE void multiply(__m512 (*sums)[4], const int rows, const int low, const int *a, long stride, const float *panel, long words) {
+    const int *b = a + 3 * stride; /* two bases and one stride reach six rows */
+    for (long k = 0; k < words; k++, a++, b++, panel += 64) {
+        __m512 weight[4];
+        UNROLL for (int v = 0; v < 4; v++) weight[v] = _mm512_loadu_ps(panel + 16 * v);
+        UNROLL for (int m = 0; m < rows; m++) {
+            const __m512i x = _mm512_set1_epi32(m < 3 ? a[m * stride] : b[(m - 3) * stride]);
+            UNROLL for (int v = 0; v < 4; v++) {
+#ifdef __AVX512BF16__
+                if (low) {
+                    sums[m][v] = _mm512_dpbf16_ps(sums[m][v], (__m512bh)x, (__m512bh)weight[v]);
+                    continue;
+                }
+#endif
+                sums[m][v] = _mm512_fmadd_ps(_mm512_castsi512_ps(x), weight[v], sums[m][v]);
+            }
+        }
+    }
+}
+
+/* 16 numbers as words of the next sum */
+INLINE void put(int *row, long column, const int low, __m512 values, __mmask16 kept) {
+#ifdef __AVX512BF16__
+    if (low) {
+        _mm256_mask_storeu_epi16((short *)row + column, kept, (__m256i)_mm512_cvtneps_pbh(values));
+        return;
+    }
+#endif
+    _mm512_mask_storeu_ps((float *)row + column, kept, values);
+}
+
+INLINE void input_tile(const Scan *s, const int rows, const int low, long panel, long first, long place) {
+    __m512 sums[TILE][4];
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++) sums[m][v] = _mm512_loadu_ps(s->bias + 64 * panel + 16 * v);
+    multiply(sums, rows, low, s->input + first * s->input_words, s->input_words, s->input_panels + 64 * panel * s->input_words,
+             s->input_words);
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++)
+            _mm512_storeu_ps(s->gates + (place + m) * 4 * s->cells + 64 * panel + 16 * v, sums[m][v]);
+}
+
+INLINE void gate_tile(const Scan *s, const int rows, const int low, long panel, long first, long place) {
+    __m512 sums[TILE][4];
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++)
+            sums[m][v] = _mm512_loadu_ps(s->gates + (place + m) * 4 * s->cells + 64 * panel + 16 * v);
+    const long width = low ? s->size / 2 : s->size;
+    multiply(sums, rows, low, s->hidden + first * width, width, s->hidden_panels + 64 * panel * s->hidden_words,
+             s->hidden_words);
+    UNROLL for (int m = 0; m < rows; m++) {
+        float *cell = s->cell + (first + m) * s->cells + 16 * panel;
+        const __m512 added = _mm512_mul_ps(sigmoid(sums[m][0]), hyperbolic_tangent(sums[m][2]));
+        const __m512 c = clip(_mm512_fmadd_ps(sigmoid(sums[m][1]), _mm512_loadu_ps(cell), added), s->cell_limit);
+        _mm512_storeu_ps(cell, c);
+        put(s->middle + (first + m) * s->middle_words, 16 * panel, low, _mm512_mul_ps(sigmoid(sums[m][3]), hyperbolic_tangent(c)),
+            0xffff);
+    }
+}
+
+INLINE void projection_tile(const Scan *s, const int rows, const int low, long panel, long first, long place, long from) {
+    const long words = s->middle_words - from < PIECE ? s->middle_words - from : PIECE;
+    const int last = from + words == s->middle_words;
+    __m512 sums[TILE][4];
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++)
+            sums[m][v] = from ? _mm512_loadu_ps(s->sums + (first + m) * s->size + 64 * panel + 16 * v) : _mm512_setzero_ps();
+    multiply(sums, rows, low, s->middle + first * s->middle_words + from, s->middle_words,
+             s->projection_panels + 64 * (panel * s->middle_words + from), words);
+    const long width = low ? s->size / 2 : s->size, found = low ? 2 : 4;
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++) {
+            const long column = 64 * panel + 16 * v, left = s->outputs - column;
+            if (!last) {
+                _mm512_storeu_ps(s->sums + (first + m) * s->size + column, sums[m][v]);
+                continue;
+            }
+            const __m512 h = clip(sums[m][v], s->projection_limit);
+            put(s->hidden + (first + m) * width, column, low, h, 0xffff);
+            if (left > 0) {
+                const __mmask16 kept = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+                put((int *)((char *)s->found + (place + m) * s->outputs * found), column, low, h, kept);
+            }
+        }
+}
+
+/* A tile of every height as code of its own, so that its sums stay in registers. */
+#define EACH_HEIGHT(tile, ...)                        \
+    switch (height) {                                 \
+        case 1: tile(s, 1, low, __VA_ARGS__); break;  \
+        case 2: tile(s, 2, low, __VA_ARGS__); break;  \
+        case 3: tile(s, 3, low, __VA_ARGS__); break;  \
+        case 4: tile(s, 4, low, __VA_ARGS__); break;  \
+        case 5: tile(s, 5, low, __VA_ARGS__); break;  \
+        default: tile(s, 6, low, __VA_ARGS__); break; \
+    }
+
+/* Rows 0 .. rows-1 in tiles of nearly equal height */
+#define FOR_TILES(rows)                                                                                      \
+    for (long tiles = ((rows) + TILE - 1) / TILE, tile = 0, first = 0, height = 0;                           \
+         tile < tiles && (height = (rows) / tiles + (tile < (rows) % tiles), 1); first += height, tile++)
+
+INLINE void run_steps(Team *team, long number, const int low) {
+    const Scan *s = team->task;
+    const long threads = team->threads, panels = s->cells / 16, outputs = s->size / 64;
+    const long from = panels * number / threads, to = panels * (number + 1) / threads;
+    const long first_output = outputs * number / threads, last_output = outputs * (number + 1) / threads;
+    for (long start = 0, done = 0; start < s->steps;) {
+        long stop = start, held = 0;
+        while (stop < s->steps && (stop == start || held + s->rows[stop] <= s->gate_rows)) held += s->rows[stop++];
+        for (long panel = from; panel < to; panel++)
+            FOR_TILES(held) EACH_HEIGHT(input_tile, panel, done + first, first)
+        for (long t = start, place = 0; t < stop; place += s->rows[t], t++) {
+            /* There and back again: what was read last is still in the cache. */
+            for (long n = from; n < to; n++) {
+                const long panel = t & 1 ? from + to - 1 - n : n;
+                FOR_TILES(s->rows[t]) EACH_HEIGHT(gate_tile, panel, first, place + first)
+            }
+            meet(team);
+            for (long panel = first_output; panel < last_output; panel++)
+                for (long piece = 0; piece < s->middle_words; piece += PIECE)
+                    FOR_TILES(s->rows[t]) EACH_HEIGHT(projection_tile, panel, first, done + place + first, piece)
+            meet(team);
+        }
+        done += held;
+        start = stop;
+    }
+}
+
+static void steps_of_floats(Team *team, long number) { run_steps(team, number, 0); }
+static void steps_of_pairs(Team *team, long number) { run_steps(team, number, 1); }
+
+/* ---------------------------------------------------------------- words */
+
+static void find_features(Team *team, long number) {
+    const Words *w = team->task;
+    for (long word = w->words * number / team->threads; word < w->words * (number + 1) / team->threads; word++) {
+        const long *character = w->characters + word * w->places;
+        long used = w->places; /* from here on all characters are the same, and so are all windows */
+        while (used && character[used - 1] == character[w->places - 1]) used--;
+        const float *table = w->tables, *bias = w->bias;
+        float *found = w->found + word * w->features;
+        for (long k = 0; k < w->widths; k++) {
+            const long width = w->width[k], count = w->count[k];
+            const long places = used < w->places - width ? used + 1 : w->places - width + 1;
+            for (long column = 0; column < count; column += 16) {
+                __m512 largest = _mm512_set1_ps(-__builtin_inff());
+                for (long p = 0; p < places; p++) {
+                    __m512 sum = _mm512_loadu_ps(table + character[p] * count + column);
+                    for (long j = 1; j < width; j++)
+                        sum = _mm512_add_ps(sum, _mm512_loadu_ps(table + (j * w->ids + character[p + j]) * count + column));
+                    largest = _mm512_max_ps(largest, sum);
+                }
+                _mm512_storeu_ps(found + column, _mm512_add_ps(largest, _mm512_loadu_ps(bias + column)));
+            }
+            table += width * w->ids * count;
+            bias += count;
+            found += count;
+        }
+    }
+}
+
+INLINE __m512 get(const int *row, long column, const int low) {
+    if (!low) return _mm512_loadu_ps((const float *)row + column);
+    const __m256i pairs = _mm256_loadu_si256((const __m256i *)((const short *)row + column));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs), 16));
+}
+
+INLINE void dense_tile(const Dense *d, const int rows, const int low, long panel, long first) {
+    __m512 sums[TILE][4];
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++) sums[m][v] = _mm512_loadu_ps(d->bias + 64 * panel + 16 * v);
+    const int *x = d->x + first * d->words;
+    multiply(sums, rows, low, x, d->words, d->weights + 64 * panel * d->words, d->words);
+    UNROLL for (int m = 0; m < rows; m++) {
+        int *y = (int *)((char *)d->y + (first + m) * d->outputs * (low ? 2 : 4));
+        if (d->highway) {
+            UNROLL for (int v = 0; v < 2; v++) {
+                const long column = 32 * panel + 16 * v;
+                const __m512 carried = get(x + m * d->words, column, low), gate = sigmoid(sums[m][2 + v]);
+                const __m512 changed = _mm512_max_ps(_mm512_setzero_ps(), sums[m][v]);
+                put(y, column, low, _mm512_fmadd_ps(gate, _mm512_sub_ps(changed, carried), carried), 0xffff);
+            }
+        } else {
+            UNROLL for (int v = 0; v < 4; v++) {
+                const long column = 64 * panel + 16 * v, left = d->outputs - column;
+                if (left > 0) put(y, column, low, sums[m][v], left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1));
+            }
+        }
+    }
+}
+
+INLINE void run_dense(Team *team, long number, const int low) {
+    const Dense *s = team->task;
+    for (long panel = s->panels * number / team->threads; panel < s->panels * (number + 1) / team->threads; panel++)
+        FOR_TILES(s->rows) EACH_HEIGHT(dense_tile, panel, first)
+}
+
+static void dense_of_floats(Team *team, long number) { run_dense(team, number, 0); }
+static void dense_of_pairs(Team *team, long number) { run_dense(team, number, 1); }
+
+/* ---------------------------------------------------------------- what is called from outside */
+
+/* Whether words may be pairs of bfloat16. */
+int has_pairs(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+int lstm_steps(const Scan *scan) { return run_team(scan->low ? steps_of_pairs : steps_of_floats, scan, scan->threads); }
+int word_features(const Words *words) { return run_team(find_features, words, words->threads); }
+int dense(const Dense *dense) { return run_team(dense->low ? dense_of_pairs : dense_of_floats, dense, dense->threads); }

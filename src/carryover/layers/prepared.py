@@ -1,0 +1,62 @@
+"""Weights in the form a kernel wants, made once and kept as long as the weights stay what they are.
+
+For passes without gradients only. What is kept lives beside its owner and not in it, so it is neither copied, nor saved, nor
+sent to another process, and it goes when the owner goes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+Prepared = TypeVar("Prepared")
+
+_SAMPLES = 64
+
+_kept: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[Any, Any]]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def prepared(
+    owner: nn.Module, form: Hashable, weights: tuple[Tensor | None, ...], build: Callable[[], Prepared]
+) -> Prepared:
+    """What `build` makes of the `weights` of `owner`; made again when one of them has changed.
+
+    A change is seen by the tensor's version, its place in memory and a sample of its values, because fused optimisers and
+    writes through `.data` leave no version. Whoever computes gradients says `forget` as well. Inference tensors, which have
+    no version, are prepared each time.
+    """
+    if any(weight is not None and weight.is_inference() for weight in weights):
+        return build()
+    marks = tuple(None if weight is None else _mark(weight) for weight in weights)
+    with _lock:
+        forms = _kept.setdefault(owner, {})
+        if form in forms and forms[form][0] == marks:
+            return forms[form][1]
+        forms.pop(form, None)  # its memory first
+        made = build()
+        forms[form] = (marks, made)
+    return made
+
+
+def forget(owner: nn.Module) -> None:
+    """Drop what was prepared for `owner`, whose weights are about to be trained."""
+    if owner in _kept:
+        with _lock:
+            _kept.pop(owner, None)
+
+
+def _mark(weight: Tensor) -> tuple[Any, ...]:
+    flat = weight.detach().reshape(-1)
+    sample = flat[:: max(1, flat.numel() // _SAMPLES)][: _SAMPLES + 1]
+    return weight.data_ptr(), weight._version, weight.dtype, tuple(weight.shape), tuple(weight.stride()), sample.tolist()
+
+
+def wants_gradients(*tensors: Tensor | None) -> bool:
+    """Whether a result of these tensors would be part of a graph."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
