@@ -1,6 +1,6 @@
 """Pretraining a language model on raw text, from a file to an artefact; killed at any moment, it continues.
 
-Everything in the run is decided by the settings, the text and the seed.
+Everything in the run is decided by the settings, the text and the seed; processes may share it (see `processes`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from carryover import storage
 from carryover.data.order import random_bits
 from carryover.data.shards import content_fingerprint
 from carryover.data.stream import LanguageModelStream
-from carryover.errors import CarryoverError
+from carryover.errors import CarryoverError, UsageError
 from carryover.progress import duration, say
 from carryover.training import artefact, settings
-from carryover.training.corpus import Corpus, prepare_corpus
+from carryover.training.corpus import Corpus, corpus_facts, open_corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
 from carryover.training.families import Family, family_of
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.optimisers import build_optimiser
-from carryover.training.run_folder import RunFolder, open_run
+from carryover.training.processes import Processes, open_processes
+from carryover.training.run_folder import RunFolder, follow_run, open_run
 from carryover.training.schedules import Schedule
 from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import StopRequest, stop_signals
@@ -43,7 +44,10 @@ _FEW_STEPS, _MANY_STEPS = 50, 10_000
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How a run ended and where it is. `record` is what the artefact stores; `resumed_from` a step or None."""
+    """How a run ended and where it is. `record` is what the artefact stores; `resumed_from` a step or None.
+
+    `process` is the number of this process of those that shared the run; 0, the leader, has it all to tell.
+    """
 
     folder: Path
     record: dict[str, Any]
@@ -52,6 +56,7 @@ class PretrainResult:
     steps: int
     seconds: float
     perplexity: float
+    process: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The result as one JSON object, its schema first."""
@@ -74,14 +79,43 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     finished. Raises UsageError (other settings than the run was started with, a folder with other things in it), Busy,
     InputMissing, BadData, CannotWrite, DiskFault, TrainingFailed, and after saving `stopping.Interrupted` or
     `stopping.Terminated`.
+
+    Started by `torchrun`, the processes share the run: the same call in each, the same update as in one process, and the
+    same result in all. Then it also raises `processes.ProcessLost` when another of them ends.
     """
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
     family = family_of(wanted.objective)
     family.config(wanted, wanted.vocabulary_size)
-    fingerprint = content_fingerprint(wanted.raw)
-    valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
-    with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder, _threads(wanted):
+    with stop_signals(quiet) as stop, open_processes(device) as processes, _threads(wanted):
+        quiet = stop.quiet = quiet or not processes.leads
+        outcome = _run(wanted, Path(out), family, device, precision, stop, quiet, processes)
+    if not quiet:
+        say(
+            f"{'finished before: ' if outcome.resumed_from == outcome.steps else ''}held-out perplexity "
+            f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
+            f"(ended by {outcome.stopped_by}): {outcome.folder}"
+        )
+    return outcome
+
+
+def _run(
+    wanted: PretrainSettings,
+    out: Path,
+    family: Family,
+    device: str,
+    precision: str,
+    stop: StopRequest,
+    quiet: bool,
+    processes: Processes,
+) -> PretrainResult:
+    if processes.leads:
+        fingerprint = content_fingerprint(wanted.raw)
+        valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
+        processes.tell([fingerprint, valid_fingerprint])
+    else:
+        fingerprint, valid_fingerprint = processes.hear()
+    with open_run(out, artefact.is_artefact_file) if processes.leads else follow_run(out) as folder:
         resolved = {
             **wanted.to_json(),
             "device": device,
@@ -90,17 +124,29 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             "held_out_text": None if wanted.valid is None else valid_fingerprint,
             "version": carryover.__version__,
             "threads": torch.get_num_threads(),
+            "processes": processes.size,
         }
-        folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
-        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
+        if processes.leads:
+            folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
+            corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
+            processes.tell({"settings": _comparable(resolved), "corpus": corpus_facts(corpus)})
+        else:
+            told = processes.hear()
+            _check_same(told["settings"], _comparable(resolved), processes.rank)
+            corpus = open_corpus(folder, told["corpus"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
-            model = family.build(config).to(device)
-            result = _train(wanted, folder, corpus, family, model, device, precision, stop, quiet)
-        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result)
+            place = processes.device(device)
+            model = family.build(config).to(place)
+            result = _train(wanted, folder, corpus, family, model, place, precision, stop, quiet, processes)
+        if processes.leads:
+            record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result)
+            processes.tell(record)
+        else:
+            record = processes.hear()
     assert result.state.best is not None
-    outcome = PretrainResult(
+    return PretrainResult(
         folder=folder.out,
         record=record,
         stopped_by=result.stopped_by,
@@ -108,14 +154,18 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
         steps=result.state.step,
         seconds=result.state.seconds,
         perplexity=result.state.best["perplexity"],
+        process=processes.rank,
     )
-    if not quiet:
-        say(
-            f"{'finished before: ' if result.resumed_from == outcome.steps else ''}held-out perplexity "
-            f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
-            f"(ended by {outcome.stopped_by}): {outcome.folder}"
-        )
-    return outcome
+
+
+def _check_same(led: dict[str, Any], own: dict[str, Any], rank: int) -> None:
+    """Raise UsageError where this process was asked for another run than the leader; digits may depend on the threads."""
+    for name in sorted(set(led) | set(own)):
+        if name != "threads" and led.get(name) != own.get(name):
+            raise UsageError(
+                f"process {rank} was given {name} = {json.dumps(own.get(name))}, the leading one {json.dumps(led.get(name))}",
+                repair="start all processes of a run with the same command and the same version",
+            )
 
 
 @contextmanager
@@ -152,15 +202,26 @@ def _train(
     precision: str,
     stop: StopRequest,
     quiet: bool,
+    processes: Processes,
 ) -> LoopResult:
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
-    stream = LanguageModelStream(corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+    if lanes < processes.size:
+        raise UsageError(
+            f"{lanes} lanes of text cannot be shared by {processes.size} processes",
+            repair=f"start at most {lanes}, or give a batch size of at least {processes.size}",
+        )
+    part = processes.part(lanes)
+    stream = LanguageModelStream(
+        corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens, part=part
+    )
+    held_out_lanes = min(lanes, lanes_for(corpus.valid.tokens, wanted.steps))
     held_out = LanguageModelStream(
         corpus.valid,
-        batch_size=min(lanes, lanes_for(corpus.valid.tokens, wanted.steps)),
+        batch_size=held_out_lanes,
         steps=wanted.steps,
         block_tokens=wanted.block_tokens,
         shuffle=False,
+        part=processes.part(held_out_lanes),
     )
     per_epoch = stream.steps_per_epoch()
     total = per_epoch * wanted.epochs
@@ -170,14 +231,16 @@ def _train(
     logits = torch.bfloat16 if precision == "bfloat16" else None
     job = Job(
         model=model,
-        objective=family.objective(logits),
+        objective=processes.of_part(family.objective(logits), lanes),
         stream=stream,
         optimiser=build_optimiser(
             model, wanted.optimiser, learning_rate=wanted.learning_rate, weight_decay=wanted.weight_decay
         ),
-        initial_state=lambda: family.initial_state(model, lanes, device),
-        evaluate=lambda: family.evaluate(model, held_out, corpus, device),
+        initial_state=processes.of_part(lambda: family.initial_state(model, len(part), device), lanes),
+        evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.total),
         tokens=corpus.train.tokens - corpus.train.lines,
+        digest=lambda batch: batch.digest,
+        part=part,
     )
     loop = TrainingLoop(
         job,
@@ -198,6 +261,7 @@ def _train(
         folder,
         stop=stop,
         quiet=quiet,
+        processes=processes,
     )
     return loop.run()
 
