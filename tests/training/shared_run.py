@@ -1,7 +1,8 @@
 """One process of pretraining runs that processes share, and how tests start several of them.
 
 As a program: `shared_run.py RANK PLAN`, where PLAN is JSON, a list of runs in order: how many processes (those of a higher
-rank leave it out), the port where they meet, the folder, the settings. Prints one JSON line for each run it took part in.
+rank leave it out), the port where they meet, the folder, the settings. Prints one JSON line for each run it took part in:
+the result, or the error and its exit code.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from carryover.training.settings import PretrainSettings
 
 @dataclass
 class Plan:
-    """One run: by `size` processes in `out`. `kill` is (rank, step): that process is killed when it comes to the step."""
+    """One run: by `size` processes in `out`. `kill` is (rank, step): that process is killed when it comes to the step.
+
+    `other` are settings that only the last process is given.
+    """
 
     size: int
     out: Path
     settings: dict[str, Any]
     kill: tuple[int, int] | None = None
+    other: dict[str, Any] = field(default_factory=dict)
     port: int = field(default_factory=lambda: free_port())
 
     def to_json(self) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start(plans: list[Plan], processes: int | None = None) -> list[subprocess.Popen[str]]:
+def start(plans: list[Plan]) -> list[subprocess.Popen[str]]:
     """The processes that the plans need."""
     plan = json.dumps([one.to_json() for one in plans])
     return [
@@ -57,18 +62,24 @@ def start(plans: list[Plan], processes: int | None = None) -> list[subprocess.Po
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(processes or max(one.size for one in plans))
+        for rank in range(max(one.size for one in plans))
     ]
 
 
 def run(plans: list[Plan]) -> list[list[dict[str, Any]]]:
-    """For each process what it printed of each run; what one writes on standard error is an error here."""
-    started = start(plans)
-    told = []
-    for rank, process in enumerate(started):
-        out, errors = process.communicate(timeout=240)
-        assert process.returncode == 0 and errors == "", f"process {rank} ended with {process.returncode}:\n{errors}"
-        told.append([json.loads(line) for line in out.splitlines()])
+    """For each plan what its processes told of it, by rank. A process that is killed tells nothing, here and later."""
+    told: list[list[dict[str, Any]]] = [[] for _ in plans]
+    dead: set[int] = set()
+    for rank, process in enumerate(start(plans)):
+        out, errors = process.communicate()
+        lines = iter(out.splitlines())
+        for plan, results in zip(plans, told, strict=True):
+            if plan.kill is not None and plan.kill[0] == rank:
+                dead.add(rank)
+            if rank < plan.size and rank not in dead:
+                results.append(json.loads(next(lines, "null")))
+        expected = -signal.SIGKILL if rank in dead else 0
+        assert process.returncode == expected, f"process {rank} ended with {process.returncode}:\n{errors}"
     return told
 
 
@@ -76,8 +87,12 @@ def take_part(rank: int, plan: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(plan["size"]), MASTER_PORT=str(plan["port"]))
     if plan["kill"] is not None and plan["kill"][0] == rank:
         _die_at(plan["kill"][1])
-    wanted = PretrainSettings(**plan["settings"])
-    result = pretrain(wanted, plan["out"], quiet=True)
+    last = rank == plan["size"] - 1
+    wanted = PretrainSettings(**{**plan["settings"], **(plan["other"] if last else {})})
+    try:
+        result = pretrain(wanted, plan["out"], quiet=True)
+    except CarryoverError as error:
+        return {"error": str(error), "exit_code": error.exit_code}
     return {**result.to_json(), "process": result.process}
 
 
@@ -95,17 +110,12 @@ def _die_at(step: int) -> None:
     processes.ManyProcesses.backward = backward  # type: ignore[method-assign]
 
 
-def main() -> int:
+def main() -> None:
     rank = int(sys.argv[1])
-    try:
-        for plan in json.loads(sys.argv[2]):
-            if rank < plan["size"]:
-                print(json.dumps(take_part(rank, plan)), flush=True)
-    except CarryoverError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    for plan in json.loads(sys.argv[2]):
+        if rank < plan["size"]:
+            print(json.dumps(take_part(rank, plan)), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

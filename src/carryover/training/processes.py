@@ -39,7 +39,9 @@ BUNDLED = 2**16
 """Gradients of up to this many numbers travel together; a larger one is added up where it lies."""
 
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_REPAIR = "start the processes with `torchrun --nproc-per-node N -m carryover pretrain …`, or unset WORLD_SIZE for one process"
+_REPAIR = (
+    "start the processes with `torchrun --nproc-per-node N -m carryover pretrain …`, or unset WORLD_SIZE for one process"
+)
 _CARRY_BITS = 16
 
 
@@ -203,9 +205,7 @@ class ManyProcesses(Processes):
             gradients.append(parameter.grad)
         small = [gradient for gradient in gradients if gradient.numel() <= BUNDLED]
         with self._together():
-            work = [
-                distributed.all_reduce(gradient, async_op=True) for gradient in gradients if gradient.numel() > BUNDLED
-            ]
+            work = [distributed.all_reduce(gradient, async_op=True) for gradient in gradients if gradient.numel() > BUNDLED]
             if small:
                 bundle = torch.cat([gradient.flatten() for gradient in small])
                 distributed.all_reduce(bundle)
