@@ -112,9 +112,11 @@ def _run(
     if processes.leads:
         fingerprint = content_fingerprint(wanted.raw)
         valid_fingerprint = fingerprint if wanted.valid is None else content_fingerprint(wanted.valid)
-        processes.tell([fingerprint, valid_fingerprint])
+        processes.tell([fingerprint, valid_fingerprint, wanted.to_json()])
     else:
-        fingerprint, valid_fingerprint = processes.hear()
+        fingerprint, valid_fingerprint, led = processes.hear()
+        _check_same(led, _comparable(wanted.to_json()), processes.rank)
+    processes.total([1.0])  # nothing is written before all have come so far
     with open_run(out, artefact.is_artefact_file) if processes.leads else follow_run(out) as folder:
         resolved = {
             **wanted.to_json(),
@@ -129,11 +131,9 @@ def _run(
         if processes.leads:
             folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
             corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet)
-            processes.tell({"settings": _comparable(resolved), "corpus": corpus_facts(corpus)})
+            processes.tell(corpus_facts(corpus))
         else:
-            told = processes.hear()
-            _check_same(told["settings"], _comparable(resolved), processes.rank)
-            corpus = open_corpus(folder, told["corpus"])
+            corpus = open_corpus(folder, processes.hear())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
@@ -159,12 +159,12 @@ def _run(
 
 
 def _check_same(led: dict[str, Any], own: dict[str, Any], rank: int) -> None:
-    """Raise UsageError where this process was asked for another run than the leader; digits may depend on the threads."""
+    """Raise UsageError where this process was asked for another run than the leader."""
     for name in sorted(set(led) | set(own)):
-        if name != "threads" and led.get(name) != own.get(name):
+        if led.get(name) != own.get(name):
             raise UsageError(
                 f"process {rank} was given {name} = {json.dumps(own.get(name))}, the leading one {json.dumps(led.get(name))}",
-                repair="start all processes of a run with the same command and the same version",
+                repair="start all processes of a run with the same command",
             )
 
 
