@@ -70,8 +70,8 @@ def run(plans: list[Plan]) -> list[list[dict[str, Any]]]:
     """For each plan what its processes told of it, by rank. A process that is killed tells nothing, here and later."""
     told: list[list[dict[str, Any]]] = [[] for _ in plans]
     dead: set[int] = set()
-    for rank, process in enumerate(start(plans)):
-        out, errors = process.communicate()
+    ended = [(process, *process.communicate()) for process in start(plans)]
+    for rank, (process, out, errors) in enumerate(ended):
         lines = iter(out.splitlines())
         for plan, results in zip(plans, told, strict=True):
             if plan.kill is not None and plan.kill[0] == rank:

@@ -18,6 +18,8 @@ from training.same_training import SMALL, agree, settings
 from training.shared_run import Plan, free_port, run
 from training.tiny_text import write_text
 
+pytestmark = pytest.mark.timeout(900)  # four processes on whatever the machine has left
+
 # ---- Real processes ------------------------------------------------------------------------------------------------------
 
 
