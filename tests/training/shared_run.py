@@ -1,8 +1,8 @@
-"""One process of pretraining runs that processes share, and how tests start several of them.
+"""Pretraining runs that processes share, and how tests start them.
 
-As a program: `shared_run.py RANK PLAN`, where PLAN is JSON, a list of runs in order: how many processes (those of a higher
-rank leave it out), the port where they meet, the folder, the settings. Prints one JSON line for each run it took part in:
-the result, or the error and its exit code.
+As a program: `shared_run.py FOLDER PLANS`, where PLANS is JSON, a list of runs in order: how many processes (those of a higher
+rank leave it out), the port where they meet, the folder, the settings. It forks the processes, so that torch is imported once;
+each writes one JSON line for each run it took part in to FOLDER/RANK: the result, or the error and its exit code.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,40 +52,35 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start(plans: list[Plan]) -> list[subprocess.Popen[str]]:
-    """The processes that the plans need."""
-    plan = json.dumps([one.to_json() for one in plans])
-    return [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", __file__, str(rank), plan],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(max(one.size for one in plans))
-    ]
-
-
 def run(plans: list[Plan]) -> list[list[dict[str, Any]]]:
     """For each plan what its processes told of it, by rank. A process that is killed tells nothing, here and later."""
+    plan = json.dumps([one.to_json() for one in plans])
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", __file__, folder, plan],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        codes = json.loads(done.stdout)
+        texts = [(Path(folder) / str(rank)).read_text() for rank in range(len(codes))]
     told: list[list[dict[str, Any]]] = [[] for _ in plans]
     dead: set[int] = set()
-    ended = [(process, *process.communicate()) for process in start(plans)]
-    for rank, (process, out, errors) in enumerate(ended):
-        lines = iter(out.splitlines())
-        for plan, results in zip(plans, told, strict=True):
-            if plan.kill is not None and plan.kill[0] == rank:
+    for rank, (code, text) in enumerate(zip(codes, texts, strict=True)):
+        lines = iter(text.splitlines())
+        for plan_of, results in zip(plans, told, strict=True):
+            if plan_of.kill is not None and plan_of.kill[0] == rank:
                 dead.add(rank)
-            if rank < plan.size and rank not in dead:
+            if rank < plan_of.size and rank not in dead:
                 results.append(json.loads(next(lines, "null")))
         expected = -signal.SIGKILL if rank in dead else 0
-        assert process.returncode == expected, f"process {rank} ended with {process.returncode}:\n{errors}"
+        assert code == expected, f"process {rank} ended with {code}:\n{done.stderr}"
     return told
 
 
 def take_part(rank: int, plan: dict[str, Any]) -> dict[str, Any]:
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(plan["size"]), MASTER_PORT=str(plan["port"]))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(plan["size"]), MASTER_PORT=str(plan["port"]))
     if plan["kill"] is not None and plan["kill"][0] == rank:
         _die_at(plan["kill"][1])
     last = rank == plan["size"] - 1
@@ -110,12 +106,20 @@ def _die_at(step: int) -> None:
     processes.ManyProcesses.backward = backward  # type: ignore[method-assign]
 
 
-def main() -> None:
-    rank = int(sys.argv[1])
-    for plan in json.loads(sys.argv[2]):
-        if rank < plan["size"]:
-            print(json.dumps(take_part(rank, plan)), flush=True)
+def main(folder: Path, plans: list[dict[str, Any]]) -> None:
+    """Fork a process for each rank, wait for all and print how they ended, below zero by which signal."""
+    children = []
+    for rank in range(max(plan["size"] for plan in plans)):
+        child = os.fork()
+        if child == 0:
+            with (folder / str(rank)).open("w", buffering=1) as file:
+                for plan in plans:
+                    if rank < plan["size"]:
+                        file.write(json.dumps(take_part(rank, plan)) + "\n")
+            return
+        children.append(child)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
