@@ -8,11 +8,12 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from carryover.data import shard_passes
-from carryover.data.order import permutation
+from carryover.data.order import digest, permutation
 from carryover.data.shards import Shards, build_shards
 from carryover.data.stream import NO_LOSS, LanguageModelBatch, LanguageModelStream
 from carryover.data.vocabulary import Vocabulary
@@ -220,3 +221,39 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytes
     more_blocks = (15_000 - 1500) * 8 // 256
     assert large < small + 80 * more_blocks, f"{small} bytes at 1×, {large} at 10×"
     assert large < 15_000 * 8 * 4 / 4, "a quarter of the corpus would fit into that"
+
+
+@pytest.mark.parametrize("parts", [[5], [3, 2], [2, 1, 1, 1], [5, 0]])
+def test_parts_of_the_lanes_make_up_the_batch(tmp_path: Path, parts: list[int]) -> None:
+    """What processes that share the lanes read is the whole batch, and so say their digests, taken together."""
+    shards = corpus(tmp_path / "shards", 40)
+    whole = LanguageModelStream(shards, batch_size=5, steps=8, block_tokens=24)
+    ends = [sum(parts[:number]) for number in range(len(parts) + 1)]
+    streams = [
+        LanguageModelStream(shards, batch_size=5, steps=8, block_tokens=24, part=range(start, stop))
+        for start, stop in pairwise(ends)
+    ]
+    digests = []
+    for step in range(whole.steps_per_epoch()):
+        want, found = whole.batch(2, 1, step), [stream.batch(2, 1, step) for stream in streams]
+        for name in ("forward_targets", "backward_targets", "fresh"):
+            assert torch.equal(torch.cat([getattr(one, name) for one in found]), getattr(want, name))
+        assert want.forward.characters is not None
+        read = torch.cat([one.forward.characters[one.forward.index.values] for one in found])  # type: ignore[index]
+        assert torch.equal(read, want.forward.characters[want.forward.index.values])
+        assert sum(one.tokens for one in found) == want.tokens
+        assert {one.begins for one in found} == {want.begins} == {bool(want.fresh.any())}
+        assert sum(one.digest for one in found) % 2**64 == want.digest
+        digests.append(want.digest)
+    assert len(set(digests)) == len(digests)
+    others = [whole.batch(3, 1, step).digest for step in range(whole.steps_per_epoch())]
+    assert not set(others) & set(digests), "another order is another digest"
+
+
+def test_a_digest_tells_every_number_and_key() -> None:
+    rows = np.arange(12).reshape(3, 4)
+    changed = rows.copy()
+    changed[1, 2] += 1
+    assert digest(rows, 1, 2) == digest(rows[::-1], 1, 2) == sum(digest(row[None], 1, 2) for row in rows) % 2**64
+    assert len({digest(rows, 1, 2), digest(rows, 2, 1), digest(changed, 1, 2), digest(rows[:2], 1, 2)}) == 4
+    assert digest(rows[:0], 1, 2) == 0

@@ -7,7 +7,17 @@ import copy
 import pytest
 import torch
 
-from carryover.layers import Bidirectional, Dropout, Highway, Stacked, VariationalDropout, WeightDrop, choose_rows
+from carryover.layers import (
+    Bidirectional,
+    Dropout,
+    Highway,
+    Stacked,
+    Transformer,
+    VariationalDropout,
+    WeightDrop,
+    choose_rows,
+)
+from carryover.layers.dropout import part_of_batch
 from carryover.sequence import Sequence
 from laws.plain import LeakySum
 
@@ -149,3 +159,43 @@ def test_weight_drop_names_what_there_is_to_drop() -> None:
         WeightDrop(LeakySum(), 0.5, names=("weight",))
     with pytest.raises(ValueError, match="Highway has no parameter 'hidden_weight'"):
         WeightDrop(Highway(3), 0.5)
+
+
+@pytest.mark.parametrize("part", [range(0, 1), range(1, 4), range(3, 5)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_parts_of_a_batch_drop_what_the_whole_drops(part: range, transposed: bool) -> None:
+    """To the bit, also where values lie with time before the batch, as recurrent layers leave them."""
+    axes = (1, 0, 2) if transposed else (0, 1, 2)
+    values = torch.randn(5, 7, 9).permute(axes).contiguous().permute(axes)
+    own = values[part.start : part.stop].permute(axes).contiguous().permute(axes)
+    for layer in (Dropout(9, 0.4), VariationalDropout(9, 0.4)):
+        torch.manual_seed(3)
+        whole = layer.train()(Sequence.of(values)).values
+        torch.manual_seed(3)
+        with part_of_batch(part, 5):
+            mine = layer(Sequence.of(own)).values
+        assert torch.equal(mine, whole[part.start : part.stop])
+        assert 0 < (mine == 0).float().mean() < 1
+        after = torch.rand(3)
+        torch.manual_seed(3)
+        layer(Sequence.of(values))
+        assert torch.equal(torch.rand(3), after), "and what is drawn next is the same"
+
+
+def test_parts_of_a_batch_drop_the_same_attention_weights() -> None:
+    layer = Transformer(8, 2, 16, 2, causal=True, horizon=4, dropout=0.3).train()
+    values = torch.randn(5, 7, 8)
+    state = layer.initial_state(5)
+    torch.manual_seed(3)
+    whole = layer.step(Sequence.of(values), state)[0].values
+    torch.manual_seed(3)
+    with part_of_batch(range(1, 4), 5):
+        mine = layer.step(Sequence.of(values[1:4]), layer.initial_state(3))[0].values
+    torch.testing.assert_close(mine, whole[1:4], rtol=1e-5, atol=1e-5)
+
+
+def test_rows_that_are_not_the_part_are_refused() -> None:
+    with part_of_batch(range(0, 2), 5), pytest.raises(ValueError, match="3 rows were given"):
+        Dropout(4, 0.5).train()(ones(3, 2, 4))
+    with part_of_batch(range(0, 2), 5):
+        Dropout(4, 0.5).eval()(ones(3, 2, 4))  # nothing is drawn

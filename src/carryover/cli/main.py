@@ -30,7 +30,7 @@ from carryover.cli import (
     version,
 )
 from carryover.cli.configuration import nearest, read_defaults
-from carryover.errors import CarryoverError
+from carryover.errors import CarryoverError, UsageError
 
 app = typer.Typer(
     name="carryover",
@@ -52,9 +52,13 @@ app.command("import")(imports.import_published)  # its own name is a word of the
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
     """Pretrain on raw text, carry over to a few labels, see what pays."""
+    verb, count = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
+    if verb != "pretrain" and "TORCHELASTIC_RUN_ID" in os.environ and count != "1":
+        raise UsageError(f"{verb} runs in one process and torchrun started {count}", repair="leave torchrun out")
 
 
 # Threads that wait without spinning: beside other work on the machine, spinning ones make every small operation wait.

@@ -76,6 +76,7 @@ def pretrain(
     """Train a language model on raw text and keep the best by held-out perplexity.
 
     Killed or interrupted at any moment, the same command continues and ends with the same weights.
+    Several processes: torchrun --nproc-per-node N -m carryover pretrain …
     """
     from carryover.training.measuring import perplexity_of
     from carryover.training.pretrain import pretrain as run_pretraining
@@ -112,12 +113,17 @@ def pretrain(
     )
     if dry_run:
         from carryover.training.calibration import estimate
+        from carryover.training.processes import started_processes
 
+        if (count := started_processes()) > 1:
+            raise UsageError(f"--dry-run measures one process, and {count} were started", repair="leave torchrun out")
         forecast: dict[str, Any] = estimate(wanted)
         print_document(forecast) if as_json else print_lines(forecast["lines"])
         suggest_again()
         return
     result = run_pretraining(wanted, out, quiet=quiet)
+    if result.process:
+        return  # the leading process tells
     if as_json:
         print_document(result.to_json())
     else:

@@ -42,6 +42,20 @@ def uniform(count: int, *keys: int) -> NDArray[np.float64]:
     return (random_bits(count, *keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def digest(rows: NDArray[np.int64], *keys: int) -> int:
+    """64 bits that tell what the rows [n, columns] hold and under which keys, whatever order the rows come in.
+
+    The digests of parts of the rows add up, modulo 2⁶⁴, to that of all of them. Each row is a weighted sum of its numbers,
+    mixed; so a row must itself say which it is.
+    """
+    with np.errstate(over="ignore"):
+        weights = random_bits(rows.shape[1], *keys) | np.uint64(1)
+        sums = (rows.astype(np.uint64) * weights).sum(axis=1, dtype=np.uint64)
+        mixed = (sums ^ (sums >> np.uint64(30))) * np.uint64(_FIRST)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
+        return int((mixed ^ (mixed >> np.uint64(31))).sum(dtype=np.uint64))
+
+
 def _mix(number: int) -> int:
     """The mixing function of SplitMix64 on one Python integer below 2⁶⁴."""
     number = ((number ^ (number >> 30)) * _FIRST) & _MASK

@@ -9,7 +9,7 @@ The backward model reads the same blocks reversed as a whole. So its chunk at st
 forward one, but from the block's other end.
 
 Since a batch depends on nothing but three numbers, a resumed run asks for step k and gets it, and the order does not depend
-on how many processes share the lanes.
+on how many processes share the lanes: each asks for its `part` of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carryover.data.coding import TokenBatch
-from carryover.data.order import permutation
+from carryover.data.order import digest, permutation
 from carryover.data.shards import Shards
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import UsageError
@@ -39,6 +39,8 @@ class LanguageModelBatch:
     `forward` and `backward` have the same lengths [B] (0 for a lane that has run out) and, for character input, share one
     table of the batch's distinct words. Targets are softmax ids [B, T], `NO_LOSS` where nothing is predicted.
     `fresh` [B] is true where the carried state must be reset before this batch. `tokens` counts forward targets.
+    Where processes share the lanes, B are those of this one; `begins` is whether any lane of the whole batch is fresh, and
+    the `digest`s of what each process reads add up, modulo 2⁶⁴, to that of the whole batch.
     """
 
     forward: TokenBatch
@@ -47,6 +49,8 @@ class LanguageModelBatch:
     backward_targets: Tensor
     fresh: Tensor
     tokens: int
+    begins: bool = True
+    digest: int = 0
 
     def to(self, device: torch.device | str) -> LanguageModelBatch:
         """The same batch on a device; the shared table of words is moved once."""
@@ -60,6 +64,8 @@ class LanguageModelBatch:
             self.backward_targets.to(device),
             self.fresh.to(device),
             self.tokens,
+            self.begins,
+            self.digest,
         )
 
 
@@ -74,6 +80,7 @@ class LanguageModelStream:
     block_tokens : size of the blocks that are shuffled. No line is split unless it alone is longer.
     shuffle : `False` keeps the blocks in the order of the text, whatever seed and epoch.
     round_words_to : round the number of distinct words up to a multiple, so that shapes repeat (compiled models).
+    part : the lanes that are read here, of 0 … batch_size − 1; all of them by default.
 
     In an epoch every token but the line borders `<s>` is a forward target once, and every token but `</s>` a backward target
     once. Not scored are: forward what follows `</s>`, backward what follows `<s>`, for there one line ends and an unrelated
@@ -89,6 +96,7 @@ class LanguageModelStream:
         block_tokens: int = 2048,
         shuffle: bool = True,
         round_words_to: int = 1,
+        part: range | None = None,
     ) -> None:
         sizes = {"batch_size": batch_size, "steps": steps, "block_tokens": block_tokens, "round_words_to": round_words_to}
         for name, size in sizes.items():
@@ -96,6 +104,7 @@ class LanguageModelStream:
                 raise UsageError(f"{name} is {size}", repair="it must be 1 or more")
         self.shards = shards
         self.batch_size, self.steps, self.shuffle, self.round_words_to = batch_size, steps, shuffle, round_words_to
+        self.part = range(batch_size) if part is None else part
         self.block_starts = block_borders(shards, block_tokens)  # [blocks + 1]
         self._chunks = -(-np.diff(self.block_starts) // steps)  # [blocks]
         self._steps_per_epoch = -(-int(self._chunks.sum()) // batch_size)
@@ -107,9 +116,10 @@ class LanguageModelStream:
 
     def batch(self, seed: int, epoch: int, step: int) -> LanguageModelBatch:
         """Batch number `step` of an epoch. Raises IndexError outside 0 … steps_per_epoch() − 1."""
-        rows = self._rows(seed, epoch, step)
+        whole = self._rows(seed, epoch, step)
+        rows = whole.part(self.part)
         # What is read and one token more, to be predicted: [B, T + 1] types, 0 in the padding.
-        ahead = np.zeros((self.batch_size, self.steps + 1), dtype=np.int64)
+        ahead = np.zeros((len(self.part), self.steps + 1), dtype=np.int64)
         behind = np.zeros_like(ahead)
         for row in np.flatnonzero(rows.lengths).tolist():
             length, start, stop = int(rows.lengths[row]), int(rows.forward_starts[row]), int(rows.backward_stops[row])
@@ -128,6 +138,8 @@ class LanguageModelStream:
             torch.from_numpy(backward_targets),
             torch.from_numpy(rows.fresh),
             int((forward_targets != NO_LOSS).sum()),
+            bool(whole.fresh.any()),
+            digest(np.column_stack([np.array(self.part), *rows.columns(), ahead, behind]), epoch, step),
         )
 
     def _rows(self, seed: int, epoch: int, step: int) -> _Rows:
@@ -196,6 +208,14 @@ class _Rows:
     forward_starts: NDArray[np.int64]
     backward_stops: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+
+    def columns(self) -> tuple[NDArray[np.int64], ...]:
+        return self.lengths, self.forward_starts, self.backward_stops, self.fresh.astype(np.int64)
+
+    def part(self, lanes: range) -> _Rows:
+        """Those of some neighbouring lanes."""
+        some = slice(lanes.start, lanes.stop)
+        return _Rows(self.lengths[some], self.forward_starts[some], self.backward_stops[some], self.fresh[some])
 
 
 def block_borders(shards: Shards, block_tokens: int) -> NDArray[np.int64]:

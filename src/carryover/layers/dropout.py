@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import final
 
 import torch
@@ -21,6 +24,48 @@ def check_probability(probability: float) -> float:
     return probability
 
 
+_part: ContextVar[tuple[range, int] | None] = ContextVar("part of a batch", default=None)
+
+
+@contextmanager
+def part_of_batch(part: range, whole: int) -> Iterator[None]:
+    """While the block runs, every batch is the rows `part` of one of `whole` rows that processes share.
+
+    All that drops activations then drops what it would drop of these rows if the batch were in one piece, given the same
+    random state in all processes.
+    """
+    token = _part.set((part, whole))
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def is_part() -> bool:
+    """Whether batches are parts just now (see `part_of_batch`)."""
+    return _part.get() is not None
+
+
+def drop(values: Tensor, probability: float, training: bool) -> Tensor:
+    """`torch.nn.functional.dropout` of values [rows, ...], which may be a part of a batch (see `part_of_batch`).
+
+    Raises ValueError when they have another number of rows than the part.
+    """
+    found = _part.get()
+    if found is None or not training or probability == 0:
+        return F.dropout(values, probability, training)
+    part, whole = found
+    if len(values) != len(part):
+        raise ValueError(f"{len(values)} rows were given, and this process has the rows {part.start} to {part.stop - 1}")
+    # The library draws in the order in which the values lie in memory, so the mask of the whole batch must lie likewise.
+    strides = torch.empty_like(values).stride()
+    order = sorted(range(values.dim()), key=lambda axis: (-strides[axis], -axis))
+    shape = (whole, *values.shape[1:])
+    ones = torch.ones([shape[axis] for axis in order], dtype=values.dtype, device=values.device)
+    places = [order.index(axis) for axis in range(values.dim())]
+    return values * F.dropout(ones.permute(places), probability, True)[part.start : part.stop]
+
+
 @final
 class Dropout(ElementLayer):
     """Each element is zero with the given probability, else divided by 1 − probability; drawn anew at every step.
@@ -34,7 +79,7 @@ class Dropout(ElementLayer):
         self.probability = check_probability(probability)
 
     def element(self, values: Tensor) -> Tensor:
-        return F.dropout(values, self.probability, self.training)
+        return drop(values, self.probability, self.training)
 
     def extra_repr(self) -> str:
         return f"{self.in_size}, {self.probability}"
@@ -65,7 +110,7 @@ class VariationalDropout(Layer):
     ) -> Tensor:
         """The multipliers [batch_size, size]: 0 or 1 / (1 − probability) in training, else 1."""
         ones = torch.ones(batch_size, self.in_size, device=device, dtype=dtype)
-        return F.dropout(ones, self.probability, self.training)
+        return drop(ones, self.probability, self.training)
 
     def forward(self, x: Sequence) -> Sequence:
         state = self.initial_state(x.batch_size, device=x.device, dtype=x.values.dtype)

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.layers.dropout import drop
 from carryover.layers.element import ElementLayer
 
 
@@ -47,5 +47,5 @@ class Perceptron(ElementLayer):
 
     def element(self, values: Tensor) -> Tensor:
         for affine in self.maps[:-1]:
-            values = F.dropout(self.activation(affine(values)), self.dropout, self.training)
+            values = drop(self.activation(affine(values)), self.dropout, self.training)
         return self.maps[-1](values)

@@ -10,7 +10,7 @@ always computed with the exact softmax, whatever the model was trained with.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
 
@@ -51,8 +51,8 @@ class BiLanguageModelObjective:
 
         Rows marked fresh start from zeros. Returns the mean loss in nats over the targets of both directions (a scalar
         with gradient; 0 when the chunk has no target), the state after the chunk without its history, and the figures
-        `forward_nll` and `backward_nll` (sums in nats), `forward_tokens`, `backward_tokens` and `tokens` (the number of
-        forward targets). `step_seed` decides the words a sampled softmax draws.
+        `forward_nll` and `backward_nll` (sums in nats), `forward_tokens`, `backward_tokens`, `tokens` (the number of
+        forward targets) and `targets` (of both directions). `step_seed` decides the words a sampled softmax draws.
         """
         forward, backward, state = _advance(model, batch, state)
         rows = torch.cat([forward, backward])  # both directions in one call share every chunk's weights
@@ -67,6 +67,7 @@ class BiLanguageModelObjective:
             "forward_tokens": forward_tokens,
             "backward_tokens": backward_tokens,
             "tokens": forward_tokens,
+            "targets": forward_tokens + backward_tokens,
         }
         return total / max(1, forward_tokens + backward_tokens), state, figures
 
@@ -93,7 +94,7 @@ def _advance(
     model: BiLanguageModel, batch: LanguageModelBatch, state: BiLanguageModelState
 ) -> tuple[Tensor, Tensor, BiLanguageModelState]:
     """Hidden states of both directions, one below the other [B·T, P], and the detached state."""
-    if bool(batch.fresh.any()):
+    if batch.begins:
         hidden = state[0][0].hidden
         zeros = model.initial_state(len(batch.fresh), device=hidden.device, dtype=hidden.dtype)
         state = choose_rows(batch.fresh, zeros, state)
@@ -107,11 +108,13 @@ def evaluate(
     stream: LanguageModelStream | Iterable[LanguageModelBatch],
     *,
     device: torch.device | str | None = None,
+    total: Callable[[list[float]], list[float]] = list,
 ) -> dict[str, float]:
     """Exact perplexities over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
 
     Keys: `forward_perplexity`, `backward_perplexity`, `perplexity` (of both together) and `tokens` (forward targets).
-    The model is put into evaluation mode meanwhile. Raises ValueError when there is nothing to score.
+    The model is put into evaluation mode meanwhile. `total` adds up sums over the processes that share the stream's lanes.
+    Raises ValueError when there is nothing to score.
     """
     batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
     sums = {"forward": 0.0, "backward": 0.0}
@@ -133,7 +136,9 @@ def evaluate(
                 nats = exact.negative_log_likelihood(hidden, targets.flatten())
                 sums[name] += float(nats.double().sum())
                 counts[name] += int((targets >= 0).sum())
-    return perplexities(sums["forward"], counts["forward"], sums["backward"], counts["backward"])
+    ahead, behind = total([sums["forward"], sums["backward"]])
+    ahead_count, behind_count = (int(count) for count in total([counts["forward"], counts["backward"]]))
+    return perplexities(ahead, ahead_count, behind, behind_count)
 
 
 def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float, backward_tokens: int) -> dict[str, float]:
@@ -155,7 +160,9 @@ def exponential(nats: float) -> float:
 
 
 def batches_of(stream: LanguageModelStream) -> Iterator[LanguageModelBatch]:
-    """One pass over a stream, epoch 0 of seed 0."""
+    """One pass over a stream, epoch 0 of seed 0; nothing where no lane is read here."""
+    if not stream.part:
+        return
     for step in range(stream.steps_per_epoch()):
         yield stream.batch(0, 0, step)
 

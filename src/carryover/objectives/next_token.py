@@ -10,7 +10,7 @@ characters, pieces and words compare, as far as no word is unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 
 import torch
@@ -42,7 +42,7 @@ class NextTokenObjective:
 
         Rows marked fresh start anew. Returns the mean loss in nats over the targets (a scalar with gradient; 0 when the
         chunk has none), the state after the chunk without its history, and the figures `nll` (the sum in nats) and
-        `tokens` (the number of targets). Nothing here is random, so `step_seed` decides nothing.
+        `tokens` and `targets` (both the number of targets). Nothing here is random, so `step_seed` decides nothing.
         """
         hidden, state = _advance(model, batch, state)
         targets = batch.forward_targets.flatten()
@@ -51,12 +51,12 @@ class NextTokenObjective:
             hidden, weight, bias, targets, chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype
         )
         tokens = int((targets >= 0).sum())
-        return total / max(1, tokens), state, {"nll": float(parts.sum()), "tokens": tokens}
+        return total / max(1, tokens), state, {"nll": float(parts.sum()), "tokens": tokens, "targets": tokens}
 
 
 def _advance(model: LanguageModel, batch: LanguageModelBatch, state: State) -> tuple[Tensor, State]:
     """Hidden states, one row below the other [B·T, size], and the detached state."""
-    if bool(batch.fresh.any()):
+    if batch.begins:  # here or in another process: whatever the new state draws at random is drawn by all or none
         like = next(model.parameters())
         state = choose_rows(batch.fresh, model.initial_state(len(batch.fresh), device=like.device, dtype=like.dtype), state)
     hidden, state = model.advance(batch.forward.index, state)
@@ -70,11 +70,13 @@ def evaluate_next_token(
     *,
     characters: int,
     device: torch.device | str | None = None,
+    total: Callable[[list[float]], list[float]] = list,
 ) -> dict[str, float]:
     """Exact figures over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
 
     Keys: `perplexity`, `bits_per_character` (of a text of so many `characters`) and `tokens` (targets). The model is put
-    into evaluation mode meanwhile. Raises ValueError when there is nothing to score.
+    into evaluation mode meanwhile. `total` adds up sums over the processes that share the stream's lanes. Raises
+    ValueError when there is nothing to score.
     """
     batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
     nats, tokens = 0.0, 0
@@ -90,7 +92,8 @@ def evaluate_next_token(
             targets = batch.forward_targets.flatten()
             nats += float(_score(model, hidden, targets).rows.double().sum())
             tokens += int((targets >= 0).sum())
-    return _figures(nats, tokens, characters)
+    nats, targets_scored = total([nats, tokens])
+    return _figures(nats, int(targets_scored), characters)
 
 
 @torch.no_grad()

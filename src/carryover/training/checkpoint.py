@@ -38,7 +38,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
 
     Raises CannotWrite or DiskFault; the earlier checkpoints are then as they were.
     """
-    place = folder / f"step-{step:09d}"
+    place = checkpoint_folder(folder, step)
     with storage.atomic_folder(place) as temporary:
         storage.save_tensors(temporary / "state.safetensors", tensors)
         content = {"schema": SCHEMA, "step": step, **state}
@@ -86,6 +86,11 @@ def load_checkpoint(place: Path) -> Checkpoint:
             f"schema is {found!r}, expected {SCHEMA!r}", path=place / "state.json", repair="choose another output folder"
         )
     return Checkpoint(int(state["step"]), storage.load_tensors(place / "state.safetensors"), state)
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands below `folder`."""
+    return folder / f"step-{step:09d}"
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from carryover import storage
 from carryover.data.coding import TokenCoder
@@ -55,7 +56,8 @@ def prepare_corpus(
 ) -> Corpus:
     """Tokenised training and held-out text: what an earlier session left, if it is sound, else made (again).
 
-    `begun` is the coder of the model that the run begins with; its vocabulary is used unless a new one is wanted. Raises BadData naming file and line for text that cannot be read or holds no word.
+    `begun` is the coder of the model that the run begins with; its vocabulary is used unless a new one is wanted.
+    Raises BadData naming file and line for text that cannot be read or holds no word.
     """
     train_lines: Iterable[tuple[int, str]]
     valid_lines: Iterable[tuple[int, str]]
@@ -74,6 +76,30 @@ def prepare_corpus(
     valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, known=True, held_out=True)
     characters = sum(len(line) + 1 for _, line in valid_lines if line.strip()) if wanted.objective == "lm" else 0
     return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint, characters)
+
+
+def open_corpus(folder: RunFolder, facts: dict[str, Any]) -> Corpus:
+    """The corpus that another process has prepared in `folder` and tells of (`corpus_facts`); its sample stays there."""
+    shards = folder.run / "shards"
+    return Corpus(
+        Shards.open(shards / "train"),
+        Shards.open(shards / "valid"),
+        TokenCoder.from_json(facts["coder"]),
+        [],
+        facts["fingerprint"],
+        facts["valid_fingerprint"],
+        facts["valid_characters"],
+    )
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, Any]:
+    """What `open_corpus` must be told, as a JSON object."""
+    return {
+        "coder": corpus.coder.to_json(),
+        "fingerprint": corpus.fingerprint,
+        "valid_fingerprint": corpus.valid_fingerprint,
+        "valid_characters": corpus.valid_characters,
+    }
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -19,6 +20,8 @@ from carryover.training.corpus import Corpus
 from carryover.training.loop import Objective
 from carryover.training.model_card import generator_card, language_model_card
 from carryover.training.settings import PretrainSettings
+
+Total = Callable[[list[float]], list[float]]
 
 
 class Family(ABC):
@@ -43,8 +46,10 @@ class Family(ABC):
         """The state before the first step."""
 
     @abstractmethod
-    def evaluate(self, model: Any, stream: LanguageModelStream, corpus: Corpus, device: str) -> dict[str, float]:
-        """Held-out figures, `perplexity` among them."""
+    def evaluate(
+        self, model: Any, stream: LanguageModelStream, corpus: Corpus, device: str, total: Total = list
+    ) -> dict[str, float]:
+        """Held-out figures, `perplexity` among them; `total` adds up sums over the processes that share the stream."""
 
     @abstractmethod
     def check(self, model: Any, corpus: Corpus) -> dict[str, float]:
@@ -77,8 +82,10 @@ class Bidirectional(Family):
     def initial_state(self, model: BiLanguageModel, lanes: int, device: str) -> State:
         return model.initial_state(lanes, device=device)
 
-    def evaluate(self, model: BiLanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str) -> dict[str, float]:
-        return evaluate(model, stream, device=device)
+    def evaluate(
+        self, model: BiLanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str, total: Total = list
+    ) -> dict[str, float]:
+        return evaluate(model, stream, device=device, total=total)
 
     def check(self, model: BiLanguageModel, corpus: Corpus) -> dict[str, float]:
         return lines_perplexity(model, corpus.coder, corpus.sample)
@@ -118,8 +125,10 @@ class NextToken(Family):
     def initial_state(self, model: LanguageModel, lanes: int, device: str) -> State:
         return model.initial_state(lanes, device=device)
 
-    def evaluate(self, model: LanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str) -> dict[str, float]:
-        return evaluate_next_token(model, stream, characters=corpus.valid_characters, device=device)
+    def evaluate(
+        self, model: LanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str, total: Total = list
+    ) -> dict[str, float]:
+        return evaluate_next_token(model, stream, characters=corpus.valid_characters, device=device, total=total)
 
     def check(self, model: LanguageModel, corpus: Corpus) -> dict[str, float]:
         return lines_next_token(model, corpus.coder, corpus.sample)

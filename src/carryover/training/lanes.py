@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from carryover.data.shards import Shards
 from carryover.data.stream import LanguageModelStream
 
@@ -19,12 +21,14 @@ def lanes_for(tokens: int, steps: int) -> int:
     return max(1, min(enough, tokens // (steps * _FEW_STEPS)))
 
 
-def held_out_stream(shards: Shards, *, lanes: int, steps: int, block_tokens: int) -> LanguageModelStream:
-    """Held-out text in its own order, in at most so many lanes as the model is trained with: a lane begins without context."""
+def held_out_stream(
+    shards: Shards, *, lanes: int, steps: int, block_tokens: int, part: Callable[[int], range] = range
+) -> LanguageModelStream:
+    """Held-out text in its own order, in at most so many lanes as the model is trained with: a lane begins without context.
+
+    `part` says which of so many lanes are read here.
+    """
+    count = min(lanes, lanes_for(shards.tokens, steps))
     return LanguageModelStream(
-        shards,
-        batch_size=min(lanes, lanes_for(shards.tokens, steps)),
-        steps=steps,
-        block_tokens=block_tokens,
-        shuffle=False,
+        shards, batch_size=count, steps=steps, block_tokens=block_tokens, shuffle=False, part=part(count)
     )

@@ -3,7 +3,8 @@
 Nothing random is carried from step to step. The batch of step k is a pure function of (seed, epoch, position), and the
 random numbers of step k (dropout, sampled words) come from a generator seeded with (seed, k). So a checkpoint needs the
 weights, the optimiser's moments, the recurrent state carried between chunks and a few counts, and a run that continues
-from it takes the very steps that the uninterrupted run takes.
+from it takes the very steps that the uninterrupted run takes. Where processes share the run (`processes`), each goes through
+the same loop over its part of the batches, and only the leader writes.
 """
 
 from __future__ import annotations
@@ -24,9 +25,17 @@ from carryover.data.order import random_bits
 from carryover.errors import BadData, TrainingFailed
 from carryover.layers.base import State, map_state, state_tensors
 from carryover.progress import Progress, say
-from carryover.training.checkpoint import checkpoint_folders, load_newest_checkpoint, save_checkpoint
+from carryover.training.checkpoint import (
+    Checkpoint,
+    checkpoint_folder,
+    checkpoint_folders,
+    load_checkpoint,
+    load_newest_checkpoint,
+    save_checkpoint,
+)
 from carryover.training.devices import autocast
 from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
+from carryover.training.processes import OneProcess, Processes
 from carryover.training.run_folder import MetricsLog, RunFolder
 from carryover.training.schedules import Annealing, Schedule
 from carryover.training.stopping import StopRequest
@@ -41,7 +50,10 @@ class Stream(Protocol):
 
 
 class Objective(Protocol):
-    """Batch and carried state in; mean loss, new state (without history) and figures out, `tokens` among them."""
+    """Batch and carried state in; mean loss, new state (without history) and figures out, `tokens` among them.
+
+    `targets`, the number the loss is a mean over, is needed among them where processes share the batch.
+    """
 
     def __call__(self, model: Any, batch: Any, state: Any, *, step_seed: int) -> tuple[Tensor, Any, dict[str, float]]: ...
 
@@ -52,7 +64,8 @@ class Job:
 
     `initial_state` makes the state before the first step (`()` where nothing is carried). `evaluate` returns held-out
     figures; the one named by `decides` says which model is best, lower is better. `tokens` is the size of an epoch, and
-    `unit` what they are called in the progress line.
+    `unit` what they are called in the progress line. `digest` tells what a batch holds (see `carryover.data.order.digest`);
+    the metrics log then tells it of what was read. `part` are the rows of the carried state that are here, None all of them.
     """
 
     model: nn.Module
@@ -65,6 +78,8 @@ class Job:
     decides: str = "perplexity"
     label: str = "pretraining"
     unit: str = "tokens"
+    digest: Callable[[Any], int] | None = None
+    part: range | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +112,8 @@ class LoopState:
     """Counts and sums that a checkpoint stores beside the tensors. `best` is None before the first evaluation.
 
     `held_out` are the deciding figures of all evaluations and `rate_scale` what annealing made of the rate: both stay as
-    they are where there is no annealing.
+    they are where there is no annealing. `read` is the sum, modulo 2⁶⁴, of the digests of the batches since the last line
+    of the metrics log.
     """
 
     step: int = 0
@@ -111,6 +127,7 @@ class LoopState:
     best_step: int = 0
     held_out: list[float] = field(default_factory=list)
     rate_scale: float = 1.0
+    read: int = 0
     sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "weight": 0.0, "norm": 0.0, "steps": 0.0})
 
 
@@ -128,10 +145,18 @@ class TrainingLoop:
     """One session of a run. `run` continues from the newest checkpoint of `folder`, or begins."""
 
     def __init__(
-        self, job: Job, settings: LoopSettings, folder: RunFolder, *, stop: StopRequest | None = None, quiet: bool = False
+        self,
+        job: Job,
+        settings: LoopSettings,
+        folder: RunFolder,
+        *,
+        stop: StopRequest | None = None,
+        quiet: bool = False,
+        processes: Processes | None = None,
     ) -> None:
         self.job, self.settings, self.folder, self.quiet = job, settings, folder, quiet
         self.stop = stop or StopRequest(quiet)
+        self.processes = processes or OneProcess()
         self.state = LoopState()
         self.per_epoch = job.stream.steps_per_epoch()
         self.total = self.per_epoch * settings.epochs
@@ -150,8 +175,10 @@ class TrainingLoop:
         resumed = self._restore()
         self._earlier_seconds = self.state.seconds
         self.state.sessions += 1
-        self.metrics = MetricsLog(self.folder.metrics_file, self.state.metrics_bytes)
-        self.folder.note_time(event="start", at=time.time(), step=self.state.step, session=self.state.sessions)
+        self.metrics: MetricsLog | None = None
+        if self.processes.leads:
+            self.metrics = MetricsLog(self.folder.metrics_file, self.state.metrics_bytes)
+        self._note_time(event="start", at=time.time(), step=self.state.step, session=self.state.sessions)
         total_tokens = self.job.tokens * self.settings.epochs
         try:
             with (
@@ -161,11 +188,16 @@ class TrainingLoop:
                 reason = self._steps(began, progress)
             rate = progress.rate()
         finally:
-            self.metrics.close()
-        self.folder.note_time(
+            if self.metrics is not None:
+                self.metrics.close()
+        self._note_time(
             event="end", at=time.time(), step=self.state.step, seconds=self.state.seconds, tokens_per_second=round(rate, 1)
         )
         return LoopResult(self.state, reason, self._best_folder(self.state.best_step), resumed)
+
+    def _note_time(self, **entries: Any) -> None:
+        if self.processes.leads:
+            self.folder.note_time(**entries, **({"processes": self.processes.size} if self.processes.size > 1 else {}))
 
     # ------------------------------------------------------------------ steps
 
@@ -187,14 +219,15 @@ class TrainingLoop:
                 self._log()
             if state.step % self.settings.evaluate_steps == 0 or state.step == self.total:
                 self._evaluate(progress)
-            state.seconds = self._earlier_seconds + time.monotonic() - began
-            if self.stop.pending is not None and state.step < self.total:
+            seconds = self._earlier_seconds + time.monotonic() - began
+            stop, state.seconds, due = self.processes.agree(self.stop.pending, seconds, self._checkpoint_is_due())
+            if stop is not None and state.step < self.total:
                 self._save()
-                raise self.stop.pending(
+                raise stop(
                     f"stopped after step {state.step} of {self.total} and saved",
                     repair="run the same command again to continue",
                 )
-            if self._checkpoint_is_due():
+            if due:
                 self._save()
 
     def _one_step(self, step: int) -> dict[str, float]:
@@ -211,9 +244,8 @@ class TrainingLoop:
         job.optimiser.zero_grad(set_to_none=True)
         with autocast(settings.precision, settings.device):
             loss, carried, figures = job.objective(job.model, batch, self.carried, step_seed=int(seeds[1] >> 33))
-        value = float(loss.detach())
-        if loss.requires_grad:
-            loss.backward()
+        update = self.processes.backward(job.model, loss, figures, 0 if job.digest is None else job.digest(batch))
+        value = update.loss
         norm = clip_gradients(job.model, settings.clip)
         if not (math.isfinite(value) and math.isfinite(norm)):
             kept = checkpoint_folders(self.folder.checkpoints)
@@ -226,8 +258,9 @@ class TrainingLoop:
             )
         job.optimiser.step()
         self.carried = carried
-        sums, tokens = self.state.sums, int(figures.get("tokens", 1))
+        sums, tokens = self.state.sums, update.tokens
         self.state.tokens += tokens
+        self.state.read = (self.state.read + update.digest) % 2**64
         sums["loss"] += value * tokens
         sums["weight"] += tokens
         sums["norm"] += norm
@@ -254,16 +287,22 @@ class TrainingLoop:
 
     def _log(self) -> None:
         sums, step = self.state.sums, self.state.step
-        self.metrics.add(
+        self._measured(
             step=step,
             epoch=round(step / self.per_epoch, 6),
             tokens=self.state.tokens,
             loss=sums["loss"] / max(sums["weight"], 1.0),
             gradient_norm=sums["norm"] / max(sums["steps"], 1.0),
             learning_rate=self.settings.schedule.rate(step - 1) * self.state.rate_scale,
+            **({} if self.job.digest is None else {"read": f"{self.state.read:016x}"}),
         )
         for name in sums:
             sums[name] = 0.0
+        self.state.read = 0
+
+    def _measured(self, **entries: Any) -> None:
+        if self.metrics is not None:
+            self.metrics.add(**entries)
 
     def _evaluate(self, progress: Progress) -> None:
         state = self.state
@@ -286,10 +325,12 @@ class TrainingLoop:
         if self.settings.annealing is not None:
             state.held_out.append(figure)
             state.rate_scale = self.settings.annealing.scale(state.held_out)
-        self.metrics.add(step=state.step, held_out=figures, best_step=state.best_step)
+        self._measured(step=state.step, held_out=figures, best_step=state.best_step)
         progress.advance(0, **{f"held_out_{decides}": figure})
 
     def _save_best(self) -> None:
+        if not self.processes.leads:
+            return
         with storage.atomic_folder(self._best_folder(self.state.step)) as temporary:
             storage.save_tensors(temporary / "model.safetensors", self.job.model.state_dict())
 
@@ -307,15 +348,20 @@ class TrainingLoop:
     def _save(self) -> None:
         if self._saved_step == self.state.step:
             return
-        self.state.metrics_bytes = self.metrics.length()
+        carried = self.processes.gather(self.carried)
+        if self.metrics is not None:
+            self._write_checkpoint(carried, self.metrics)
+        self._saved_step, self._saved_at = self.state.step, time.monotonic()
+
+    def _write_checkpoint(self, carried: State, metrics: MetricsLog) -> None:
+        self.state.metrics_bytes = metrics.length()
         tensors = {f"model/{name}": tensor for name, tensor in self.job.model.state_dict().items()}
         for name, tensor in optimiser_tensors(self.job.optimiser, self._names).items():
             tensors[f"optimiser/{name}"] = tensor
-        for number, tensor in enumerate(state_tensors(self.carried)):
+        for number, tensor in enumerate(state_tensors(carried)):
             tensors[f"carried/{number:04d}"] = tensor
         save_checkpoint(self.folder.checkpoints, self.state.step, tensors, {"loop": asdict(self.state)})
         self._prune_best()
-        self._saved_step, self._saved_at = self.state.step, time.monotonic()
 
     def _prune_best(self) -> None:
         """Best models stay as long as a kept checkpoint refers to them."""
@@ -329,8 +375,7 @@ class TrainingLoop:
 
     def _restore(self) -> int | None:
         """Load the newest checkpoint into model, optimiser and counts; the step it was taken at, or None."""
-        storage.sweep(self.folder.best)
-        found = load_newest_checkpoint(self.folder.checkpoints)
+        found = self._newest()
         self.carried = self.job.initial_state()
         if found is None:
             return None
@@ -353,12 +398,23 @@ class TrainingLoop:
                 repair="choose another folder",
             )
         left = iter(stored)
-        self.carried = map_state(lambda old: next(left).to(old.device), self.carried)
+        here = slice(None) if self.job.part is None else slice(self.job.part.start, self.job.part.stop)
+        self.carried = map_state(lambda old: next(left)[here].to(old.device), self.carried)
         self.state = LoopState(**found.state["loop"])
         self._saved_step = found.step
         if not self.quiet:
             say(f"continuing from step {found.step} of {self.total} ({self.folder.out})")
         return found.step
+
+    def _newest(self) -> Checkpoint | None:
+        """The checkpoint to continue from, which the leader finds and all read."""
+        if self.processes.leads:
+            storage.sweep(self.folder.best)
+            found = load_newest_checkpoint(self.folder.checkpoints)
+            self.processes.tell(None if found is None else found.step)
+            return found
+        step = self.processes.hear()
+        return None if step is None else load_checkpoint(checkpoint_folder(self.folder.checkpoints, step))
 
     @contextmanager
     def _gently(self) -> Iterator[None]:

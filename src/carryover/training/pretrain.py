@@ -1,6 +1,6 @@
 """Pretraining a language model on raw text, from a file to an artefact; killed at any moment, it continues.
 
-Everything in the run is decided by the settings, the text and the seed.
+Everything in the run is decided by the settings, the text and the seed; processes may share it (see `processes`).
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from carryover import storage
 from carryover.data.order import random_bits
 from carryover.data.shards import content_fingerprint, texts_fingerprint
 from carryover.data.stream import LanguageModelStream
-from carryover.errors import CarryoverError
+from carryover.errors import CarryoverError, UsageError
 from carryover.progress import duration, say
 from carryover.training import artefact, settings
 from carryover.training.continuing import Continuation, Start, read_start
-from carryover.training.corpus import Corpus, prepare_corpus
+from carryover.training.corpus import Corpus, corpus_facts, open_corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
 from carryover.training.families import Family, family_of
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.measuring import measure_files
 from carryover.training.optimisers import build_optimiser
-from carryover.training.run_folder import RunFolder, open_run
+from carryover.training.processes import Processes, open_processes
+from carryover.training.run_folder import RunFolder, follow_run, open_run
 from carryover.training.schedules import Schedule
 from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import StopRequest, stop_signals
@@ -44,7 +45,10 @@ _INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from th
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How a run ended and where it is. `record` is what the artefact stores; `resumed_from` a step or None."""
+    """How a run ended and where it is. `record` is what the artefact stores; `resumed_from` a step or None.
+
+    `process` is the number of this process of those that shared the run; 0, the leader, has it all to tell.
+    """
 
     folder: Path
     record: dict[str, Any]
@@ -53,6 +57,7 @@ class PretrainResult:
     steps: int
     seconds: float
     perplexity: float
+    process: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The result as one JSON object, its schema first."""
@@ -75,6 +80,9 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     finished. Raises UsageError (other settings than the run was started with, a folder with other things in it), Busy,
     InputMissing, BadData, CannotWrite, DiskFault, TrainingFailed, and after saving `stopping.Interrupted` or
     `stopping.Terminated`.
+
+    Started by `torchrun`, the processes share the run: the same call in each, the same update as in one process, and the
+    same result in all. Then it also raises `processes.ProcessLost` when another of them ends.
     """
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
@@ -83,9 +91,38 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     asked = family.config(wanted, wanted.vocabulary_size)
     if start is not None:
         start.check(wanted, asked.to_json(), Path(out))
-    fingerprint = content_fingerprint(wanted.raw)
-    valid_fingerprint = fingerprint if wanted.valid is None else texts_fingerprint(wanted.valid_files)
-    with stop_signals(quiet) as stop, open_run(Path(out), artefact.is_artefact_file) as folder, _threads(wanted):
+    with stop_signals(quiet) as stop, open_processes(device) as processes, _threads(wanted):
+        quiet = stop.quiet = quiet or not processes.leads
+        outcome = _run(wanted, Path(out), family, start, device, precision, stop, quiet, processes)
+    if not quiet:
+        say(
+            f"{'finished before: ' if outcome.resumed_from == outcome.steps else ''}held-out perplexity "
+            f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
+            f"(ended by {outcome.stopped_by}): {outcome.folder}"
+        )
+    return outcome
+
+
+def _run(
+    wanted: PretrainSettings,
+    out: Path,
+    family: Family,
+    start: Start | None,
+    device: str,
+    precision: str,
+    stop: StopRequest,
+    quiet: bool,
+    processes: Processes,
+) -> PretrainResult:
+    if processes.leads:
+        fingerprint = content_fingerprint(wanted.raw)
+        valid_fingerprint = fingerprint if wanted.valid is None else texts_fingerprint(wanted.valid_files)
+        processes.tell([fingerprint, valid_fingerprint, wanted.to_json()])
+    else:
+        fingerprint, valid_fingerprint, led = processes.hear()
+        _check_same(led, _comparable(wanted.to_json()), processes.rank)
+    processes.total([1.0])  # nothing is written before all have come so far
+    with open_run(out, artefact.is_artefact_file) if processes.leads else follow_run(out) as folder:
         resolved = {
             **wanted.to_json(),
             "device": device,
@@ -94,20 +131,32 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             "held_out_text": None if wanted.valid is None else valid_fingerprint,
             "version": carryover.__version__,
             "threads": torch.get_num_threads(),
+            "processes": processes.size,
             **({} if start is None else {"begun_with": start.fingerprint}),
         }
-        folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
-        coder = None if start is None else start.coder
-        corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
+        if processes.leads:
+            folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
+            coder = None if start is None else start.coder
+            corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
+            processes.tell(corpus_facts(corpus))
+        else:
+            corpus = open_corpus(folder, processes.hear())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
-            model = family.build(config).to(device)
-            begun = None if start is None else _begin_with(start, wanted, folder, corpus, family, model, device, quiet)
-            result = _train(wanted, folder, corpus, family, model, device, precision, stop, quiet)
-        record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result, begun)
+            place = processes.device(device)
+            model = family.build(config).to(place)
+            begun = (
+                None if start is None else _begin_with(start, wanted, folder, corpus, family, model, place, quiet, processes)
+            )
+            result = _train(wanted, folder, corpus, family, model, place, precision, stop, quiet, processes)
+        if processes.leads:
+            record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result, begun)
+            processes.tell(record)
+        else:
+            record = processes.hear()
     assert result.state.best is not None
-    outcome = PretrainResult(
+    return PretrainResult(
         folder=folder.out,
         record=record,
         stopped_by=result.stopped_by,
@@ -115,14 +164,18 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
         steps=result.state.step,
         seconds=result.state.seconds,
         perplexity=result.state.best["perplexity"],
+        process=processes.rank,
     )
-    if not quiet:
-        say(
-            f"{'finished before: ' if result.resumed_from == outcome.steps else ''}held-out perplexity "
-            f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
-            f"(ended by {outcome.stopped_by}): {outcome.folder}"
-        )
-    return outcome
+
+
+def _check_same(led: dict[str, Any], own: dict[str, Any], rank: int) -> None:
+    """Raise UsageError where this process was asked for another run than the leader."""
+    for name in sorted(set(led) | set(own)):
+        if led.get(name) != own.get(name):
+            raise UsageError(
+                f"process {rank} was given {name} = {json.dumps(own.get(name))}, the leading one {json.dumps(led.get(name))}",
+                repair="start all processes of a run with the same command",
+            )
 
 
 @contextmanager
@@ -145,11 +198,17 @@ def _begin_with(
     model: torch.nn.Module,
     device: str,
     quiet: bool,
+    processes: Processes,
 ) -> Continuation:
+    if not processes.leads:
+        processes.total([1.0])  # the figures that the leader measures are there now
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
     stream = held_out_stream(corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
     stored = folder.run / "before.json"
-    return Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
+    begun = Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
+    if processes.leads:
+        processes.total([1.0])
+    return begun
 
 
 # The training -----------------------------------------------------------------------------------------------------------
@@ -165,15 +224,20 @@ def _train(
     precision: str,
     stop: StopRequest,
     quiet: bool,
+    processes: Processes,
 ) -> LoopResult:
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
-    stream = LanguageModelStream(corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
-    held_out = LanguageModelStream(
-        corpus.valid,
-        batch_size=min(lanes, lanes_for(corpus.valid.tokens, wanted.steps)),
-        steps=wanted.steps,
-        block_tokens=wanted.block_tokens,
-        shuffle=False,
+    if lanes < processes.size:
+        raise UsageError(
+            f"{lanes} lanes of text cannot be shared by {processes.size} processes",
+            repair=f"start at most {lanes}, or give a batch size of at least {processes.size}",
+        )
+    part = processes.part(lanes)
+    stream = LanguageModelStream(
+        corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens, part=part
+    )
+    held_out = held_out_stream(
+        corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens, part=processes.part
     )
     per_epoch = stream.steps_per_epoch()
     total = per_epoch * wanted.epochs
@@ -183,14 +247,16 @@ def _train(
     logits = torch.bfloat16 if precision == "bfloat16" else None
     job = Job(
         model=model,
-        objective=family.objective(logits),
+        objective=processes.of_part(family.objective(logits), lanes),
         stream=stream,
         optimiser=build_optimiser(
             model, wanted.optimiser, learning_rate=wanted.learning_rate, weight_decay=wanted.weight_decay
         ),
-        initial_state=lambda: family.initial_state(model, lanes, device),
-        evaluate=lambda: family.evaluate(model, held_out, corpus, device),
+        initial_state=processes.of_part(lambda: family.initial_state(model, len(part), device), lanes),
+        evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.total),
         tokens=corpus.train.tokens - corpus.train.lines,
+        digest=lambda batch: batch.digest,
+        part=part,
     )
     loop = TrainingLoop(
         job,
@@ -211,6 +277,7 @@ def _train(
         folder,
         stop=stop,
         quiet=quiet,
+        processes=processes,
     )
     return loop.run()
 

@@ -136,6 +136,12 @@ class MetricsLog:
 
 
 @contextmanager
+def follow_run(out: Path) -> Iterator[RunFolder]:
+    """The folder of a run that another process of the same run holds: to read from, never to write to."""
+    yield RunFolder(Path(out).resolve())
+
+
+@contextmanager
 def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) -> Iterator[RunFolder]:
     """The folder of a run, held for this process alone.
 

@@ -18,7 +18,7 @@ OBJECTIVES = ("bilm", "lm")
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 GROWING = ("epochs",)
 FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
-TOLD = ("version", "threads")
+TOLD = ("version", "threads", "processes")
 
 
 @dataclass(frozen=True, kw_only=True)

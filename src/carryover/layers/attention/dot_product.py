@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.layers.dropout import drop, is_part
+
 
 class AttentionWeights(nn.Module):
     """a = softmax(scores) over the keys that a query sees, 0 for the others (and everywhere when it sees none).
@@ -49,7 +51,8 @@ def attend(
     fast : False for the plain path.
     """
     scale = queries.shape[-1] ** -0.5 if scale is None else scale
-    if not (fast and queries.numel() and keys.numel()):
+    apart = dropout > 0 and is_part()  # the kernel cannot draw the mask of a batch of which it sees a part
+    if apart or not (fast and queries.numel() and keys.numel()):
         return _attend_plainly(queries, keys, values, weights, visible, bias, causal, scale, dropout), "plain"
     if visible is None:
         mask = None if bias is None else bias.to(queries.dtype)
@@ -82,7 +85,7 @@ def _attend_plainly(
         scores = scores + bias
     if causal:
         visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    return F.dropout(weights(scores, visible), dropout).to(values.dtype) @ values
+    return drop(weights(scores, visible), dropout, True).to(values.dtype) @ values
 
 
 def split_heads(values: Tensor, heads: int) -> Tensor:

@@ -14,7 +14,7 @@ from carryover.layers.attention.cross_attention import CrossAttention
 from carryover.layers.attention.memory_attention import Memory
 from carryover.layers.attention.self_attention import AttentionPositions, SelfAttention
 from carryover.layers.base import Layer
-from carryover.layers.dropout import check_probability
+from carryover.layers.dropout import check_probability, drop
 from carryover.layers.layer_norm import LayerNorm
 from carryover.layers.perceptron import Perceptron
 from carryover.sequence import Sequence
@@ -134,7 +134,7 @@ class TransformerBlock(Layer):
         return norm(x) if self.norm == "pre" else x
 
     def _after(self, norm: LayerNorm, x: Sequence, y: Sequence) -> Sequence:
-        added = x.with_values(x.values + F.dropout(y.values, self.dropout, self.training))
+        added = x.with_values(x.values + drop(y.values, self.dropout, self.training))
         return added if self.norm == "pre" else norm(added)
 
     def _refuse_memory(self) -> None:

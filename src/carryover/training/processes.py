@@ -1,0 +1,364 @@
+"""One run shared by processes: each reads its lanes of every batch, and the update is that of the whole batch.
+
+`torchrun` starts the processes and says to each which it is. Of a batch of B lanes a process reads a contiguous part, keeps
+the recurrent state of those lanes, and computes the gradient of its part's summed loss. The gradients are added up and
+divided by the whole batch's targets, so all processes take the same step, and it is the step that one process alone would
+take, but for the order in which numbers are added. The first process leads: it alone writes, and what depends on a clock
+is decided by it.
+
+The sums are collectives of `torch.distributed` in a fixed order. `DistributedDataParallel`, with `accelerate` around it or
+without, regroups the gradients after its first step and thereby the order of their sums, so that from three processes on a
+resumed run would not take the steps of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, final
+
+import torch
+from torch import Tensor, distributed, nn
+
+from carryover.errors import CarryoverError, ExtraMissing, UsageError
+from carryover.layers.base import State, map_state, state_tensors
+from carryover.layers.dropout import part_of_batch
+from carryover.training.stopping import Interrupted, Terminated
+
+WAIT_FOR_OTHERS = timedelta(minutes=10)
+"""How long a process waits for the others to start."""
+COLLECTIVE_LIMIT = timedelta(minutes=60)
+"""How long one waits within a step. It is longer than any evaluation, checkpoint or pause of a machine should be."""
+BUNDLED = 2**16
+"""Gradients of up to this many numbers travel together; a larger one is added up where it lies."""
+
+_NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_REPAIR = (
+    "start the processes with `torchrun --nproc-per-node N -m carryover pretrain …`, or unset WORLD_SIZE for one process"
+)
+_CARRY_BITS = 16
+
+
+class ProcessLost(CarryoverError):
+    """Another process of the run ended; what it said and its exit code are passed on where they are known."""
+
+    def __init__(self, message: str, *, exit_code: int = 1, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a backward pass learned of the whole batch: its mean loss, forward targets and the digest of what was read."""
+
+    loss: float
+    tokens: int
+    digest: int
+
+
+class Processes(ABC):
+    """The processes of a run, seen from number `rank` of `size`. The first one leads."""
+
+    rank: int
+    size: int
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def part(self, lanes: int) -> range:
+        """The lanes of this process; the first processes have one more where they do not come out even."""
+        share, more = divmod(lanes, self.size)
+        start = self.rank * share + min(self.rank, more)
+        return range(start, start + share + (self.rank < more))
+
+    @abstractmethod
+    def device(self, device: str) -> str:
+        """The device of this process, where `device` was chosen for the run."""
+
+    @abstractmethod
+    def of_part(self, function: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+        """`function`, what it draws at random being that of this process's part of so many lanes."""
+
+    @abstractmethod
+    def backward(self, model: nn.Module, loss: Tensor, figures: Mapping[str, float], digest: int) -> Update:
+        """Fill in the gradients of the whole batch's mean loss, given the part's mean loss and its figures."""
+
+    @abstractmethod
+    def total(self, numbers: list[float]) -> list[float]:
+        """Sums over the processes."""
+
+    @abstractmethod
+    def agree(
+        self, stop: type[CarryoverError] | None, seconds: float, due: bool
+    ) -> tuple[type[CarryoverError] | None, float, bool]:
+        """What all do after a step: stop if any was asked to; time and the next checkpoint are the leader's."""
+
+    @abstractmethod
+    def gather(self, carried: State) -> State:
+        """The state of all lanes in order, for the leader; the others give theirs and keep it."""
+
+    @abstractmethod
+    def tell(self, content: Any) -> None:
+        """Give all others a JSON value, once they ask; they wait for it however long it takes."""
+
+    @abstractmethod
+    def hear(self) -> Any:
+        """What the leader tells. Raises ProcessLost when it ends before."""
+
+
+@final
+class OneProcess(Processes):
+    """A run by itself: every sum is what was given."""
+
+    rank, size = 0, 1
+
+    def device(self, device: str) -> str:
+        return device
+
+    def of_part(self, function: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+        return function
+
+    def backward(self, model: nn.Module, loss: Tensor, figures: Mapping[str, float], digest: int) -> Update:
+        value = float(loss.detach())
+        if loss.requires_grad:
+            loss.backward()
+        return Update(value, int(figures.get("tokens", 1)), digest)
+
+    def total(self, numbers: list[float]) -> list[float]:
+        return numbers
+
+    def agree(
+        self, stop: type[CarryoverError] | None, seconds: float, due: bool
+    ) -> tuple[type[CarryoverError] | None, float, bool]:
+        return stop, seconds, due
+
+    def gather(self, carried: State) -> State:
+        return carried
+
+    def tell(self, content: Any) -> None:
+        pass
+
+    def hear(self) -> Any:
+        raise RuntimeError("there is no other process to hear from")
+
+
+@final
+class ManyProcesses(Processes):
+    """One of several processes; see `open_processes`, which makes it."""
+
+    def __init__(self, store: distributed.Store, rank: int, size: int) -> None:
+        self.store, self.rank, self.size = store, rank, size
+        self._told = 0
+
+    def device(self, device: str) -> str:
+        if torch.device(device).type != "cuda":
+            return device
+        number, present = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
+        if number >= present:
+            raise ExtraMissing(
+                f"process {number} on this machine has no GPU of its own: PyTorch sees {present}",
+                repair=f"start at most {present} processes a machine, or give --device cpu",
+            )
+        torch.cuda.set_device(number)
+        return f"cuda:{number}"
+
+    def of_part(self, function: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+        part = self.part(lanes)
+
+        def within(*arguments: Any, **named: Any) -> Any:
+            with part_of_batch(part, lanes):
+                return function(*arguments, **named)
+
+        return within
+
+    def backward(self, model: nn.Module, loss: Tensor, figures: Mapping[str, float], digest: int) -> Update:
+        targets = figures["targets"]
+        if loss.requires_grad:
+            (loss * targets).backward()
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        pieces = [float(digest >> shift & (1 << _CARRY_BITS) - 1) for shift in range(0, 64, _CARRY_BITS)]
+        reached = [float(parameter.grad is not None) for parameter in parameters]
+        sums = self.total([float(loss.detach()) * targets, targets, figures["tokens"], *pieces, *reached])
+        nats, targets, tokens = sums[:3]
+        digest = sum(int(piece) << _CARRY_BITS * place for place, piece in enumerate(sums[3 : 3 + len(pieces)]))
+        self._add_gradients(
+            [parameter for parameter, count in zip(parameters, sums[3 + len(pieces) :], strict=True) if count],
+            1 / max(1.0, targets),
+        )
+        return Update(nats / max(1.0, targets), int(tokens), digest & (1 << 64) - 1)
+
+    def _add_gradients(self, parameters: list[nn.Parameter], scale: float) -> None:
+        """Sum every gradient over the processes and multiply it by `scale`, always in the same order."""
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:  # no lane here reached it, one elsewhere did
+                parameter.grad = torch.zeros_like(parameter)
+            elif not parameter.grad.is_contiguous():
+                parameter.grad = parameter.grad.contiguous()
+            gradients.append(parameter.grad)
+        small = [gradient for gradient in gradients if gradient.numel() <= BUNDLED]
+        with self._together():
+            work = [distributed.all_reduce(gradient, async_op=True) for gradient in gradients if gradient.numel() > BUNDLED]
+            if small:
+                bundle = torch.cat([gradient.flatten() for gradient in small])
+                distributed.all_reduce(bundle)
+                pieces = bundle.split([gradient.numel() for gradient in small])
+                torch._foreach_copy_([gradient.view(-1) for gradient in small], list(pieces))
+            for one in work:
+                one.wait()
+        if gradients:
+            torch._foreach_mul_(gradients, scale)
+
+    def total(self, numbers: list[float]) -> list[float]:
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        with self._together():
+            distributed.all_reduce(sums)
+        return sums.tolist()
+
+    def agree(
+        self, stop: type[CarryoverError] | None, seconds: float, due: bool
+    ) -> tuple[type[CarryoverError] | None, float, bool]:
+        own = [float(stop is Interrupted), float(stop not in (None, Interrupted))]
+        interrupted, terminated, seconds, late = self.total([*own, *([seconds, float(due)] if self.leads else [0.0, 0.0])])
+        return (Terminated if terminated else Interrupted if interrupted else None), seconds, bool(late)
+
+    def gather(self, carried: State) -> State:
+        rows = [int(count) for count in self.total([float(rank == self.rank) * _rows(carried) for rank in range(self.size)])]
+        return map_state(lambda tensor: self._gathered(tensor, rows), carried)
+
+    def _gathered(self, own: Tensor, rows: list[int]) -> Tensor:
+        """Rows of all processes one below the other, [Σ rows, ...]; as bytes, whatever the numbers are."""
+        if own.numel() == 0 and own.dim() > 1 and 0 in own.shape[1:]:
+            return own.new_zeros(sum(rows), *own.shape[1:])
+        with self._together():
+            if not self.leads:
+                distributed.send(own.detach().cpu().contiguous().view(-1).view(torch.uint8), 0)
+                return own
+            parts = [own.detach().cpu()]
+            for rank in range(1, self.size):
+                part = torch.empty(rows[rank], *own.shape[1:], dtype=own.dtype)
+                distributed.recv(part.view(-1).view(torch.uint8), rank)
+                parts.append(part)
+        return torch.cat(parts)
+
+    def tell(self, content: Any) -> None:
+        self._told += 1
+        message = torch.frombuffer(bytearray(json.dumps(content).encode()), dtype=torch.uint8)
+        with self._together():
+            self.store.set(f"told {self._told}", str(len(message)))
+            distributed.broadcast(message, 0)
+
+    def hear(self) -> Any:
+        self._told += 1
+        with self._together():
+            pause = 0.01
+            while not self.store.check([f"told {self._told}"]):
+                if self.store.check(["failed"]):
+                    raise self._lost()
+                time.sleep(pause)  # in Python, so that a signal is heard
+                pause = min(1.0, 1.5 * pause)
+            message = torch.empty(int(self.store.get(f"told {self._told}")), dtype=torch.uint8)
+            distributed.broadcast(message, 0)
+        return json.loads(message.numpy().tobytes())
+
+    def failed(self, error: BaseException) -> None:
+        """Tell the others why this process ends, so that they can say so."""
+        if isinstance(error, ProcessLost):
+            return
+        words = str(error) if isinstance(error, CarryoverError) else f"unexpected {type(error).__name__}: {error}"
+        code = getattr(error, "exit_code", 1)
+        with suppress(RuntimeError):
+            if not self.store.check(["failed"]):
+                self.store.set("failed", json.dumps([self.rank, words, code]))
+
+    def _lost(self, error: Exception | None = None) -> ProcessLost:
+        with suppress(RuntimeError):
+            if self.store.check(["failed"]):
+                rank, words, code = json.loads(self.store.get("failed"))
+                return ProcessLost(f"process {rank} of {self.size} ended, and with it the run: {words}", exit_code=code)
+        return ProcessLost(
+            f"another of the {self.size} processes is gone (killed, or its machine is); what was saved last is intact "
+            f"({str(error).splitlines()[0]})",
+            repair="run the same command again to continue",
+        )
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What goes wrong inside is the end of another process. Raises ProcessLost."""
+        try:
+            yield
+        except RuntimeError as error:
+            time.sleep(0.1)  # the other may still be writing down why
+            raise self._lost(error) from error
+
+
+def _rows(state: State) -> int:
+    tensors = state_tensors(state)
+    return len(tensors[0]) if tensors else 0
+
+
+# Starting -----------------------------------------------------------------------------------------------------------------
+
+
+def started_processes() -> int:
+    """How many processes the environment says there are (`WORLD_SIZE`, set by torchrun); 1 where it says nothing.
+
+    Raises UsageError when it says something that is not whole.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"the environment has WORLD_SIZE = {text!r}", repair=_REPAIR)
+    size = int(text)
+    if size > 1:
+        missing = [name for name in _NAMES if not os.environ.get(name)]
+        if missing:
+            raise UsageError(f"the environment has WORLD_SIZE = {size} but no {' and no '.join(missing)}", repair=_REPAIR)
+        rank = os.environ["RANK"]
+        if not rank.isdigit() or int(rank) >= size:
+            raise UsageError(f"the environment has RANK = {rank!r} of WORLD_SIZE = {size}", repair=_REPAIR)
+    return size
+
+
+@contextmanager
+def open_processes(device: str) -> Iterator[Processes]:
+    """Meet the other processes of the run, if there are any, and part from them at the end.
+
+    Raises UsageError for an environment that is not whole or where a process group is there already, ProcessLost when the
+    others do not come.
+    """
+    if started_processes() == 1:
+        yield OneProcess()
+        return
+    if distributed.is_initialized():
+        raise UsageError("a process group is open in this process already", repair="close it: the run opens its own")
+    processes = _meet(device)
+    try:
+        yield processes
+    except BaseException as error:
+        processes.failed(error)
+        raise
+    finally:
+        distributed.destroy_process_group()
+
+
+def _meet(device: str) -> ManyProcesses:
+    try:
+        store, rank, size = next(iter(distributed.rendezvous("env://", timeout=WAIT_FOR_OTHERS)))
+        backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_LIMIT)
+    except (RuntimeError, ValueError) as error:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise ProcessLost(
+            f"the {os.environ['WORLD_SIZE']} processes did not find each other at {where} ({str(error).splitlines()[0]})",
+            repair=_REPAIR,
+        ) from error
+    return ManyProcesses(distributed.PrefixStore("carryover", store), rank, size)

@@ -1,0 +1,55 @@
+"""What it means that runs by different numbers of processes are the same training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from carryover import storage
+
+SMALL = {"character_size": 4, "filters": ((1, 4), (2, 4)), "cells": 8, "projection": 4, "dropout": 0.3}
+CLOSE = 1e-5  # the promise: of the loss of every update, relative
+
+
+def settings(text: Path, **changes: Any) -> dict[str, Any]:
+    """More than 50 updates of five lanes; with a constant rate an epoch more is the same as having asked for it at once."""
+    small = {
+        "raw": text,
+        "size": "tiny",
+        "model": SMALL,
+        "vocabulary_size": 40,
+        "batch_size": 5,
+        "steps": 6,
+        "block_tokens": 60,
+        "epochs": 2,
+        "log_steps": 1,
+        "schedule": "constant",
+        "warm_up": 0.0,
+        "checkpoint_steps": 10,
+        "seed": 3,
+        "device": "cpu",
+    }
+    return {**small, **changes}
+
+
+def logged(out: Path, name: str) -> list[Any]:
+    lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+def agree(one: Path, other: Path) -> None:
+    """Same batches, and losses, held-out figures and final weights that differ by the order of sums at most."""
+    assert logged(one, "read") == logged(other, "read")
+    assert len(set(logged(one, "read"))) == len(logged(one, "read")) >= 50, "every update reads something else"
+    losses, others = logged(one, "loss"), logged(other, "loss")
+    assert others[:50] == pytest.approx(losses[:50], rel=CLOSE, abs=0) and others == pytest.approx(losses, rel=1e-4)
+    for figures, of_other in zip(logged(one, "held_out"), logged(other, "held_out"), strict=True):
+        assert of_other == pytest.approx(figures, rel=CLOSE)
+    mine, theirs = (storage.load_tensors(out / "model.safetensors") for out in (one, other))
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-2, atol=2e-4)
