@@ -1,4 +1,4 @@
-"""Teacher forcing over pairs: the loss is plain cross entropy, the model learns to write, attention where one vector fails."""
+"""Teacher forcing over pairs: the loss is plain cross entropy, and a row is exact only if every id and its end are."""
 
 from __future__ import annotations
 
