@@ -188,7 +188,7 @@ def test_pickles_of_old_versions_of_pytorch_and_of_both_sides_of_a_batch(tmp_pat
     again = carryover.load(tmp_path / "elmo")
     assert torch.equal(again.embed(SENTENCES)[1], together[1])
     first, second = embed_carrying(encoder, [[SENTENCES[0]], [SENTENCES[0]]])
-    assert torch.allclose(first[0], together[0], atol=1e-6) and not torch.allclose(second[0], together[0], atol=1e-3)
+    assert torch.allclose(first[0], together[0], atol=1e-5) and not torch.allclose(second[0], together[0], atol=1e-3)
     assert cut_words(encoder, ["x" * 10, "x" * 11, "日" * 10, "日" * 11]) == 2, "characters are counted, not bytes"
 
 
