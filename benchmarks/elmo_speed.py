@@ -199,7 +199,8 @@ def main() -> None:
     with torch.inference_mode():
         for size in options.sizes.split(","):
             torch.manual_seed(options.seed)
-            contestants, model = contestants_of(size, find, options.peer_bfloat16)
+            with torch.inference_mode(False):  # as loaded: for inference tensors nothing is prepared once
+                contestants, model = contestants_of(size, find, options.peer_bfloat16)
             for rows in map(int, options.rows.split(",")):
                 batches = sentences_of(options.batches or (2 if rows > 1 else 12), rows, options.seed + rows)
                 ids = [characters_of(sentences) for sentences in batches]
