@@ -76,7 +76,7 @@ def test_all_processes_come_to_the_same_result(shared: dict[str, Any]) -> None:
 
 
 def test_a_run_goes_on_exactly_with_the_same_number(shared: dict[str, Any]) -> None:
-    once, again = outcome(folder_of(shared, "by 4")), outcome(folder_of(shared, "again"))
+    once, again = outcome(folder_of(shared, "by 4")), outcome(folder_of(shared, "rest by 4"))
     # Only the sessions that made it differ, and the checkpoints' measured times.
     for name in ("tensors", "metrics", "best", "model.safetensors"):
         assert again[name] == once[name], name

@@ -136,9 +136,8 @@ def evaluate(
                 nats = exact.negative_log_likelihood(hidden, targets.flatten())
                 sums[name] += float(nats.double().sum())
                 counts[name] += int((targets >= 0).sum())
-    ahead, behind = total([sums["forward"], sums["backward"]])
-    ahead_count, behind_count = (int(count) for count in total([counts["forward"], counts["backward"]]))
-    return perplexities(ahead, ahead_count, behind, behind_count)
+    of_forward, of_backward, forward_count, backward_count = total([*sums.values(), *counts.values()])
+    return perplexities(of_forward, int(forward_count), of_backward, int(backward_count))
 
 
 def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float, backward_tokens: int) -> dict[str, float]:

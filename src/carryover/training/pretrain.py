@@ -141,6 +141,7 @@ def _run(
             processes.tell(corpus_facts(corpus))
         else:
             corpus = open_corpus(folder, processes.hear())
+        processes.total([1.0])  # all have opened it, before anything can go wrong that removes it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
