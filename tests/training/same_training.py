@@ -26,6 +26,7 @@ def settings(text: Path, **changes: Any) -> dict[str, Any]:
         "steps": 6,
         "block_tokens": 60,
         "epochs": 2,
+        "evaluations": 1,  # where an epoch ends, so that a run of one epoch measures nowhere else
         "log_steps": 1,
         "schedule": "constant",
         "warm_up": 0.0,
