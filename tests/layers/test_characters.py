@@ -61,7 +61,7 @@ def test_the_padding_character_counts(layer: CharacterCNN) -> None:
 
 
 def test_each_distinct_word_is_computed_once(layer: CharacterCNN, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carryover.layers.characters._WORDS_STEP", 1)
+    monkeypatch.setattr("carryover.layers.characters.WORDS_STEP", 1)
     one, two = words((1, 2, 3), (4, 5))
     x = Sequence.of(torch.stack([torch.stack([one, two, one]), torch.stack([two, one, two])]), [3, 2])
     seen = []
