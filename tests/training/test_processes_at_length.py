@@ -26,7 +26,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "full": {"model": {**SMALL, "softmax": "full"}},
     "adaptive": {"model": {**SMALL, "softmax": "adaptive", "cutoffs": (6, 12)}},
     "words": {"input": "words", "model": {**SMALL, "softmax": "full"}},
-    "subwords": {"input": "subwords", "vocabulary_size": 120, "model": {**SMALL, "softmax": "full"}},
+    "subwords": {"input": "subwords", "vocabulary_size": 300, "model": {**SMALL, "softmax": "full"}},
     "gru": {**NEXT, "model": {"stack": "gru", "size": 8, "cells": 8, "dropout": 0.2}},
     "tcn": {**NEXT, "model": {"stack": "tcn", "size": 8, "dropout": 0.2}},
     "transformer": {
