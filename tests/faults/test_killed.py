@@ -50,7 +50,7 @@ def test_kills_during_recovery(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(10_800)  # a kill of `bilm` takes about four seconds on a quiet processor
 @pytest.mark.parametrize(
     ("job", "mode", "kills"),
     [
