@@ -26,7 +26,7 @@ from carryover.errors import CarryoverError
 from carryover.progress import say
 from carryover.storage import atomic_file, cache_folder
 
-SOURCE = Path(__file__).parent / "kernels" / "inference.c"
+INFERENCE, TRAINING = (Path(__file__).parent / "kernels" / name for name in ("inference.c", "training.c"))
 LEAST_WEIGHTS = 1 << 18
 """Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
 
@@ -38,8 +38,8 @@ FLAGS = ("-O2", "-march=native", "-fPIC", "-shared", "-pthread")
 _SECONDS = 120
 
 
-def usable(weights: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
-    """Whether a compiled kernel may run for float32 or bfloat16 `weights` on a CPU with products of type `dtype`.
+def usable(weights: Iterable[Tensor | None], dtype: torch.dtype, source: Path = INFERENCE) -> bool:
+    """Whether a kernel of `source` may run for float32 or bfloat16 `weights` on a CPU with products of type `dtype`.
 
     Compiles when that is first needed.
     """
@@ -50,7 +50,7 @@ def usable(weights: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
         return False
     if any(weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16) for weight in there):
         return False
-    if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library()) is None:
+    if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library(source)) is None:
         return False
     return dtype == torch.float32 or bool(found.has_pairs())
 
@@ -60,9 +60,9 @@ def threads_for(work: int) -> int:
     return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
 
 
-def run(name: str, task: ctypes.Structure) -> None:
-    """Call a function of the library. Its tensors must be held by the caller until it returns."""
-    found = library()
+def run(name: str, task: ctypes.Structure, source: Path = INFERENCE) -> None:
+    """Call a function of `source`. Its tensors must be held by the caller until it returns."""
+    found = library(source)
     assert found is not None, "ask `usable` first"
     getattr(found, name)(ctypes.byref(task))
 
@@ -87,7 +87,7 @@ def integers(numbers: Iterable[int]) -> Tensor:
 
 
 @cache
-def library(source: Path = SOURCE) -> ctypes.CDLL | None:
+def library(source: Path = INFERENCE) -> ctypes.CDLL | None:
     """The compiled `source`, from the cache folder or made now; None without AVX-512, a compiler or a place to write."""
     compiler = _compiler()
     if compiler is None or sys.platform == "win32" or torch.backends.cpu.get_cpu_capability() != "AVX512":
@@ -120,11 +120,11 @@ def _compiler() -> str | None:
 
 
 def _digest(source: Path, compiler: str) -> str:
-    """Of everything that decides what comes out: source, flags, compiler, processor."""
+    """Of everything that decides what comes out: source and headers, flags, compiler, processor."""
     binary = Path(compiler).resolve()
     state = binary.stat()
     parts = [
-        source.read_text(encoding="utf-8"),
+        *(text.read_text(encoding="utf-8") for text in (source, *sorted(source.parent.glob("*.h")))),
         *FLAGS,
         str(binary),
         str(state.st_size),

@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from carryover.layers import compiled
 from carryover.layers.products import prepare, product
+from carryover.layers.recurrent.lstm_steps_compiled import CompiledSteps
 from carryover.layers.recurrent.packing import PackedSteps
 
 # When nothing is kept for a backward pass, at most so many numbers are spent on the gates of the steps at hand.
@@ -121,41 +123,48 @@ def run(x: Tensor, weights: Weights, hidden0: Tensor, cell0: Tensor, options: Op
     squashed = cell0.new_empty(*lead, room, cells, dtype=wide)
     outputs = cell0.new_empty(*lead, room, cells, dtype=dtype)
     gates = cell.new_empty(*lead, 0, 4 * cells)
+    quick = _compiled_steps(weights, options, cell)
 
     hidden_after, hidden_before = steps.after(hidden), steps.before(hidden)
     cell_after, cell_before = steps.after(cell), steps.before(cell)
     for first, stop in steps.blocks(steps.total if keep else max(batch, GATES_AT_ONCE // (4 * cells))):
         sizes = steps.sizes[first:stop]
         if wide == dtype:
-            gates = product(steps.narrow(x, first, stop), input_weight, bias)
+            gates = inputs = product(steps.narrow(x, first, stop), input_weight, bias)
         else:
-            gates = product(steps.narrow(x, first, stop), input_weight).to(wide).add_(bias.unsqueeze(-2))
-        each_gates = gates.split(sizes, -2)
+            inputs = product(steps.narrow(x, first, stop), input_weight)
+            gates = inputs.to(wide).add_(bias.unsqueeze(-2)) if quick is None else torch.empty_like(inputs, dtype=wide)
+        each_input, each_gates = inputs.split(sizes, -2), gates.split(sizes, -2)
         each_quarter = zip(*(quarter.split(sizes, -2) for quarter in gates.split(cells, -1)), strict=True)
         each_u = squashed.split(sizes, -2) if keep else [squashed.narrow(-2, 0, n) for n in sizes]
         each_m = outputs.split(sizes, -2) if keep else [outputs.narrow(-2, 0, n) for n in sizes]
         for t, gate, (i, f, s, o), u, m in zip(range(first, stop), each_gates, each_quarter, each_u, each_m, strict=True):
             z, z_before, h = cell_after[t], cell_before[t], hidden_after[t]
-            gate.add_(recur(hidden_before[t]))
-            if peephole is None:
-                gate.sigmoid_()
+            recurrent = recur(hidden_before[t])
+            if quick is not None:
+                added = None if wide == dtype else bias
+                quick.forward((each_input[t - first], recurrent), added, z_before, gate, z, u, m)
             else:
-                i.addcmul_(z_before, peephole[0])
-                f.addcmul_(z_before, peephole[1])
-                gate.narrow(-1, 0, 3 * cells).sigmoid_()
-            torch.mul(f, z_before, out=z)
-            z.addcmul_(i, s).sub_(i, alpha=0.5)
-            if cell_limit is not None:
-                z.clamp_(-cell_limit, cell_limit)
-            if peephole is not None:
-                o.addcmul_(z, peephole[2]).sigmoid_()
-            torch.mul(z, 4, out=u)
-            u.sigmoid_()
-            if wide == dtype:
-                torch.mul(o, u, out=m)
-                m.sub_(o, alpha=0.5)
-            else:  # rounded once, at the end
-                torch.mul(o, u - 0.5, out=m)
+                gate.add_(recurrent)
+                if peephole is None:
+                    gate.sigmoid_()
+                else:
+                    i.addcmul_(z_before, peephole[0])
+                    f.addcmul_(z_before, peephole[1])
+                    gate.narrow(-1, 0, 3 * cells).sigmoid_()
+                torch.mul(f, z_before, out=z)
+                z.addcmul_(i, s).sub_(i, alpha=0.5)
+                if cell_limit is not None:
+                    z.clamp_(-cell_limit, cell_limit)
+                if peephole is not None:
+                    o.addcmul_(z, peephole[2]).sigmoid_()
+                torch.mul(z, 4, out=u)
+                u.sigmoid_()
+                if wide == dtype:
+                    torch.mul(o, u, out=m)
+                    m.sub_(o, alpha=0.5)
+                else:  # rounded once, at the end
+                    torch.mul(o, u - 0.5, out=m)
             if project is None:
                 torch.mul(m, 2, out=h)
             elif limit is None:
@@ -187,6 +196,7 @@ class _Backward:
         peephole = _doubled_peepholes(weights, wide)
         cell_limit = None if options.cell_clip is None else options.cell_clip / 2
         cell_cut, hidden_cut = kept.clipped.tolist()
+        quick = _compiled_steps(weights, options, kept.cells)
 
         dh = kept.cells.new_zeros(*lead, batch, kept.hidden.shape[-1])
         if d_last_hidden is not None:
@@ -214,7 +224,12 @@ class _Backward:
                 torch.add(dh_t, each_d_output[t], out=d_hidden)
             if hidden_cut and options.projection_clip is not None:
                 d_hidden.mul_(hidden_after[t].abs() < options.projection_clip)
-            dm = (d_hidden * 2 if project is None else project(d_hidden)).to(wide)
+            dm = d_hidden * 2 if project is None else project(d_hidden)
+            if quick is not None:
+                quick.backward(each_gates[t], u, cell_before[t], z if cell_cut else None, dm, dz_t, da)
+                dh_t.copy_(recur(da))
+                continue
+            dm = dm.to(wide)
             torch.mul(dm, u, out=ds_o)
             ds_o.sub_(dm, alpha=0.5)
             torch.mul(dm, o, out=slope_t)
@@ -267,6 +282,15 @@ def _weight_gradients(
         d_projection,
         d_peephole,
     )
+
+
+def _compiled_steps(weights: Weights, options: Options, cells: Tensor) -> CompiledSteps | None:
+    """The compiled part of a step, where there is one for these weights and options."""
+    if weights.peephole is not None or cells.dim() != 2 or cells.dtype != torch.float32:
+        return None
+    if not compiled.usable(weights, options.dtype, compiled.TRAINING):
+        return None
+    return CompiledSteps(cells.shape[-1], options.dtype, None if options.cell_clip is None else options.cell_clip / 2)
 
 
 def _doubled(weight: Tensor, dtype: torch.dtype) -> Tensor:
