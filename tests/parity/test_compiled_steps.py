@@ -74,6 +74,21 @@ def test_bfloat16_products(called: list[str], monkeypatch: pytest.MonkeyPatch) -
         assert (one - other).norm() <= 0.01 * part.norm(), name
 
 
+def test_threads_change_nothing(called: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carryover.layers.recurrent.lstm_steps_compiled.THREAD_CELLS", 1)
+    torch.manual_seed(2)
+    layer = LSTM(3, 20, projection=6, **CLIPS)  # type: ignore[arg-type]
+    x, state = ragged(layer, [6] * 13 + [2] * 5 + [0]), some_state(layer, 19)
+    results = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        results.append(run(lambda y, s: scan(layer, y, s), layer, x, state))
+    assert called
+    for other in results[1:]:
+        for name, part in results[0].items():
+            assert torch.equal(torch.nan_to_num(part), torch.nan_to_num(other[name])), name
+
+
 def test_a_nan_stays_in_its_row(called: list[str]) -> None:
     layer = LSTM(4, 20, projection=6, **CLIPS)  # type: ignore[arg-type]
     values = torch.randn(3, 5, 4)

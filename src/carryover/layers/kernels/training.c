@@ -4,12 +4,18 @@
    The notation is that of the scan beside it: gates i, f, s, o of doubled candidates, half cells z, u = sigmoid(4 z),
    m = o (u - 1/2). Rows are dense, four gates of `cells` numbers each; `low` says whether products come and go as bfloat16. */
 
+#define _GNU_SOURCE /* RTLD_DEFAULT */
+
+#include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "vectors.h"
 
+#define ROWS_AT_ONCE 4
+
 typedef struct {
-    long rows, cells, low;
+    long rows, cells, low, threads;
     const void *input, *recurrent; /* [rows, 4 cells]: the two products of a step, float or bfloat16 */
     const float *bias;             /* [4 cells], or null where it is in `input` */
     const float *before;           /* [rows, cells]: z of the step before */
@@ -19,7 +25,7 @@ typedef struct {
 } Forward;
 
 typedef struct {
-    long rows, cells, low;
+    long rows, cells, low, threads;
     const float *gates, *squashed, *before;
     const float *after;     /* z where it may have been cut, else null */
     const void *d_outputs;  /* [rows, cells]: gradient of m, float or bfloat16 */
@@ -46,10 +52,10 @@ INLINE void put(void *to, long place, __mmask16 mask, long low, __m512 x) {
     _mm256_mask_storeu_epi16((uint16_t *)to + place, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(nearest, 16)));
 }
 
-INLINE void forward_rows(const Forward *task, const long low) {
+INLINE void forward_rows(const Forward *task, long first_row, long stop, const long low) {
     const long cells = task->cells;
     const __m512 half = _mm512_set1_ps(0.5f), four = _mm512_set1_ps(4.0f);
-    for (long row = 0; row < task->rows; row++)
+    for (long row = first_row; row < stop; row++)
         for (long cell = 0; cell < cells; cell += 16) {
             const __mmask16 mask = cells - cell < 16 ? (__mmask16)((1u << (cells - cell)) - 1) : (__mmask16)0xffff;
             const long place = row * cells + cell;
@@ -70,10 +76,10 @@ INLINE void forward_rows(const Forward *task, const long low) {
         }
 }
 
-INLINE void backward_rows(const Backward *task, const long low) {
+INLINE void backward_rows(const Backward *task, long first_row, long stop, const long low) {
     const long cells = task->cells;
     const __m512 half = _mm512_set1_ps(0.5f), one = _mm512_set1_ps(1.0f), four = _mm512_set1_ps(4.0f);
-    for (long row = 0; row < task->rows; row++)
+    for (long row = first_row; row < stop; row++)
         for (long cell = 0; cell < cells; cell += 16) {
             const __mmask16 mask = cells - cell < 16 ? (__mmask16)((1u << (cells - cell)) - 1) : (__mmask16)0xffff;
             const long place = row * cells + cell, first = row * 4 * cells + cell;
@@ -100,14 +106,48 @@ INLINE void backward_rows(const Backward *task, const long low) {
         }
 }
 
-void lstm_forward(const Forward *task) {
-    if (task->low) forward_rows(task, 1);
-    else forward_rows(task, 0);
+/* ---------------------------------------------------------------- threads */
+
+/* PyTorch's own threads, which stand ready between two products, where its OpenMP has the usual way in; else none. */
+typedef void Parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+static Parallel *parallel;
+
+__attribute__((constructor)) static void find_threads(void) { *(void **)&parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel"); }
+
+typedef struct {
+    const void *task;
+    atomic_long next; /* row */
+} Share;
+
+INLINE void share_out(void (*work)(void *), const void *task, long rows, long threads) {
+    Share share = {.task = task};
+    if (threads > rows / ROWS_AT_ONCE) threads = rows / ROWS_AT_ONCE;
+    if (parallel && threads > 1) parallel(work, &share, (unsigned)threads, 0);
+    else work(&share);
 }
 
-void lstm_backward(const Backward *task) {
-    if (task->low) backward_rows(task, 1);
-    else backward_rows(task, 0);
+static void forward_share(void *data) {
+    Share *share = data;
+    const Forward *task = share->task;
+    for (long row; (row = atomic_fetch_add(&share->next, ROWS_AT_ONCE)) < task->rows;) {
+        const long stop = row + ROWS_AT_ONCE < task->rows ? row + ROWS_AT_ONCE : task->rows;
+        if (task->low) forward_rows(task, row, stop, 1);
+        else forward_rows(task, row, stop, 0);
+    }
 }
+
+static void backward_share(void *data) {
+    Share *share = data;
+    const Backward *task = share->task;
+    for (long row; (row = atomic_fetch_add(&share->next, ROWS_AT_ONCE)) < task->rows;) {
+        const long stop = row + ROWS_AT_ONCE < task->rows ? row + ROWS_AT_ONCE : task->rows;
+        if (task->low) backward_rows(task, row, stop, 1);
+        else backward_rows(task, row, stop, 0);
+    }
+}
+
+void lstm_forward(const Forward *task) { share_out(forward_share, task, task->rows, task->threads); }
+
+void lstm_backward(const Backward *task) { share_out(backward_share, task, task->rows, task->threads); }
 
 int has_pairs(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */

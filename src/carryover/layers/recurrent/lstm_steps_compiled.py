@@ -14,10 +14,12 @@ from torch import Tensor
 
 from carryover.layers import compiled
 
+THREAD_CELLS = 1 << 13  # a thread should have
+
 
 class _Forward(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_long) for name in ("rows", "cells", "low")),
+        *((name, ctypes.c_long) for name in ("rows", "cells", "low", "threads")),
         *((name, ctypes.c_void_p) for name in ("input", "recurrent", "bias", "before", "gates", "after", "squashed")),
         ("outputs", ctypes.c_void_p),
         ("limit", ctypes.c_float),
@@ -26,7 +28,7 @@ class _Forward(ctypes.Structure):
 
 class _Backward(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_long) for name in ("rows", "cells", "low")),
+        *((name, ctypes.c_long) for name in ("rows", "cells", "low", "threads")),
         *((name, ctypes.c_void_p) for name in ("gates", "squashed", "before", "after", "d_outputs", "d_cells", "d_gates")),
         ("limit", ctypes.c_float),
     )
@@ -43,6 +45,7 @@ class CompiledSteps:
         bound, low = inf if limit is None else limit, int(dtype == torch.bfloat16)
         self._forward = _Forward(cells=cells, low=low, limit=bound)
         self._backward = _Backward(cells=cells, low=low, limit=bound)
+        self._threads = torch.get_num_threads()
 
     def forward(
         self,
@@ -59,7 +62,7 @@ class CompiledSteps:
         `gates` may be the first product's own memory; `bias` is None where that product has it in it.
         """
         task = self._forward
-        task.rows = len(gates)
+        task.rows, task.threads = len(gates), min(self._threads, max(1, z.numel() // THREAD_CELLS))
         task.input, task.recurrent = products[0].data_ptr(), products[1].data_ptr()
         task.bias = None if bias is None else bias.data_ptr()
         task.before, task.gates, task.after = before.data_ptr(), gates.data_ptr(), z.data_ptr()
@@ -74,7 +77,7 @@ class CompiledSteps:
         `cut` is z where it may have met its bound.
         """
         task = self._backward
-        task.rows = len(gates)
+        task.rows, task.threads = len(gates), min(self._threads, max(1, u.numel() // THREAD_CELLS))
         task.gates, task.squashed, task.before = gates.data_ptr(), u.data_ptr(), before.data_ptr()
         task.after = None if cut is None else cut.data_ptr()
         task.d_outputs, task.d_cells, task.d_gates = dm.data_ptr(), dz.data_ptr(), d_gates.data_ptr()
