@@ -146,8 +146,14 @@ static void backward_share(void *data) {
     }
 }
 
-void lstm_forward(const Forward *task) { share_out(forward_share, task, task->rows, task->threads); }
+int lstm_forward(const Forward *task) {
+    share_out(forward_share, task, task->rows, task->threads);
+    return 0;
+}
 
-void lstm_backward(const Backward *task) { share_out(backward_share, task, task->rows, task->threads); }
+int lstm_backward(const Backward *task) {
+    share_out(backward_share, task, task->rows, task->threads);
+    return 0;
+}
 
 int has_pairs(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */
