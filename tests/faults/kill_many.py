@@ -47,13 +47,11 @@ def bilm(out: Path) -> object:
 
 
 def continued(out: Path) -> object:
-    """A run that begins with the model of an earlier one, on the same text, with a vocabulary of its own."""
+    """A run that begins with the model of an earlier one, `start` beside it, on the same text, with its own vocabulary."""
     from carryover.training.continuing import continued
     from carryover.training.pretrain import pretrain
 
     start = out.parent / "start"
-    if not start.exists():
-        bilm(start)
     asked = settings(out)
     return pretrain(continued(start, asked.pop("raw"), **asked, vocabulary_size=14), out, quiet=True)
 
@@ -183,6 +181,8 @@ def main() -> None:
     if job != "tiny":
         import carryover.training.continuing
         import carryover.training.pretrain  # noqa: F401
+    if job == "continued" and session(bilm, Path(folder) / "start"):  # before anything is counted
+        raise SystemExit((Path(folder) / "start.error").read_text())
     inquiry = Inquiry({"tiny": tiny, "bilm": bilm, "continued": continued}[job], Path(folder), int(seed))
     {"moments": inquiry.moments, "points": inquiry.at_points, "chains": inquiry.chains}[mode](int(kills))
     print(
