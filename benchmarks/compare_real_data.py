@@ -30,7 +30,7 @@ SETS = {
 PRETRAIN = "--size small --softmax adaptive --epochs 2 --precision bfloat16"
 RUNGS = "features,static,scratch,frozen,full"
 KEPT = ("verdict", "cost", "task", "metric", "confidence", "budgets", "seeds", "looks_at_test", "points", "differences",
-        "savings", "gains", "missing", "failures", "pretraining_seconds", "remarks")  # fmt: skip
+        "error_reductions", "savings", "gains", "missing", "failures", "pretraining_seconds", "remarks")  # fmt: skip
 
 
 def run(command: list[str]) -> None:

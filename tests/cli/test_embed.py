@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -55,4 +57,15 @@ def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -
     record = json.loads(Path("t/record.json").read_text())
     assert record["plan"]["placement"] == "both" and record["plan"]["mix_l2"] == 0.01
     assert all(sum(mix["shares"]) == pytest.approx(1) for mix in record["mix"].values())
+    assert re.search(r"^drawn in .*t/mix\.svg$", done.out, re.MULTILINE)
+    drawn = Path("t/mix.svg").read_text()
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+    for place, mix in record["mix"].items():
+        assert f"{place}, × {mix['scale']:.2f}" in drawn
+        assert all(f"{share:.2f}" in drawn for share in mix["shares"] if share >= 0.06)
+    assert "How tagging mixes the layers" in drawn and "(mix.svg)" in Path("t/README.md").read_text()
+    assert "mix.svg" in json.loads(Path("t/manifest.json").read_text())["files"]
     assert shell("predict", "t", "-", stdin="the house\n").code == 0
+    line = [*line[:-4], "--mode", "scratch", "--epochs", 1, "--hidden", 8, "--out", "s"]
+    plain = shell(*line)
+    assert plain.code == 0 and "mix.svg" not in plain.out and not Path("s/mix.svg").exists()

@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from carryover.compare.cells import Cell, CellFailure
@@ -183,3 +184,45 @@ def test_the_document(whole) -> None:
     frozen = next(cell for cell in document["cells"] if cell["rung"] == "frozen")
     assert (cell["pretraining_seconds"], frozen["pretraining_seconds"]) == (0.0, 312.0)
     assert {row["separable"] for row in document["differences"]} == {True, False}
+
+
+def test_error_reductions_are_against_scratch(whole, page: str) -> None:
+    """Every rung but the baseline at every budget; the numbers are those of points and differences."""
+    document = whole.to_json()
+    found = document["error_reductions"]
+    assert {row["baseline"] for row in found} == {"scratch"}
+    assert [row["rung"] for row in found[::4]] == ["features", "static", "frozen", "full"] and len(found) == 16
+    scores = {(row["rung"], row["budget"]): row["score"] for row in document["points"]}
+    for row in found:
+        before, after = scores["scratch", row["budget"]], scores[row["rung"], row["budget"]]
+        assert (row["baseline_score"], row["score"]) == (before, after) and list(row["seeds"]) == [0, 1, 2, 3, 4]
+        assert row["absolute"] == pytest.approx(after - before)
+        assert row["relative"] == pytest.approx((after - before) / (1 - before))
+        assert row["relative_low"] < row["relative"] < row["relative_high"]
+    frozen = next(row for row in found if (row["rung"], row["budget"]) == ("frozen", 50))
+    text = Page(page).text
+    assert "Error reduction against scratch" in text
+    assert f"+{round(100 * frozen['relative'])} % of the errors" in text
+
+
+def test_error_reductions_without_that_rung() -> None:
+    """Hand-made features are the next baseline; with a single rung there is nothing to say."""
+    found = result(Path("x"), rungs=("features", "frozen")).to_json()["error_reductions"]
+    assert {(row["baseline"], row["rung"]) for row in found} == {("features", "frozen")}
+    for rungs in (("frozen",), ("features",), ("static", "full")):
+        small = result(Path("x"), rungs=rungs)
+        assert small.to_json()["error_reductions"] == []
+        assert "Error reduction" not in render(small)
+
+
+def test_error_reduction_of_a_baseline_without_errors() -> None:
+    from carryover.compare.analysis import Analysis
+    from carryover.compare.scoring import Metric
+
+    right = np.ones((50, 2))
+    wrong = right.copy()
+    wrong[:5, 0] = 0
+    counts = {Cell("scratch", 50, s): right for s in range(3)} | {Cell("frozen", 50, s): wrong for s in range(3)}
+    (found,) = Analysis(counts, {50: 50}, Metric("accuracy"), replicates=200).reductions
+    assert found.absolute == pytest.approx(-0.1)
+    assert (found.relative, found.relative_low, found.relative_high) == (None, None, None)

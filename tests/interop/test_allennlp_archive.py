@@ -118,6 +118,20 @@ def test_through_the_command_line(shell: Shell) -> None:
     assert document["format"] == "allennlp" and len(document["ignored"]) == 3
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_mixture_over_the_batch_is_named(shell: Shell, asked: bool) -> None:
+    """AllenNLP's layer norm makes a vector depend on its batch; here none does, and who imports such a model is told."""
+    config = json.loads(json.dumps(CONFIG))
+    config["model"]["text_field_embedder"]["elmo"]["do_layer_norm"] = asked
+    Path("model.tar.gz").write_bytes(archive(parts(config__json=json.dumps(config).encode())))
+    done = shell(*LINE.split())
+    assert done.code == 0
+    assert ("its task mixed the layers with do_layer_norm, by mean and variance over all words" in done.err) == asked
+    document = shell(*LINE.split(), "--json").document
+    record = json.loads(Path("new/record.json").read_text())
+    assert document["remarks"] == record["imported"].get("remarks", []) and len(document["remarks"]) == asked
+
+
 class Runs:
     """Pickled, it would make a file when it is loaded the trusting way."""
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+import carryover
 from command_line import Material, Shell, snapshot
 from interop.elmo_files import OPTIONS, write_files
 from interop.test_published_elmo import made
@@ -138,3 +140,23 @@ def test_any_text_has_vectors(shell: Shell, elmo: Path) -> None:
         assert alone["words"] == row["words"]
         assert np.abs(np.array(alone["vectors"]) - np.array(row["vectors"])).max(initial=0) < 1e-6
     assert rows[0]["words"] == rows[1]["words"] == [] and len(rows[3]["words"]) == 2
+
+
+def test_a_whole_book_as_one_line(shell: Shell, elmo: Path) -> None:
+    """Read in pieces, which is said; every word has its vector, and it is that of the whole."""
+    words = [f"w{number % 700}" for number in range(9000)]
+    Path("book.txt").write_text("a b\n" + " ".join(words) + "\nc\n")
+    done = shell("embed", elmo, "book.txt", "--out", "book.npz", "--layers", "top", "--json")
+    assert done.document["long_lines"] == 1 and done.document["words"] == 9003
+    assert "lines longer than 4,096 words, read in pieces that carry their state on, so nothing is lost: 1\n" in done.err
+    stored = np.load("book.npz")
+    assert stored["lengths"].tolist() == [2, 9000, 1]
+    model = carryover.load(elmo).model
+    with torch.inference_mode():
+        batch = carryover.load(elmo).coder.batch([words], borders=True)
+        whole = model.representations(batch).values[0, :, -1]
+    assert np.abs(stored["vectors"][2:-1] - whole.numpy()).max() < 1e-6
+    printed = shell("embed", elmo, "book.txt")
+    assert "read in pieces" in printed.err
+    assert [len(json.loads(row)["vectors"]) for row in printed.out.splitlines()] == [2, 9000, 1]
+    assert "in pieces" not in shell("embed", elmo, stdin="a b\n").err

@@ -97,6 +97,7 @@ def test_the_file_holds_everything_in_order(encoder: Any, tmp_path: Path, suffix
         "words": sum(len(words) for words, _ in expected),
         "size": encoder.model.out_size,
         "cut_words": 0,
+        "long_lines": 0,
     }
     found = read(path, choice)
     assert [words for words, _ in found] == [words for words, _ in expected]

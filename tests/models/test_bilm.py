@@ -269,3 +269,36 @@ def test_unknown_names_in_a_stored_configuration_teach() -> None:
         BiLanguageModel.Config.from_json({"cells": 5})
     with pytest.raises(UsageError, match="did you mean 'small'"):
         BiLanguageModel.Config.of_size("smal", vocabulary_size=10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", [1, 3, 20, 1000])
+def test_a_long_sentence_in_pieces_is_the_whole(kind: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, coded = make(kind)
+    sentence = [word for words in SENTENCES for word in words] * 3
+    batch = coded.batch([sentence], borders=True)
+    (whole,) = model.representations(batch).rows()
+    read: list[int] = []
+    run = model._run
+
+    def watched(tokens: tuple[Sequence, Sequence], state):  # type: ignore[no-untyped-def]
+        read.append(tokens[0].time)
+        assert tokens[0].lengths.tolist() == tokens[1].lengths.tolist() == [tokens[0].time]
+        return run(tokens, state)
+
+    monkeypatch.setattr(model, "_run", watched)
+    found = model.long_representations(batch, steps)
+    assert torch.allclose(found, whole, atol=1e-12) and found.shape == whole.shape
+    assert sum(read) == batch.index.time and max(read) <= steps
+    top = model.long_representations(batch, steps, lambda layers: layers[:, -1])
+    assert torch.equal(top, found[:, -1])
+    nothing = model.long_representations(coded.batch([[]], borders=True), steps)
+    assert nothing.shape == (0, 3, 16)
+
+
+def test_only_one_row_is_read_in_pieces() -> None:
+    model, coded = make()
+    with pytest.raises(ValueError, match="5 rows: a long sentence is read alone"):
+        model.long_representations(coded.batch(SENTENCES, borders=True), 3)
+    with pytest.raises(ValueError, match="without sentence borders"):
+        model.long_representations(coded.batch(SENTENCES[:1], borders=False), 3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from carryover.errors import UsageError
-from carryover.training import embedding
+from carryover.training import cache, embedding
 from carryover.training.embedding import embed_lines
 from task_material import classified, language_model
 
@@ -90,3 +90,36 @@ def test_refusals(encoder: Any) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             list(embed_lines(encoder, LINES, **choice))
+
+
+@pytest.mark.parametrize("pool", [None, "mean"])
+@pytest.mark.parametrize("layers", ["mix", "all", "1"])
+def test_a_line_too_long_to_be_read_at_once(
+    encoder: Any, layers: str, pool: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces, with neighbours, in its place: the vectors of the whole, and it is said how many pieces there were."""
+    book = " ".join(LINES)
+    (whole,) = embed_lines(encoder, [book], layers=layers, pool=pool)
+    assert whole.pieces == 1
+    monkeypatch.setattr(embedding, "LONG", 20)
+    embed = encoder.embed
+    monkeypatch.setattr(encoder, "embed", lambda sentences, choose: embed(sentences, batch_tokens=20, choose=choose))
+    before, long, after = embed_lines(encoder, ["a b", book, "c"], layers=layers, pool=pool)
+    assert (before.pieces, after.pieces) == (1, 1) and long.pieces == -(-(len(long.words) + 2) // 20) > 5
+    assert long.words == whole.words == encoder.coder.tokenize(book)
+    assert torch.allclose(long.vectors, whole.vectors, atol=1e-6)
+
+
+def test_a_task_reads_long_sentences_in_pieces_too(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = [encoder.coder.tokenize(line) for line in (LINES[0], " ".join(LINES))]
+    whole = cache.represent(encoder.model, encoder.coder, sentences)
+    monkeypatch.setattr(cache, "LONG", 20)
+    monkeypatch.setattr(cache, "_BATCH_TOKENS", 20)
+    read: list[int] = []
+    in_pieces = encoder.model.long_representations
+    monkeypatch.setattr(
+        encoder.model, "long_representations", lambda batch, steps: read.append(steps) or in_pieces(batch, steps)
+    )
+    for one, other in zip(whole, cache.represent(encoder.model, encoder.coder, sentences), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    assert read == [20]

@@ -94,26 +94,31 @@ def embed(
             print_document({"schema": "carryover.embed/1", "file": str(out), "layers": layers, "pool": pool, **summary})
         else:
             print_lines([f"{out}: {summary['words']:,} words of {summary['lines']:,} lines, {summary['size']} values each"])
-        _say_cut(summary["cut_words"])
+        _say_cut(summary["cut_words"], summary["long_lines"])
         suggest_next(following)
         return
-    cut = 0
+    cut = long = 0
 
     def rows() -> Iterator[dict[str, Any]]:
-        nonlocal cut
+        nonlocal cut, long
         for line in embed_lines(encoder, lines, **choice):
             cut += line.cut
+            long += line.pieces > 1
             yield {"words": line.words, "vector" if pool else "vectors": line.vectors.tolist()}
 
     if as_json:
         document = {"schema": "carryover.embed/1", "layers": layers, "lines": list(rows())}
-        print_document({**document, "cut_words": cut})
+        print_document({**document, "cut_words": cut, "long_lines": long})
     else:
         print_lines(json.dumps(row, ensure_ascii=False) for row in rows())
-    _say_cut(cut)
+    _say_cut(cut, long)
     suggest_next(following)
 
 
-def _say_cut(words: int) -> None:
+def _say_cut(words: int, lines: int) -> None:
+    from carryover.training.loading import LONG
+
+    if lines:
+        say(f"lines longer than {LONG:,} words, read in pieces that carry their state on, so nothing is lost: {lines:,}")
     if words:
         say(f"words longer than 48 bytes, of which only the first 48 were read: {words:,}")

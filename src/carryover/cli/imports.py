@@ -69,6 +69,8 @@ def import_published(
         say("the files hold no output layer: the model gives vectors and cannot be scored as a language model")
         if result.ignored:
             say(f"ignored, as no part of ELMo: {', '.join(result.ignored[:10])}{' …' if len(result.ignored) > 10 else ''}")
+        for remark in result.remarks:
+            say(remark)
     suggest_next(["carryover", "embed", out, "TEXTS.txt", "--out", "vectors.safetensors"])
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from carryover.compare.cells import Cell, cost_rank, table_rank, uses_raw_text
 from carryover.compare.scoring import Counts, Metric
-from carryover.compare.statistics import Interval, Replicates, Resampling, equivalent_labels
+from carryover.compare.statistics import Interval, Replicates, Resampling, equivalent_labels, error_reduction
 
 Budget = int | str
+BASELINES = ("scratch", "features")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,30 @@ class Gain:
     @property
     def supported(self) -> bool:
         return self.interval.low > 0
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How much of the errors of `baseline` a rung takes away at one budget, over the seeds both have.
+
+    With errors 1 − score: `absolute` is the score of `rung` less that of `baseline`, `relative` the share of the
+    baseline's errors, absolute / (1 − baseline score), as published tables give it (Peters et al. 2018, table 1); negative
+    where the rung errs more. `relative` is None where the baseline makes no error, and so is a limit of its interval
+    where some replicate has a baseline without errors below a rung with some.
+    """
+
+    budget: Budget
+    labels: int
+    baseline: str
+    rung: str
+    seeds: tuple[int, ...]
+    baseline_score: float
+    score: float
+    absolute: float
+    interval: Interval
+    relative: float | None
+    relative_low: float | None
+    relative_high: float | None
 
 
 class Analysis:
@@ -193,16 +218,30 @@ class Analysis:
         """What the last step of labels gave each rung that has at least two budgets."""
         return [gain for rung in self.rungs if (gain := self._gain(rung)) is not None]
 
+    @property
+    def baseline(self) -> str | None:
+        """The rung that error reductions are against: the same task model without raw text, else hand-made features."""
+        return next((rung for rung in BASELINES if rung in self.rungs), None)
+
+    @cached_property
+    def reductions(self) -> list[Reduction]:
+        """Of every other rung at every budget where it shares a seed with the baseline, in table order."""
+        if self.baseline is None:
+            return []
+        pairs = [(rung, budget) for rung in self.rungs if rung != self.baseline for budget in self.budgets]
+        return [found for rung, budget in pairs if (found := self._reduction(budget, self.baseline, rung)) is not None]
+
     def gain(self, rung: str) -> Gain | None:
         return next((gain for gain in self.gains if gain.rung == rung), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Points, differences, savings and gains as lists of plain values."""
+        """Points, differences, error reductions, savings and gains as lists of plain values."""
         return {
             "points": [_plain(point) for point in self.points.values()],
             "differences": [
                 {**_plain(difference), "separable": difference.separable} for difference in self.differences.values()
             ],
+            "error_reductions": [_plain(reduction) for reduction in self.reductions],
             "savings": [_plain(saving) for saving in self.savings],
             "gains": [{**_plain(gain), "supported": gain.supported} for gain in self.gains],
         }
@@ -219,6 +258,30 @@ class Analysis:
         mean = self.resampling.mean(one) - self.resampling.mean(two)
         interval = self.resampling.interval(replicates)
         return Difference(budget, self.labels[budget], first, second, seeds, mean, interval)
+
+    def _reduction(self, budget: Budget, baseline: str, rung: str) -> Reduction | None:
+        difference = self.difference(budget, rung, baseline)
+        if difference is None:
+            return None
+        before, after = ([Cell(name, budget, seed) for seed in difference.seeds] for name in (baseline, rung))
+        base, score = self.resampling.mean(before), self.resampling.mean(after)
+        replicates = self.resampling.replicates(before)
+        interval = self.resampling.interval(error_reduction(replicates, self.resampling.replicates(after)))
+        none = base >= 1
+        return Reduction(
+            budget=budget,
+            labels=self.labels[budget],
+            baseline=baseline,
+            rung=rung,
+            seeds=difference.seeds,
+            baseline_score=base,
+            score=score,
+            absolute=difference.difference,
+            interval=difference.interval,
+            relative=None if none else (score - base) / (1 - base),
+            relative_low=None if none else _finite(interval.low),
+            relative_high=None if none else _finite(interval.high),
+        )
 
     def _curve(self, rung: str) -> tuple[list[Budget], Replicates]:
         """Budgets a rung has and its replicates there, [R, B]."""

@@ -12,7 +12,7 @@ from carryover.compare.figures import NARROW, WIDE, learning_curves
 from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs
-from carryover.compare.verdict import duration_text, label_count, median, points, rounded, signed, signed_interval
+from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
 
 TEMPLATE = "report.html.jinja"
 
@@ -61,6 +61,8 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "scores": _scores(analysis) if finished else [],
         "matrices": [_matrix(analysis, budget) for budget in analysis.budgets],
         "differences": _differences(analysis),
+        "baseline": analysis.baseline,
+        "reductions": _reductions(analysis),
         "savings": _savings(analysis),
         "costs": [(rung, costs(result, rung)) for rung in sorted(analysis.rungs, key=table_rank)],
         "training": _training(result),
@@ -124,6 +126,28 @@ def _differences(analysis: Analysis) -> list[dict[str, Any]]:
         }
         for row in analysis.differences.values()
     ]
+
+
+def _reductions(analysis: Analysis) -> list[dict[str, Any]]:
+    """A row for every rung but the baseline, a cell for every budget: points gained and the share of its errors."""
+    table: dict[str, dict[Budget, dict[str, Any]]] = {}
+    for row in analysis.reductions:
+        kind = "same" if row.interval.contains(0.0) else "above" if row.absolute > 0 else "under"
+        table.setdefault(row.rung, {})[row.budget] = {
+            "kind": kind,
+            "seeds": len(row.seeds),
+            "absolute": signed(row.absolute),
+            "interval": signed_interval(row.interval),
+            "relative": "no errors" if row.relative is None else f"{percent(row.relative)} of the errors",
+            "relative_interval": ""
+            if row.relative is None
+            else f"{_share(row.relative_low)} to {_share(row.relative_high)}",
+        }
+    return [{"rung": rung, "cells": [cells.get(budget) for budget in analysis.budgets]} for rung, cells in table.items()]
+
+
+def _share(value: float | None) -> str:
+    return "−∞" if value is None else percent(value)
 
 
 def _savings(analysis: Analysis) -> list[dict[str, Any]]:

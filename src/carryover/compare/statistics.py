@@ -142,6 +142,17 @@ def widening(seeds: int, confidence: float) -> float:
     return float(np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(upper, seeds - 1) / stats.norm.ppf(upper))
 
 
+def error_reduction(base: Replicates, score: Replicates) -> Replicates:
+    """(score − base) / (1 − base), [R]: the share of the baseline's errors that is gone.
+
+    Scores are clipped to 0 … 1 first, since the widened seed part can reach beyond. Of a baseline without errors it is 0
+    where nothing was lost, else minus infinity.
+    """
+    base, score = base.clip(0, 1), score.clip(0, 1)
+    without = np.where(score < base, -np.inf, 0.0)
+    return np.divide(score - base, 1 - base, out=without, where=base < 1)
+
+
 def equivalent_labels(target: Replicates, curve: Replicates, labels: NDArray[np.float64]) -> Replicates:
     """How many labels a reference needs to reach `target`, [R]: its curve read backwards.
 

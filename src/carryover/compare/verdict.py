@@ -234,6 +234,12 @@ def signed(value: float) -> str:
     return text if text.startswith("−") or text == "0.0" else "+" + text
 
 
+def percent(value: float) -> str:
+    """A share as a whole number of hundredths with its sign."""
+    number = round(100 * value)
+    return f"{'+' if number > 0 else '−' if number < 0 else ''}{abs(number)} %"
+
+
 def signed_interval(interval: Interval) -> str:
     return f"{signed(interval.low)} to {signed(interval.high)}"
 

@@ -9,7 +9,7 @@ y = g ⊙ x + (1 − g) ⊙ f(W x + b), so it is ours with the sign turned.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,18 @@ def import_allennlp(archive: Path, out: Path, *, options: Path | None = None, to
             repair="give the options.json of this model",
         )
     files = {"archive": described(archive)} | ({} if options is None else {"options": described(Path(options))})
-    return keep_imported(Path(out), "allennlp", config, state, files, ignored=ignored, tokenizer=tokenizer)
+    remarks = _remarks(_document(parts[CONFIG], archive, CONFIG))
+    return keep_imported(Path(out), "allennlp", config, state, files, ignored=ignored, tokenizer=tokenizer, remarks=remarks)
+
+
+def _remarks(config: dict[str, Any]) -> tuple[str, ...]:
+    """What the archive's task did with ELMo's layers that is done otherwise here. The layers themselves are the same."""
+    if not any(value is True for value in _values_of(config, "do_layer_norm")):
+        return ()
+    return (
+        "its task mixed the layers with do_layer_norm, by mean and variance over all words of a batch; here a mixture "
+        "normalises each word by itself or not at all, so its learned weights do not carry over and vectors of the mix differ",
+    )
 
 
 def _options_inside(parts: Mapping[str, bytes], archive: Path) -> BiLanguageModel.Config:
@@ -82,16 +93,20 @@ def _document(content: bytes, archive: Path, name: str) -> dict[str, Any]:
 
 def _named_options(config: Any) -> str:
     """The value of the first `options_file` anywhere in the configuration."""
+    return next((value for value in _values_of(config, "options_file") if isinstance(value, str)), "")
+
+
+def _values_of(config: Any, name: str) -> Iterator[Any]:
+    """What stands under `name` anywhere in the configuration."""
     waiting = [config]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            if isinstance(part.get("options_file"), str):
-                return str(part["options_file"])
+            if name in part:
+                yield part[name]
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
-    return ""
 
 
 def _prefix(tensors: Mapping[str, Tensor], archive: Path) -> str:

@@ -24,7 +24,7 @@ from carryover import storage
 from carryover.errors import BadData, CarryoverError
 from carryover.progress import Progress, say
 from carryover.training.cache import encoder_hash
-from carryover.training.embedding import EmbeddedLine, Item, check_choice, cut_words, embed_lines, words_of
+from carryover.training.embedding import EmbeddedLine, Item, check_choice, cut_words, embed_lines, pieces_of, words_of
 from carryover.training.loading import LanguageModel
 
 PART_BYTES = 32 << 20
@@ -53,6 +53,7 @@ class Parts:
     lines: int = 0
     words: int = 0
     cut_words: int = 0
+    long_lines: int = 0
     spelled_bytes: int = 0
 
     @property
@@ -151,6 +152,8 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
             parts.lines += len(group)
             parts.words += words
             parts.cut_words += sum(cut_words(encoder, line) for line in group)
+            if choice.carry_rows is None:
+                parts.long_lines += sum(pieces_of(line) > 1 for line in group)
             parts.spelled_bytes += len(spelled)
     if not parts.lines:
         raise BadData("there is no line of text to embed", repair="give a file or a stream with at least one line")

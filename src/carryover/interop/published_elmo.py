@@ -43,11 +43,13 @@ _OURS = ("CNN", "CNN_proj", "char_embed", "CNN_high_", "RNN_")
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: `ignored` are the parts of the source that ELMo has no place for."""
+    """What was imported: `ignored` are the parts of the source that ELMo has no place for, `remarks` what is done otherwise
+    here than by the program that made it."""
 
     folder: Path
     record: dict[str, Any]
     ignored: list[str]
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         imported = self.record["imported"]
@@ -58,6 +60,7 @@ class Imported:
             "parameters": self.record["parameters"],
             "files": imported["files"],
             "ignored": self.ignored,
+            "remarks": list(self.remarks),
         }
 
 
@@ -110,11 +113,14 @@ def keep_imported(
     ignored: list[str],
     tokenizer: str = "words",
     lexicon: Lexicon | None = None,
+    remarks: tuple[str, ...] = (),
 ) -> Imported:
     """Write what was read of `files` as an artefact. Raises UsageError when `out` holds another model."""
     if tokenizer not in TOKENIZERS:
         raise UsageError(f"tokenizer {tokenizer!r} is unknown", repair=f"use {' or '.join(TOKENIZERS)}")
     imported = {"format": format, "files": files, "tokenizer": tokenizer}
+    if remarks:
+        imported["remarks"] = list(remarks)
     record = {
         "schema": "carryover.record/1",
         "objective": "bilm",
@@ -140,7 +146,7 @@ def keep_imported(
         record=record,
         card=imported_model_card(config.to_json(), record),
     )
-    return Imported(out, record, ignored)
+    return Imported(out, record, ignored, remarks)
 
 
 def export_elmo(folder: Path, out: Path) -> dict[str, Any]:

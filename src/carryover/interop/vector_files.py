@@ -48,7 +48,7 @@ def save_embedded(
     """Embed `lines` into the file `path`, in the format that its name asks for; how many lines and words there were.
 
     Killed or failed, the same call goes on with what was done (but with `carry_rows`). `cut_words` of the answer counts
-    words of which only the beginning was read.
+    words of which only the beginning was read, `long_lines` lines that were read in pieces.
 
     Raises UsageError for another ending, ExtraMissing without the library of the format, BadData when there is not one
     line, Busy, CannotWrite, DiskFault.
@@ -57,7 +57,8 @@ def save_embedded(
     choice = Choice(layers=layers, pool=pool, carry_rows=carry_rows)
     with embedded_parts(path, encoder, lines, choice, quiet=quiet) as parts:
         write(path, parts)
-        return {"lines": parts.lines, "words": parts.words, "size": parts.shape[-1], "cut_words": parts.cut_words}
+        counted = {"lines": parts.lines, "words": parts.words, "size": parts.shape[-1]}
+        return {**counted, "cut_words": parts.cut_words, "long_lines": parts.long_lines}
 
 
 def _writer(path: Path) -> Callable[[Path, Parts], None]:

@@ -15,6 +15,7 @@ The representation of a word is the L+1 vectors [x_k; x_k] and [f_{k,j}; b_{k,j}
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
@@ -313,6 +314,51 @@ class BiLanguageModel(nn.Module):
         inner = torch.cat([side[:, 1 : 1 + words] for side in sides], dim=-1).unflatten(-1, shape)
         return Sequence(inner, batch.word_lengths).zero_padding(), state
 
+    @torch.no_grad()
+    def long_representations(
+        self, batch: TokenBatch, steps: int, choose: Callable[[Tensor], Tensor] = lambda layers: layers
+    ) -> Tensor:
+        """`representations` of a batch of one long sentence, [W, L+1, 2P], read `steps` tokens at a time, without gradients.
+
+        Both directions carry their state from piece to piece, so these are the vectors of the whole up to rounding, while
+        the work between takes the memory of a piece. `choose` makes of [t, L+1, …] what is kept, token by token and number
+        by number, as in `lambda layers: layers[:, -1]`: what it leaves out is never held for the whole sentence.
+        """
+        self._check_borders(batch)
+        if batch.index.batch_size != 1:
+            raise ValueError(f"the batch has {batch.index.batch_size} rows: a long sentence is read alone")
+        tokens = self._token_representations_in_pieces(batch, steps)
+        sides = (tokens, tokens.reverse())
+        state = self.initial_state(1, device=tokens.device, dtype=tokens.values.dtype)
+        found: Tensor | None = None
+        for start in range(0, tokens.time, steps):
+            pieces = (sides[0].slice(start, start + steps), sides[1].slice(start, start + steps))
+            layers, state = self._run(pieces, state)
+            forward, backward = (
+                choose(torch.stack([pieces[side].values[0], *(layer[side].values[0] for layer in layers)], dim=1))
+                for side in (0, 1)
+            )  # [t, …, P] each
+            if found is None:
+                found = forward.new_empty(tokens.time, *forward.shape[1:-1], 2 * self.config.projection)
+            forward_half, backward_half = found.chunk(2, dim=-1)
+            stop = start + len(forward)
+            forward_half[start:stop] = forward
+            backward_half[tokens.time - stop : tokens.time - start] = backward.flip(0)
+        assert found is not None  # the borders are there even of a sentence without words
+        words = int(batch.word_lengths[0])
+        return found[1 : 1 + words] if batch.word_of_unit is None else _means_of(found, batch.word_of_unit[0], words)
+
+    def _token_representations_in_pieces(self, batch: TokenBatch, steps: int) -> Sequence:
+        """`token_representations` of one row, so many distinct words or tokens at a time."""
+        if batch.characters is None:
+            parts = range(0, batch.index.time, steps)
+            return Sequence.concatenate(
+                [self.token_representations(replace(batch, index=batch.index.slice(at, at + steps))) for at in parts]
+            )
+        assert isinstance(self.token_encoder, CharacterCNN | FormsAndSpelling)
+        types = torch.cat([self.token_encoder.encode_types(part) for part in batch.characters.split(steps)])
+        return batch.index.with_values(nn.functional.embedding(batch.index.values, types))
+
     def _check_borders(self, batch: TokenBatch) -> None:
         if batch.word_of_unit is not None:
             bordered = bool((batch.word_of_unit[:, :1] == -1).all())
@@ -346,6 +392,16 @@ def _mean_over_pieces(pieces: Sequence, word_of_unit: Tensor, word_lengths: Tens
     flat = pieces.values.flatten(2)  # [B, T, (L+1)·2P]
     means = torch.bmm(shares, flat).view(flat.shape[0], words, *pieces.values.shape[2:])
     return Sequence(means, word_lengths).zero_padding()
+
+
+def _means_of(pieces: Tensor, word_of_unit: Tensor, words: int) -> Tensor:
+    """[T, …] of one sentence's pieces → [W, …]: the mean of each word's pieces, zero for a word without any."""
+    inner = word_of_unit >= 0
+    if words == 0:
+        return pieces[:0]
+    counts = torch.bincount(word_of_unit[inner], minlength=words)
+    sums = torch.segment_reduce(pieces[inner].flatten(1), "sum", lengths=counts, axis=0)  # a word's pieces are neighbours
+    return (sums / counts.clamp(min=1).unsqueeze(1)).view(words, *pieces.shape[1:])
 
 
 def _equal(first: Tensor | None, second: Tensor | None) -> bool:

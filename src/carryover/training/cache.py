@@ -32,6 +32,7 @@ from carryover.errors import BadData, Busy, CannotWrite, DiskFault, InputMissing
 from carryover.models.bilm import BiLanguageModel
 from carryover.progress import Progress, say
 from carryover.sequence import Sequence
+from carryover.training.loading import LONG
 
 Words = ListOf[str]
 
@@ -56,6 +57,10 @@ def represent(model: BiLanguageModel, coder: TokenCoder, sentences: ListOf[Words
     device = next(model.parameters()).device
     found: list[Tensor | None] = [None] * len(sentences)
     for positions in batches_by_length([len(sentence) + 2 for sentence in sentences], _BATCH_TOKENS):
+        if len(sentences[positions[0]]) > LONG:  # such a sentence is a batch of its own
+            alone = coder.batch([sentences[positions[0]]], borders=True).to(device)
+            found[positions[0]] = model.long_representations(alone, LONG)
+            continue
         rows = [list(sentences[position]) for position in positions]
         rows += _FILLER if len(rows) < _FEWEST_ROWS else []
         batch = coder.batch(rows, borders=True).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 from carryover.errors import UsageError
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.models.bilm import BiLanguageModelState
-from carryover.training.loading import LanguageModel
+from carryover.training.loading import LONG, LanguageModel
 
 LAYERS = ("mix", "top", "all")
 POOLS = ("mean", "max")
@@ -26,12 +27,14 @@ Item = str | ListOf[str]
 class EmbeddedLine:
     """The words of a line and their vectors: [words, D], or [words, L+1, D] when all layers are kept; pooled [D], [L+1, D].
 
-    `cut` of the words are longer than what a model of characters reads of a word; their ends are not seen.
+    `cut` of the words are longer than what a model of characters reads of a word; their ends are not seen. `pieces` says
+    how many times the model was called for a line too long to be read at once; its vectors are those of the whole line.
     """
 
     words: list[str]
     vectors: Tensor
     cut: int = 0
+    pieces: int = 1
 
 
 def embed_lines(
@@ -58,10 +61,17 @@ def embed_lines(
             read[:] = [words_of(encoder, line) for line in chunk]
             yield read
 
-    computed = map(encoder.embed, batches()) if carry_rows is None else embed_carrying(encoder, batches())
+    def chosen(vectors: Tensor) -> Tensor:
+        return choose_layers(vectors, layers)
+
+    if carry_rows is None:
+        computed = (encoder.embed(batch, choose=chosen) for batch in batches())
+    else:
+        computed = ([chosen(row) for row in rows] for rows in embed_carrying(encoder, batches()))
     for found in computed:
         for words, vectors in zip(read, found, strict=True):
-            yield EmbeddedLine(words, pool_words(choose_layers(vectors, layers), pool), cut_words(encoder, words))
+            pieces = 1 if carry_rows is not None else pieces_of(words)
+            yield EmbeddedLine(words, pool_words(vectors, pool), cut_words(encoder, words), pieces)
 
 
 def words_of(encoder: LanguageModel, item: Item) -> list[str]:
@@ -72,6 +82,11 @@ def words_of(encoder: LanguageModel, item: Item) -> list[str]:
 def cut_words(encoder: LanguageModel, words: ListOf[str]) -> int:
     """How many of the words are read only in part."""
     return encoder.coder.count_cut(words)
+
+
+def pieces_of(words: ListOf[str]) -> int:
+    """In how many pieces a line is read."""
+    return 1 if len(words) <= LONG else math.ceil((len(words) + 2) / LONG)
 
 
 def embed_carrying(encoder: LanguageModel, batches: Iterable[ListOf[ListOf[str]]]) -> Iterator[list[Tensor]]:

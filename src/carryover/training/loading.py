@@ -12,6 +12,7 @@ from carryover.errors import BadData
 from carryover.training.artefact import Artefact, load_artefact
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from carryover.data.coding import TokenBatch, TokenCoder
@@ -21,6 +22,8 @@ Model = TypeVar("Model", bound="nn.Module")
 Value = TypeVar("Value")
 
 KINDS = ("bilm", "lm", "task")
+LONG = 4096
+"""Words that are read at once; a longer sentence is read in pieces."""
 _FEWEST_ROWS, _FEWEST_WORDS = 4, 32
 
 
@@ -95,12 +98,20 @@ class LanguageModel:
         model = fill(lambda: BiLanguageModel(config), stored.tensors, stored.folder)
         return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 
-    def embed(self, sentences: SequenceOf[SequenceOf[str]], *, batch_tokens: int = 4096) -> list[Tensor]:
+    def embed(
+        self,
+        sentences: SequenceOf[SequenceOf[str]],
+        *,
+        batch_tokens: int = LONG,
+        choose: Callable[[Tensor], Tensor] = lambda layers: layers,
+    ) -> list[Tensor]:
         """All layers' vectors of every word, [words, L+1, 2P] a sentence, in the order given.
 
         Sentences of similar length are read together, about `batch_tokens` at a time; that changes the speed and not the
-        result. A sentence is a sequence of words (`coder.tokenize` makes them from text); one without words gives [0, …].
-        Raises TypeError for a sentence that is a string.
+        result. One that is longer is read in pieces with the state carried on, so it takes no more memory than its vectors.
+        A sentence is a sequence of words (`coder.tokenize` makes them from text); one without words gives [0, …]. `choose`
+        makes of [words, L+1, …] what is kept, word by word (see `BiLanguageModel.long_representations`). Raises TypeError
+        for a sentence that is a string.
         """
         import torch
 
@@ -111,10 +122,14 @@ class LanguageModel:
         found: dict[int, Tensor] = {}
         with torch.inference_mode():
             for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
+                if len(chosen) == 1 and len(sentences[chosen[0]]) > batch_tokens:
+                    alone = self.coder.batch([sentences[chosen[0]]], borders=True).to(self.device)
+                    found[chosen[0]] = self.model.long_representations(alone, batch_tokens, choose)
+                    continue
                 batch = self._code([sentences[number] for number in chosen])
                 rows = self.model.representations(batch).rows()
                 for number, row in zip(chosen, rows, strict=False):
-                    found[number] = row.clone()
+                    found[number] = choose(row).clone()
         return [found[number] for number in range(len(sentences))]
 
     def _code(self, sentences: list[SequenceOf[str]]) -> TokenBatch:
@@ -131,7 +146,12 @@ class LanguageModel:
             missing = _FEWEST_WORDS - len(batch.characters)
             filled = torch.nn.functional.pad(batch.characters, (0, 0, 0, missing))  # [U, 50] → [U + missing, 50]
             batch = replace(batch, characters=filled)
-        return batch.to(next(self.model.parameters()).device)
+        return batch.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
 
 
 def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config, folder: Path) -> None:

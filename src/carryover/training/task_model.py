@@ -229,7 +229,17 @@ class TaskPredictor:
             labels={"labels": list(self.labels)},
             record=self.record,
             card=task_card(self),
+            files=self._pictures(),
         )
+
+    def _pictures(self) -> dict[str, bytes]:
+        """`mix.svg`, where a language model's layers were mixed."""
+        if not self.record.get("mix"):
+            return {}
+        from carryover.training.mix_figure import mixture_figure
+
+        task = {"classify": "classification", "tag": "tagging"}[self.task.kind]
+        return {"mix.svg": mixture_figure(self.record["mix"], f"How {task} mixes the layers of the language model").encode()}
 
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
@@ -273,7 +283,7 @@ examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("
 early stopping: {found}. That part chose when to stop, so the figure is optimistic; score it on data of its own.
 
 {proof}
-
+{_mixture(record)}
 ## Use
 
 ```
@@ -283,3 +293,7 @@ carryover evaluate FOLDER --test FILE
 
 Settings, seed and versions are in `record.json`. Labels it never saw in training it can never answer.
 """
+
+
+def _mixture(record: dict[str, Any]) -> str:
+    return "\n![Shares of the language model's layers in the mixture](mix.svg)\n" if record.get("mix") else ""

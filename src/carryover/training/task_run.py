@@ -93,7 +93,7 @@ class TaskRunResult:
             names = ["tokens", *(f"layer {number}" for number in range(1, len(mix["shares"])))]
             shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(names, mix["shares"], strict=True))
             found.append(f"mixture at the {place}: {shares}, times {mix['scale']:.3f}")
-        return found
+        return [*found, f"drawn in {self.folder / 'mix.svg'}"] if found else []
 
     def proof_lines(self) -> list[str]:
         """What was carried over, and how far it moved."""
