@@ -111,7 +111,7 @@ def test_gates_are_made_block_by_block(kernels: None, monkeypatch: pytest.Monkey
     layer = made(5, 16, 8, CLIPS)
     x, state = Sequence.of(torch.randn(6, 12, 5), [12, 12, 7, 7, 2, 1]), a_state(layer, 6)
     whole, _ = layer.step(x, state)
-    monkeypatch.setattr("carryover.layers.recurrent.lstm_compiled.GATE_ROWS", 9)
+    monkeypatch.setattr("carryover.layers.recurrent.lstm_compiled.GATE_BYTES", 9 * 4 * 4 * 16)
     blocks, _ = layer.step(x, state)
     assert layer.last_path == "compiled" and torch.equal(whole.values, blocks.values)
 

@@ -61,18 +61,22 @@ def threads_for(work: int) -> int:
 
 
 def run(name: str, task: ctypes.Structure, source: Path = INFERENCE) -> None:
-    """Call a function of `source`. Its tensors must be held by the caller until it returns."""
+    """Call a function of `source`. Its tensors must be held by the caller until it returns. Raises MemoryError."""
     found = library(source)
     assert found is not None, "ask `usable` first"
-    getattr(found, name)(ctypes.byref(task))
+    if getattr(found, name)(ctypes.byref(task)):
+        raise MemoryError(f"no memory for {name}")
 
 
 def panels(columns: Tensor) -> Tensor:
     """[panels, 64, in] → [panels, words, 64] floats, or [panels, words, 64, 2] bfloat16 of an even number of inputs."""
-    if columns.dtype == torch.float32:
-        return columns.transpose(1, 2).contiguous()
-    columns = widened(columns, columns.shape[-1] + columns.shape[-1] % 2)
-    return columns.view(len(columns), COLUMNS, -1, 2).transpose(1, 2).contiguous()
+    if columns.dtype == torch.bfloat16:
+        columns = widened(columns, columns.shape[-1] + columns.shape[-1] % 2).unflatten(-1, (-1, 2))
+    ordered = columns.transpose(1, 2)
+    found = torch.empty_like(ordered, memory_format=torch.contiguous_format)
+    if (kernels := library()) is not None:
+        kernels.use_large_pages(ctypes.c_void_p(found.data_ptr()), ctypes.c_long(found.nbytes))
+    return found.copy_(ordered)
 
 
 def widened(rows: Tensor, size: int) -> Tensor:
@@ -92,8 +96,8 @@ def library(source: Path = INFERENCE) -> ctypes.CDLL | None:
     compiler = _compiler()
     if compiler is None or sys.platform == "win32" or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return None
-    place = cache_folder() / "kernels" / f"{source.stem}-{_digest(source, compiler)}.so"
     try:
+        place = cache_folder() / "kernels" / f"{source.stem}-{_digest(source, compiler)}.so"
         if not place.exists():
             say(f"compiling {source.name} once for this processor (some seconds; CARRYOVER_KERNELS=off does without)")
             with atomic_file(place) as temporary:
@@ -124,7 +128,7 @@ def _digest(source: Path, compiler: str) -> str:
     binary = Path(compiler).resolve()
     state = binary.stat()
     parts = [
-        *(text.read_text(encoding="utf-8") for text in (source, *sorted(source.parent.glob("*.h")))),
+        *(file.read_text(encoding="utf-8") for file in (source, *sorted(source.parent.glob("*.h")))),
         *FLAGS,
         str(binary),
         str(state.st_size),

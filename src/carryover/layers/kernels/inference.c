@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
+#include "schedule.h"
 #include "vectors.h"
 
 #define TILE 6       /* rows whose sums fit the registers: 6 x 4 of 32, four weights and one input beside them */
@@ -17,23 +19,25 @@
 
 /* c_t = clip(f c_{t-1} + i g),  h_t = clip(W_p (o tanh c_t)),  gates i, f, g, o of  b + W x_t + U h_{t-1}.
 
-   Rows lie packed, longest first, so step t has rows 0 .. rows[t]-1. A panel of the gates is 16 cells times four gates, of the
-   projection 64 outputs. A thread keeps its panels through all steps: it makes their share of W x + b for a block of steps,
-   then adds U h and turns the sums into c and o tanh c. */
+   Rows lie packed, the longest sentence first, so step t has rows 0 .. rows[t]-1; `schedule` says which are done together. A
+   panel of the gates is 16 cells times four gates, of the projection 64 outputs. A thread keeps its panels through all steps: it
+   makes their share of W x + b for a block of steps, then adds U h and turns the sums into c and o tanh c. */
 typedef struct {
     long steps, cells, size, outputs;             /* cells: a multiple of 16; size: of the hidden rows, a multiple of 64 */
     long input_words, hidden_words, middle_words; /* words of the sums over x, h and o tanh c */
-    long gate_rows, low, threads;                 /* packed rows of `gates`; whether words are bfloat16 pairs */
+    long gate_rows, low, threads;                 /* rows of `gates`, at least batch; whether words are bfloat16 pairs */
     const long *rows;                             /* [steps] */
     const int *input;                             /* [total, input_words] */
     const float *input_panels, *bias, *hidden_panels, *projection_panels;
     float *gates;                                 /* [gate_rows, 4 cells] */
     float *cell;                                  /* [batch, cells], the first state and in the end the last */
-    int *hidden;                                  /* [batch, size], the same */
+    int *state;                                   /* [batch, size], the same of the hidden rows */
+    int *hidden;                                  /* [batch, size], of the slots; and so the next two */
     int *middle;                                  /* [batch, middle_words] */
     float *sums;                                  /* [batch, size] */
     void *found;                                  /* [total, outputs]: float or bfloat16 */
     float cell_limit, projection_limit;
+    Schedule schedule;
 } Scan;
 
 /* Features of words: for filters of width w, the largest over all places p of  b + sum_j table[j][character p + j].  A table
@@ -104,25 +108,74 @@ static int run_team(void (*work)(Team *, long), const void *task, long wanted) {
 
 /* ---------------------------------------------------------------- products */
 
+/* Weights that are wanted next, and how many lines of the cache to fetch of them with every word: 0, 1 or 4. */
+typedef struct {
+    const float *weights;
+    long lines;
+} Ahead;
+
+/* A tile's share of `words` words at `next`, where the panel's tiles fetch them together. */
+INLINE Ahead ahead_of(const float *next, long words, long tile, long tiles) {
+    if (tiles < 4) return (Ahead){next, tile ? 0 : 4};
+    return (Ahead){next + 16 * tile * words, tile < 4};
+}
+
+INLINE void fetch(const void *line) { __builtin_prefetch(line, 0, 3); }
+INLINE void fetch_weights(const float *line) { __builtin_prefetch(line, 0, 2); }
+
 /* sums[rows][64 columns] += a[rows][words] x panel[words][64 columns] */
-INLINE void multiply(__m512 (*sums)[4], const int rows, const int low, const int *a, long stride, const float *panel, long words) {
+INLINE void multiply(float *sums, const int rows, const int low, const int *a, long stride, const float *panel, long words,
+                     Ahead ahead) {
     const int *b = a + 3 * stride; /* two bases and one stride reach six rows */
-    for (long k = 0; k < words; k++, a++, b++, panel += 64) {
+    const long further = 16 * ahead.lines;
+    __m512 sum[TILE][4];
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++) sum[m][v] = _mm512_load_ps(sums + 64 * m + 16 * v);
+    for (const float *end = panel + 64 * words; panel != end; a++, b++, panel += 64) {
         __m512 weight[4];
-        UNROLL for (int v = 0; v < 4; v++) weight[v] = _mm512_loadu_ps(panel + 16 * v);
+        UNROLL for (int v = 0; v < 4; v++) {
+            weight[v] = _mm512_loadu_ps(panel + 16 * v);
+            __asm__("" : "+v"(weight[v])); /* in a register: loaded for every row again, it would take longer than the product */
+        }
+        if (further) fetch_weights(ahead.weights);
+        if (further == 64) UNROLL for (int line = 1; line < 4; line++) fetch_weights(ahead.weights + 16 * line);
+        ahead.weights += further;
         UNROLL for (int m = 0; m < rows; m++) {
             const __m512i x = _mm512_set1_epi32(m < 3 ? a[m * stride] : b[(m - 3) * stride]);
             UNROLL for (int v = 0; v < 4; v++) {
 #ifdef __AVX512BF16__
                 if (low) {
-                    sums[m][v] = _mm512_dpbf16_ps(sums[m][v], (__m512bh)x, (__m512bh)weight[v]);
+                    sum[m][v] = _mm512_dpbf16_ps(sum[m][v], (__m512bh)x, (__m512bh)weight[v]);
                     continue;
                 }
 #endif
-                sums[m][v] = _mm512_fmadd_ps(_mm512_castsi512_ps(x), weight[v], sums[m][v]);
+                sum[m][v] = _mm512_fmadd_ps(_mm512_castsi512_ps(x), weight[v], sum[m][v]);
             }
         }
     }
+    UNROLL for (int m = 0; m < rows; m++)
+        UNROLL for (int v = 0; v < 4; v++) _mm512_store_ps(sums + 64 * m + 16 * v, sum[m][v]);
+}
+
+/* Every height has code of its own, in which all sums stay in registers. */
+#define PRODUCTS(rows)                                                                                                     \
+    static void floats_##rows(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead) {       \
+        multiply(sums, rows, 0, a, stride, panel, words, ahead);                                                           \
+    }                                                                                                                      \
+    static void pairs_##rows(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead) {        \
+        multiply(sums, rows, 1, a, stride, panel, words, ahead);                                                           \
+    }
+PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(5) PRODUCTS(6)
+
+typedef void Product(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead);
+static Product *const products[2][TILE] = {{floats_1, floats_2, floats_3, floats_4, floats_5, floats_6},
+                                           {pairs_1, pairs_2, pairs_3, pairs_4, pairs_5, pairs_6}};
+
+/* Sums of a tile, one row of 64 below the other */
+typedef float Sums[TILE * 64] __attribute__((aligned(64)));
+
+INLINE void copy_row(float *to, const float *from) {
+    UNROLL for (int v = 0; v < 4; v++) _mm512_storeu_ps(to + 16 * v, _mm512_loadu_ps(from + 16 * v));
 }
 
 /* 16 numbers as words of the next sum */
@@ -136,71 +189,75 @@ INLINE void put(int *row, long column, const int low, __m512 values, __mmask16 k
     _mm512_mask_storeu_ps((float *)row + column, kept, values);
 }
 
-INLINE void input_tile(const Scan *s, const int rows, const int low, long panel, long first, long place) {
-    __m512 sums[TILE][4];
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++) sums[m][v] = _mm512_loadu_ps(s->bias + 64 * panel + 16 * v);
-    multiply(sums, rows, low, s->input + first * s->input_words, s->input_words, s->input_panels + 64 * panel * s->input_words,
-             s->input_words);
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++)
-            _mm512_storeu_ps(s->gates + (place + m) * 4 * s->cells + 64 * panel + 16 * v, sums[m][v]);
+/* Which of 16 columns are kept where so many are left */
+INLINE __mmask16 columns_left(long left) { return left >= 16 ? 0xffff : left > 0 ? (__mmask16)((1u << left) - 1) : 0; }
+
+INLINE void input_tile(const Scan *s, long rows, const int low, long panel, long from, long first, Ahead ahead) {
+    Sums sums;
+    for (long m = 0; m < rows; m++) copy_row(sums + 64 * m, s->bias + 64 * panel);
+    products[low][rows - 1](sums, s->schedule.input + (from + first) * s->input_words, s->input_words,
+                            s->input_panels + 64 * panel * s->input_words, s->input_words, ahead);
+    for (long m = 0; m < rows; m++) copy_row(s->gates + (first + m) * 4 * s->cells + 64 * panel, sums + 64 * m);
 }
 
-INLINE void gate_tile(const Scan *s, const int rows, const int low, long panel, long first, long place) {
-    __m512 sums[TILE][4];
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++)
-            sums[m][v] = _mm512_loadu_ps(s->gates + (place + m) * 4 * s->cells + 64 * panel + 16 * v);
+INLINE void gate_tile(const Scan *s, long rows, const int low, long panel, long next, long step, long first, Ahead ahead) {
+    const long *gate = s->schedule.gate + s->schedule.first[step] + first;
+    const long *sentence = s->schedule.sentence + s->schedule.first[step] + first;
     const long width = low ? s->size / 2 : s->size;
-    multiply(sums, rows, low, s->hidden + first * width, width, s->hidden_panels + 64 * panel * s->hidden_words,
-             s->hidden_words);
-    UNROLL for (int m = 0; m < rows; m++) {
-        float *cell = s->cell + (first + m) * s->cells + 16 * panel;
-        const __m512 added = _mm512_mul_ps(sigmoid(sums[m][0]), hyperbolic_tangent(sums[m][2]));
-        const __m512 c = clip(_mm512_fmadd_ps(sigmoid(sums[m][1]), _mm512_loadu_ps(cell), added), s->cell_limit);
+    Sums sums;
+    for (long m = 0; m < rows; m++) {
+        const float *line = s->gates + gate[m] * 4 * s->cells;
+        copy_row(sums + 64 * m, line + 64 * panel);
+        for (int v = 0; v < 4; v++) fetch(line + 64 * next + 16 * v);
+        fetch(s->cell + sentence[m] * s->cells + 16 * next);
+    }
+    products[low][rows - 1](sums, s->hidden + first * width, width, s->hidden_panels + 64 * panel * s->hidden_words,
+                            s->hidden_words, ahead);
+    for (long m = 0; m < rows; m++) {
+        float *cell = s->cell + sentence[m] * s->cells + 16 * panel;
+        const float *sum = sums + 64 * m;
+        const __m512 added = gated(_mm512_load_ps(sum), _mm512_load_ps(sum + 32)), kept = sigmoid(_mm512_load_ps(sum + 16));
+        const __m512 c = clip(_mm512_fmadd_ps(kept, _mm512_loadu_ps(cell), added), s->cell_limit);
         _mm512_storeu_ps(cell, c);
-        put(s->middle + (first + m) * s->middle_words, 16 * panel, low, _mm512_mul_ps(sigmoid(sums[m][3]), hyperbolic_tangent(c)),
-            0xffff);
+        put(s->middle + (first + m) * s->middle_words, 16 * panel, low, gated(_mm512_load_ps(sum + 48), c), 0xffff);
     }
 }
 
-INLINE void projection_tile(const Scan *s, const int rows, const int low, long panel, long first, long place, long from) {
-    const long words = s->middle_words - from < PIECE ? s->middle_words - from : PIECE;
-    const int last = from + words == s->middle_words;
-    __m512 sums[TILE][4];
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++)
-            sums[m][v] = from ? _mm512_loadu_ps(s->sums + (first + m) * s->size + 64 * panel + 16 * v) : _mm512_setzero_ps();
-    multiply(sums, rows, low, s->middle + first * s->middle_words + from, s->middle_words,
-             s->projection_panels + 64 * (panel * s->middle_words + from), words);
-    const long width = low ? s->size / 2 : s->size, found = low ? 2 : 4;
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++) {
-            const long column = 64 * panel + 16 * v, left = s->outputs - column;
-            if (!last) {
-                _mm512_storeu_ps(s->sums + (first + m) * s->size + column, sums[m][v]);
-                continue;
-            }
-            const __m512 h = clip(sums[m][v], s->projection_limit);
-            put(s->hidden + (first + m) * width, column, low, h, 0xffff);
-            if (left > 0) {
-                const __mmask16 kept = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-                put((int *)((char *)s->found + (place + m) * s->outputs * found), column, low, h, kept);
-            }
+/* 64 columns of a slot's hidden row after a step: of the sentence that goes on, or of the one that begins. */
+INLINE void hand_on(const Scan *s, const int low, long step, long slot, long column, const float *h) {
+    const Schedule *plan = &s->schedule;
+    const long width = low ? s->size / 2 : s->size, sentence = plan->sentence[plan->first[step] + slot];
+    const int more = step + 1 < plan->steps && slot < plan->running[step + 1];
+    const long next = more ? plan->sentence[plan->first[step + 1] + slot] : -1;
+    int *to = next == sentence ? s->hidden + slot * width : s->state + sentence * width;
+    UNROLL for (int v = 0; v < 4; v++) put(to, column + 16 * v, low, _mm512_load_ps(h + 16 * v), 0xffff);
+    const long from = low ? column / 2 : column;
+    if (more && next != sentence)
+        memcpy(s->hidden + slot * width + from, s->state + next * width + from, (low ? 32 : 64) * sizeof(int));
+}
+
+INLINE void projection_tile(const Scan *s, long rows, const int low, long panel, long step, long first, long from, Ahead ahead) {
+    const long words = s->middle_words - from < PIECE ? s->middle_words - from : PIECE, column = 64 * panel;
+    const long *row = s->schedule.row + s->schedule.first[step] + first, found = low ? 2 : 4;
+    float *part = s->sums + first * s->size + column;
+    Sums sums = {0};
+    if (from)
+        for (long m = 0; m < rows; m++) copy_row(sums + 64 * m, part + m * s->size);
+    products[low][rows - 1](sums, s->middle + first * s->middle_words + from, s->middle_words,
+                            s->projection_panels + 64 * (panel * s->middle_words + from), words, ahead);
+    if (from + words < s->middle_words) {
+        for (long m = 0; m < rows; m++) copy_row(part + m * s->size, sums + 64 * m);
+        return;
+    }
+    for (long m = 0; m < rows; m++) {
+        for (long v = 0; v < 64; v += 16) {
+            const __m512 h = clip(_mm512_load_ps(sums + 64 * m + v), s->projection_limit);
+            _mm512_store_ps(sums + 64 * m + v, h);
+            put((int *)((char *)s->found + row[m] * s->outputs * found), column + v, low, h, columns_left(s->outputs - column - v));
         }
-}
-
-/* A tile of every height as code of its own, so that its sums stay in registers. */
-#define EACH_HEIGHT(tile, ...)                        \
-    switch (height) {                                 \
-        case 1: tile(s, 1, low, __VA_ARGS__); break;  \
-        case 2: tile(s, 2, low, __VA_ARGS__); break;  \
-        case 3: tile(s, 3, low, __VA_ARGS__); break;  \
-        case 4: tile(s, 4, low, __VA_ARGS__); break;  \
-        case 5: tile(s, 5, low, __VA_ARGS__); break;  \
-        default: tile(s, 6, low, __VA_ARGS__); break; \
+        hand_on(s, low, step, first + m, column, sums + 64 * m);
     }
+}
 
 /* Rows 0 .. rows-1 in tiles of nearly equal height */
 #define FOR_TILES(rows)                                                                                      \
@@ -209,28 +266,38 @@ INLINE void projection_tile(const Scan *s, const int rows, const int low, long p
 
 INLINE void run_steps(Team *team, long number, const int low) {
     const Scan *s = team->task;
+    const Schedule *plan = &s->schedule;
     const long threads = team->threads, panels = s->cells / 16, outputs = s->size / 64;
     const long from = panels * number / threads, to = panels * (number + 1) / threads;
     const long first_output = outputs * number / threads, last_output = outputs * (number + 1) / threads;
-    for (long start = 0, done = 0; start < s->steps;) {
-        long stop = start, held = 0;
-        while (stop < s->steps && (stop == start || held + s->rows[stop] <= s->gate_rows)) held += s->rows[stop++];
-        for (long panel = from; panel < to; panel++)
-            FOR_TILES(held) EACH_HEIGHT(input_tile, panel, done + first, first)
-        for (long t = start, place = 0; t < stop; place += s->rows[t], t++) {
+    const float *projection = s->projection_panels + 64 * first_output * s->middle_words;
+    for (long block = 0; block < plan->blocks; block++) {
+        const long known = plan->known[block], stop = plan->block[block + 1];
+        for (long panel = from; panel < to; panel++) {
+            const float *next = s->input_panels + 64 * (panel + 1 < to ? panel + 1 : from) * s->input_words;
+            FOR_TILES(plan->known[block + 1] - known)
+                input_tile(s, height, low, panel, known, first, ahead_of(next, s->input_words, tile, tiles));
+        }
+        for (long step = plan->block[block]; step < stop; step++) {
             /* There and back again: what was read last is still in the cache. */
+            const long back = step & 1, start = back ? to - 1 : from;
             for (long n = from; n < to; n++) {
-                const long panel = t & 1 ? from + to - 1 - n : n;
-                FOR_TILES(s->rows[t]) EACH_HEIGHT(gate_tile, panel, first, place + first)
+                const long panel = back ? from + to - 1 - n : n, next = n + 1 == to ? panel : back ? panel - 1 : panel + 1;
+                const float *weights = n + 1 == to ? projection : s->hidden_panels + 64 * next * s->hidden_words;
+                FOR_TILES(plan->running[step])
+                    gate_tile(s, height, low, panel, next, step, first, ahead_of(weights, s->hidden_words, tile, tiles));
             }
             meet(team);
             for (long panel = first_output; panel < last_output; panel++)
-                for (long piece = 0; piece < s->middle_words; piece += PIECE)
-                    FOR_TILES(s->rows[t]) EACH_HEIGHT(projection_tile, panel, first, done + place + first, piece)
+                for (long piece = 0; piece < s->middle_words; piece += PIECE) {
+                    const int end = panel + 1 == last_output && piece + PIECE >= s->middle_words;
+                    const float *weights = end ? s->hidden_panels + 64 * (from + to - 1 - start) * s->hidden_words
+                                               : s->projection_panels + 64 * (panel * s->middle_words + piece + PIECE);
+                    FOR_TILES(plan->running[step])
+                        projection_tile(s, height, low, panel, step, first, piece, ahead_of(weights, PIECE, tile, tiles));
+                }
             meet(team);
         }
-        done += held;
-        start = stop;
     }
 }
 
@@ -273,34 +340,28 @@ INLINE __m512 get(const int *row, long column, const int low) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs), 16));
 }
 
-INLINE void dense_tile(const Dense *d, const int rows, const int low, long panel, long first) {
-    __m512 sums[TILE][4];
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++) sums[m][v] = _mm512_loadu_ps(d->bias + 64 * panel + 16 * v);
+INLINE void dense_tile(const Dense *d, long rows, const int low, long panel, long first, Ahead ahead) {
     const int *x = d->x + first * d->words;
-    multiply(sums, rows, low, x, d->words, d->weights + 64 * panel * d->words, d->words);
-    UNROLL for (int m = 0; m < rows; m++) {
+    Sums sums;
+    for (long m = 0; m < rows; m++) copy_row(sums + 64 * m, d->bias + 64 * panel);
+    products[low][rows - 1](sums, x, d->words, d->weights + 64 * panel * d->words, d->words, ahead);
+    for (long m = 0; m < rows; m++) {
+        const float *sum = sums + 64 * m;
         int *y = (int *)((char *)d->y + (first + m) * d->outputs * (low ? 2 : 4));
-        if (d->highway) {
-            UNROLL for (int v = 0; v < 2; v++) {
-                const long column = 32 * panel + 16 * v;
-                const __m512 carried = get(x + m * d->words, column, low), gate = sigmoid(sums[m][2 + v]);
-                const __m512 changed = _mm512_max_ps(_mm512_setzero_ps(), sums[m][v]);
-                put(y, column, low, _mm512_fmadd_ps(gate, _mm512_sub_ps(changed, carried), carried), 0xffff);
-            }
-        } else {
-            UNROLL for (int v = 0; v < 4; v++) {
-                const long column = 64 * panel + 16 * v, left = d->outputs - column;
-                if (left > 0) put(y, column, low, sums[m][v], left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1));
-            }
+        for (long v = 0; d->highway && v < 32; v += 16) {
+            const __m512 carried = get(x + m * d->words, 32 * panel + v, low), gate = sigmoid(_mm512_load_ps(sum + 32 + v));
+            const __m512 changed = _mm512_max_ps(_mm512_setzero_ps(), _mm512_load_ps(sum + v));
+            put(y, 32 * panel + v, low, _mm512_fmadd_ps(gate, _mm512_sub_ps(changed, carried), carried), 0xffff);
         }
+        for (long v = 0; !d->highway && v < 64; v += 16)
+            put(y, 64 * panel + v, low, _mm512_load_ps(sum + v), columns_left(d->outputs - 64 * panel - v));
     }
 }
 
 INLINE void run_dense(Team *team, long number, const int low) {
-    const Dense *s = team->task;
-    for (long panel = s->panels * number / team->threads; panel < s->panels * (number + 1) / team->threads; panel++)
-        FOR_TILES(s->rows) EACH_HEIGHT(dense_tile, panel, first)
+    const Dense *d = team->task;
+    for (long panel = d->panels * number / team->threads; panel < d->panels * (number + 1) / team->threads; panel++)
+        FOR_TILES(d->rows) dense_tile(d, height, low, panel, first, ahead_of(d->weights + 64 * (panel + 1) * d->words, d->words, tile, tiles));
 }
 
 static void dense_of_floats(Team *team, long number) { run_dense(team, number, 0); }
@@ -317,6 +378,26 @@ int has_pairs(void) {
 #endif
 }
 
-int lstm_steps(const Scan *scan) { return run_team(scan->low ? steps_of_pairs : steps_of_floats, scan, scan->threads); }
+/* Ask for large pages: weights are read from end to end, and a page of the usual size is 4096 bytes. */
+void use_large_pages(void *memory, long bytes) {
+#ifdef MADV_HUGEPAGE
+    const size_t page = 4096, first = ((size_t)memory + page - 1) / page * page;
+    if ((size_t)memory + bytes > first + page) madvise((void *)first, ((size_t)memory + bytes - first) / page * page, MADV_HUGEPAGE);
+#else
+    (void)memory, (void)bytes;
+#endif
+}
+
+int lstm_steps(Scan *scan) {
+    Schedule *plan = &scan->schedule;
+    if (make_schedule(plan, scan->steps, scan->rows, scan->input, scan->input_words, scan->gate_rows)) return 1;
+    const long width = scan->low ? scan->size / 2 : scan->size;
+    for (long slot = 0; slot < plan->slots; slot++)
+        memcpy(scan->hidden + slot * width, scan->state + plan->sentence[slot] * width, width * sizeof(int));
+    run_team(scan->low ? steps_of_pairs : steps_of_floats, scan, scan->threads);
+    free(plan->memory);
+    return 0;
+}
+
 int word_features(const Words *words) { return run_team(find_features, words, words->threads); }
 int dense(const Dense *dense) { return run_team(dense->low ? dense_of_pairs : dense_of_floats, dense, dense->threads); }

@@ -28,9 +28,11 @@ INLINE __m512 sigmoid(__m512 x) {
     return _mm512_div_ps(one, _mm512_add_ps(one, exponential(_mm512_sub_ps(_mm512_setzero_ps(), x))));
 }
 
-INLINE __m512 hyperbolic_tangent(__m512 x) {
+/* sigmoid(gate) tanh(x), with one division */
+INLINE __m512 gated(__m512 gate, __m512 x) {
     const __m512 one = _mm512_set1_ps(1.0f), e = exponential(_mm512_mul_ps(x, _mm512_set1_ps(-2.0f)));
-    return _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+    const __m512 shut = _mm512_add_ps(one, exponential(_mm512_sub_ps(_mm512_setzero_ps(), gate)));
+    return _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_mul_ps(_mm512_add_ps(one, e), shut));
 }
 
 INLINE __m512 clip(__m512 x, float limit) {

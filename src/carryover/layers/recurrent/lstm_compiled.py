@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from carryover.layers.recurrent.lstm import LSTM
 
 CELLS = 16  # of a panel of the gates
-GATE_ROWS = 512  # packed rows whose gates are in memory at once
+GATE_BYTES = 28 << 20  # of gates in memory at once; below 32 MB, which the C library keeps for the next call
 
 
 class Panels(NamedTuple):
@@ -43,8 +43,9 @@ class _Scan(ctypes.Structure):
             (name, ctypes.c_void_p)
             for name in ("rows", "input", "input_panels", "bias", "hidden_panels", "projection_panels")
         ),
-        *((name, ctypes.c_void_p) for name in ("gates", "cell", "hidden", "middle", "sums", "found")),
+        *((name, ctypes.c_void_p) for name in ("gates", "cell", "state", "hidden", "middle", "sums", "found")),
         *((name, ctypes.c_float) for name in ("cell_limit", "projection_limit")),
+        ("schedule", ctypes.c_void_p * 12),  # the kernel's own
     )
 
 
@@ -72,12 +73,12 @@ def run_panels(
     size, cells = len(weights.projection) * COLUMNS, len(weights.bias) * CELLS
     batch, outputs = hidden0.shape
     x, rows = widened(x.to(dtype), weights.input.shape[1] * pair), integers(steps.sizes)
-    hidden, cell = widened(hidden0.to(dtype, copy=True), size), widened(cell0.to(torch.float32, copy=True), cells)
-    gates = torch.empty(min(max(GATE_ROWS, batch), steps.total), 4 * cells)
-    middle, sums = torch.empty(batch, cells, dtype=dtype), torch.empty(batch, size)
+    state, cell = widened(hidden0.to(dtype, copy=True), size), widened(cell0.to(torch.float32, copy=True), cells)
+    gates = torch.empty(min(max(GATE_BYTES // (16 * cells), batch), steps.total), 4 * cells)
+    hidden, middle, sums = torch.empty_like(state), torch.empty(batch, cells, dtype=dtype), torch.empty(batch, size)
     found = torch.empty(steps.total, outputs, dtype=dtype)
     work = 5 * steps.total // len(steps.sizes) * cells * outputs  # a step
-    tensors = (rows, x, *weights, gates, cell, hidden, middle, sums, found)
+    tensors = (rows, x, *weights, gates, cell, state, hidden, middle, sums, found)
     scan = _Scan(
         len(steps.sizes), cells, size, outputs,
         weights.input.shape[1], weights.hidden.shape[1], cells // pair,
@@ -86,7 +87,7 @@ def run_panels(
         options.cell_clip or inf, options.projection_clip or inf,
     )  # fmt: skip
     compiled.run("lstm_steps", scan)
-    last_hidden, last_cell = steps.unsort(hidden[:, :outputs]), steps.unsort(cell[:, : cell0.shape[1]])
+    last_hidden, last_cell = steps.unsort(state[:, :outputs]), steps.unsort(cell[:, : cell0.shape[1]])
     return found, last_hidden.to(hidden0.dtype, copy=True), last_cell.to(cell0.dtype, copy=True)
 
 
