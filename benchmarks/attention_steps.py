@@ -15,6 +15,8 @@ generation : one token at a time, batch 1, a Transformer of 4 blocks, 256 featur
              through the cache; with an unbounded cache the reading and copying of the cache.
 forward, training : self-attention of 256 features and 4 heads, batch 8, 256 steps: causal, not causal on rows of unequal
              length, causal with a horizon of 32 (in blocks), relative positions. The plain path beside the fused one.
+relative   : the layer with relative positions whose scores by distance are shifted into place beside the same layer looking each
+             of them up.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ import torch
 from torch import Tensor
 
 from carryover.layers import SelfAttention, State, Transformer
+from carryover.layers.attention import self_attention
+from carryover.layers.attention.positions import shift_scores
 from carryover.sequence import Sequence
 
 Run = Callable[[], list[Tensor]]
@@ -108,6 +112,35 @@ def path_cases(batch: int = 8, steps: int = 256) -> dict[str, dict[str, Run]]:
     return cases
 
 
+def looked_up(scores: Tensor, first: int, keys: int) -> Tensor:
+    """`shift_scores` by an index for every number."""
+    rows, columns = scores.shape[-2:]
+    place = first + torch.arange(keys) - torch.arange(rows).unsqueeze(1)
+    return scores.gather(-1, place.clamp(0, columns - 1).expand(*scores.shape[:-1], keys))
+
+
+def relative_cases(batch: int = 8, steps: int = 256) -> dict[str, dict[str, Run]]:
+    torch.manual_seed(0)
+    layer = SelfAttention(SIZE, HEADS, causal=True, positions="relative")
+    x = Sequence.of(torch.randn(batch, steps, SIZE, requires_grad=True))
+    leaves, weight = [x.values, *layer.parameters()], torch.randn(batch, steps, SIZE)
+
+    def run(shift: Callable[[Tensor, int, int], Tensor], train: bool) -> list[Tensor]:
+        self_attention.shift_scores = shift
+        try:
+            return _run(layer, x, leaves, weight, fast=True, train=train)()
+        finally:
+            self_attention.shift_scores = shift_scores
+
+    return {
+        f"relative, {mode}": {
+            "fused": lambda train=mode == "training": run(shift_scores, train),  # type: ignore[misc]
+            "plain": lambda train=mode == "training": run(looked_up, train),  # type: ignore[misc]
+        }
+        for mode in ("forward", "training")
+    }
+
+
 def _run(layer: SelfAttention, x: Sequence, leaves: list[Tensor], weight: Tensor, *, fast: bool, train: bool) -> Run:
     def run() -> list[Tensor]:
         layer.fast = fast
@@ -174,17 +207,18 @@ def main() -> None:
             flush=True,
         )
 
-    for name, runs in path_cases().items():
+    for name, runs in {**path_cases(), **relative_cases()}.items():
+        ours, peer = ("shifted", "looked up") if name.startswith("relative") else ("fused", "plain")
         worst = disagreement(name, runs)
         taken = times(runs, options.rounds)
         ratios = [plain / fused for plain, fused in zip(taken["plain"], taken["fused"], strict=True)]
         cases[name] = {
             "largest_relative_difference": worst,
-            "seconds": {label: spread(values) for label, values in taken.items()},
-            "fused against plain, ratio of seconds": spread(ratios),
+            "seconds": {ours: spread(taken["fused"]), peer: spread(taken["plain"])},
+            f"{ours} against {peer}, ratio of seconds": spread(ratios),
         }
         print(
-            f"{name}: fused against plain: {statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})",
+            f"{name}: {ours} against {peer}: {statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})",
             flush=True,
         )
 
@@ -199,7 +233,7 @@ def main() -> None:
         "cases": cases,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"attention_steps-{date}.json"
+    path = options.out / f"attention_steps-{date}-threads{torch.get_num_threads()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"stored in {path}", file=sys.stderr)
 

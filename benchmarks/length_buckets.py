@@ -6,7 +6,7 @@ as much memory on average. Both see every example once in an epoch; only real to
 timed in turn, round by round in one process. First the loss of all examples is compared, and nothing is reported when the two
 ways disagree.
 
-    python benchmarks/length_buckets.py [--rounds 5] [--threads 2] [--examples 384] [--out benchmarks/results]
+    python benchmarks/length_buckets.py [--rounds 5] [--threads 2] [--examples 384] [--cpu-time] [--out benchmarks/results]
 
 Cases
 -----
@@ -82,7 +82,7 @@ def batches_of(examples: list[Tensor]) -> tuple[dict[str, list[list[Tensor]]], d
     return {name: [[examples[i] for i in batch] for batch in batches] for name, batches in ways.items()}, told
 
 
-def case(kind: str, ways: dict[str, list[list[Tensor]]], tokens: int, rounds: int) -> dict[str, Any]:
+def case(kind: str, ways: dict[str, list[list[Tensor]]], tokens: int, rounds: int, clock: str) -> dict[str, Any]:
     torch.manual_seed(0)
     model = Model(KINDS[kind]())
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
@@ -101,9 +101,9 @@ def case(kind: str, ways: dict[str, list[list[Tensor]]], tokens: int, rounds: in
     return {
         "losses": losses,
         "real_tokens_per_second": {
-            name: spread([tokens / seconds for seconds in values]) for name, values in taken["seconds"].items()
+            name: spread([tokens / seconds for seconds in values]) for name, values in taken[clock].items()
         },
-        "buckets against arrival": ratio(taken, "arrival", "buckets"),
+        "buckets against arrival": ratio(taken, "arrival", "buckets", clock),
     }
 
 
@@ -113,13 +113,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--examples", type=int, default=384)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
     options = parser.parse_args()
+    clock = "processor_seconds" if options.cpu_time else "seconds"
     torch.set_num_threads(options.threads)
     ways, told = batches_of(make_examples(options.examples))
     print(told, flush=True)
     cases = {}
     for kind in KINDS:
-        cases[kind] = case(kind, ways, told["real_tokens"], options.rounds)
+        cases[kind] = case(kind, ways, told["real_tokens"], options.rounds, clock)
         tell(f"{kind}: buckets against arrival, real tokens a second", cases[kind]["buckets against arrival"])
     settings = {
         "rounds": options.rounds,
@@ -128,7 +130,7 @@ def main() -> None:
         "spread": SPREAD,
         "longest": LONGEST,
     }
-    store("length_buckets", options.out, {**settings, "rows": ROWS, **told}, cases)
+    store("length_buckets", options.out, {"clock": clock, **settings, "rows": ROWS, **told}, cases)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "smallest": min(values), "largest": max(values)}
 
 
-def ratio(taken: Times, peer: str, ours: str, clock: str = "seconds") -> dict[str, float]:
+def ratio(taken: Times, peer: str, ours: str, clock: str) -> dict[str, float]:
     """Spread over the rounds of how many times as long as `ours` the `peer` took."""
     return spread([theirs / own for theirs, own in zip(taken[clock][peer], taken[clock][ours], strict=True)])
 

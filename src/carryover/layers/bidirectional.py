@@ -61,8 +61,8 @@ class Bidirectional(Layer):
             return None
         if not (self.fast and isinstance(ahead, FusedLayer) and isinstance(back, FusedLayer)):
             return None
-        kernels = ahead.fused_kernel(x), back.fused_kernel(x)
-        if kernels[0] is None or kernels[1] is None or (both := run_both_directions(*kernels, x)) is None:
+        kernel, other = ahead.fused_kernel(x), back.fused_kernel(x)
+        if kernel is None or other is None or (both := run_both_directions(kernel, other, x)) is None:
             return None
         ahead.last_path = back.last_path = "fused"
         return both
