@@ -18,7 +18,6 @@ from carryover.layers import (
     choose_rows,
     state_tensors,
 )
-from carryover.layers.attention.positions import shift_scores
 from carryover.sequence import Sequence
 
 OPTIONS: list[dict[str, Any]] = [
@@ -131,23 +130,6 @@ def test_a_growing_cache_is_written_in_place_but_no_state_ever_changes() -> None
     torch.testing.assert_close(y.values, expected)
     y, _ = layer.step(Sequence.of(other), after._replace(keys=after.keys.clone(), values=after.values.clone()))
     assert y.values.requires_grad
-
-
-def test_scores_by_distance_are_shifted_to_scores_by_key() -> None:
-    for rows, keys, low, high, offset in [
-        (4, 4, 0, 3, 0),
-        (4, 4, -3, 3, 0),
-        (1, 1, 0, 0, 0),
-        (3, 6, 0, 2, 3),
-        (3, 9, -2, 2, 3),
-    ]:
-        scores = torch.randn(2, rows, high - low + 1)  # of the distances high … low
-        found = shift_scores(scores, high - offset, keys)
-        assert found.shape == (2, rows, keys)
-        for t in range(rows):
-            for s in range(keys):
-                if low <= (distance := t + offset - s) <= high:
-                    assert torch.equal(found[:, t, s], scores[:, t, high - distance])
 
 
 def test_restarting_one_row_of_a_cache_leaves_the_others_bit_for_bit() -> None:

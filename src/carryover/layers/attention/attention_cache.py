@@ -51,7 +51,7 @@ def extend_cache(
     """
     steps = torch.arange(keys.shape[1], device=keys.device)
     count = state.steps + lengths
-    if horizon is None and not torch.is_grad_enabled() and _in_step(state, keys.shape[1], lengths):
+    if horizon is None and not torch.is_grad_enabled() and in_step(state, lengths, keys.shape[1]):
         return AttentionState(_append(state.keys, keys), _append(state.values, values), count)
     positions = state.steps.unsqueeze(1) + steps  # [B, T]
     kept = steps < lengths.unsqueeze(1)
@@ -72,7 +72,7 @@ def _write(cache: Tensor, new: Tensor, slots: Tensor, width: int) -> Tensor:
     return torch.cat([old, more], dim=1).scatter_(1, slots.expand_as(new), new.to(old.dtype))[:, :width]
 
 
-def _in_step(state: AttentionState, time: int, lengths: Tensor) -> bool:
+def in_step(state: AttentionState, lengths: Tensor, time: int) -> bool:
     """Whether all rows fill the whole cache and go on by all of `time` steps."""
     return bool(((state.steps == state.keys.shape[1]) & (lengths == time)).all())
 

@@ -46,20 +46,6 @@ def rotate(values: Tensor, positions: Tensor) -> Tensor:
     return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1).flatten(-2)
 
 
-def shift_scores(scores: Tensor, first: int, keys: int) -> Tensor:
-    """From scores by distance to scores by key: [..., T, n] to [..., T, keys], y[t, s] = scores[t, first + s − t].
-
-    Zeros where there is no such column at the edges. Row t begins one column earlier than the row above it, which is how a
-    matrix one column wider lies in memory: nothing is looked up (Dai et al. 2019, appendix B).
-    """
-    rows, columns = scores.shape[-2:]
-    before = max(0, -first)
-    width = max(before + columns, keys + 1)
-    flat = F.pad(scores, (before, width - before - columns)).flatten(-2)  # [..., T · width]
-    start = first + before
-    return flat[..., start : start + rows * (width - 1)].unflatten(-1, (rows, width - 1))[..., :keys]
-
-
 class Positions(Layer):
     """y_t = x_t + p_t with a vector for every position; values [B, T, size] to the same.
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.attention.attention_blocks import cut_keys, cut_queries, join_blocks
-from carryover.layers.attention.attention_cache import AttentionState, cached_positions, extend_cache
+from carryover.layers.attention.attention_cache import AttentionState, cached_positions, extend_cache, in_step
 from carryover.layers.attention.dot_product import AttentionWeights, attend, check_heads, merge_heads, split_heads
-from carryover.layers.attention.positions import rotate, shift_scores, sinusoid
+from carryover.layers.attention.positions import rotate, sinusoid
 from carryover.layers.base import Layer
 from carryover.layers.dropout import check_probability
 from carryover.layers.fused import is_full
@@ -126,9 +126,8 @@ class SelfAttention(Layer):
         if not self.causal and not is_full(x):
             real = x.mask[:, None, None, :]  # [B, 1, 1, T]
             visible = real if visible is None else real & visible
-        reach = max(x.time, 1) - 1
-        scores = self._relative_scores(queries, 0 if self.causal else -reach, reach)
-        bias = None if scores is None else shift_scores(scores, reach, x.time)
+        reach = x.time - 1 if self.horizon is None else self.horizon - 1
+        bias = self._relative_scores(queries, distance, 0 if self.causal else -reach, reach)
         return self._finish(x, *self._attend(queries, keys, values, visible=visible, bias=bias))
 
     def step(self, x: Sequence, state: AttentionState) -> tuple[Sequence, AttentionState]:
@@ -140,6 +139,10 @@ class SelfAttention(Layer):
         queries, new_keys, new_values = self._project(x, positions.unsqueeze(1))
         new = (new_keys.transpose(1, 2), new_values.transpose(1, 2))  # [B, T, heads, d]
         after = extend_cache(state, *new, x.lengths, self.horizon)
+        if self.horizon is None and self.relative is None and x.time == 1 and in_step(state, x.lengths, 1):
+            # Behind everything that was read so far: it sees all.
+            keys, values = (part.transpose(1, 2).to(queries.dtype) for part in after[:2])
+            return self._finish(x, *self._attend(queries, keys, values)), after
         if self.horizon is None:
             keys, values, places = after.keys, after.values, cached_positions(after, None)
         else:  # the new steps may have pushed out of the ring what the first of them still sees
@@ -149,16 +152,12 @@ class SelfAttention(Layer):
         within = self._within(distance)
         assert within is not None
         reach = max(distance.shape[2], 1) - 1 if self.horizon is None else self.horizon - 1
-        bias = self._relative_scores(queries, 0, reach)  # [B, heads, T, reach + 1], the farthest first
-        if bias is not None:  # every row at its own position: looked up; keys out of reach are not seen
-            place = (reach - distance).clamp(0, reach).unsqueeze(1)
-            bias = bias.gather(3, place.expand(*bias.shape[:3], -1))
         context, path = self._attend(
             queries,
             keys.transpose(1, 2).to(queries.dtype),
             values.transpose(1, 2).to(queries.dtype),
             visible=(within & (places >= 0).unsqueeze(1)).unsqueeze(1),
-            bias=bias,
+            bias=self._relative_scores(queries, distance, 0, reach),
         )
         return self._finish(x, context, path), after
 
@@ -186,13 +185,16 @@ class SelfAttention(Layer):
             return near
         return distance >= 0 if near is None else (distance >= 0) & near
 
-    def _relative_scores(self, queries: Tensor, low: int, high: int) -> Tensor | None:
-        """(q_t + v) · W_r R_n / √d for the distances n = high … low, [B, heads, T, high − low + 1]; None if unused."""
+    def _relative_scores(self, queries: Tensor, distance: Tensor, low: int, high: int) -> Tensor | None:
+        """(q_t + v) · W_r R_{t−s} / √d, [B, heads, T, S], for distances low … high (others are not seen); None if unused."""
         if self.relative is None or self.position_bias is None:
             return None
-        table = sinusoid(torch.arange(high, low - 1, -1, device=queries.device), self.in_size)
+        table = sinusoid(torch.arange(low, max(high, low) + 1, device=distance.device), self.in_size)
         table = split_heads(self.relative(table.to(self.relative.weight.dtype)).unsqueeze(0), self.heads)  # [1, heads, n, d]
-        return (queries + self.position_bias.unsqueeze(1)) @ table.mT * queries.shape[-1] ** -0.5
+        scores = (queries + self.position_bias.unsqueeze(1)) @ table.mT * queries.shape[-1] ** -0.5  # [B, heads, T, n]
+        place = (distance - low).clamp(0, table.shape[2] - 1)
+        place = place if place.dim() == 2 else place.unsqueeze(1)
+        return scores.gather(3, place.expand(*scores.shape[:3], distance.shape[-1]))
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, **options: Tensor | bool | None) -> tuple[Tensor, str]:
         if self.content_bias is not None:
@@ -210,8 +212,7 @@ class SelfAttention(Layer):
         distance = steps[width : 2 * width].unsqueeze(1) - steps  # [width, S]
         within = self._within(distance)
         assert within is not None
-        scores = self._relative_scores(queries, 1 - width if ahead else 0, width - 1)
-        bias = None if scores is None else shift_scores(scores, -1, keys.shape[2])
+        bias = self._relative_scores(queries, distance, 1 - width if ahead else 0, width - 1)
         context, _ = self._attend(queries, keys, values, visible=within & real, bias=bias)
         return join_blocks(context, x.batch_size, x.time)
 
