@@ -4,7 +4,7 @@ Everything of a case is interleaved in one process, in rounds; a ratio is the me
 our seconds), with the smallest and the largest. Before a case is timed its results, and gradients where it trains, are
 compared, and nothing is reported when they disagree.
 
-    python benchmarks/attention_steps.py [--rounds 9] [--threads 2] [--out benchmarks/results]
+    python benchmarks/attention_steps.py [--rounds 9] [--threads 2] [--cpu-time] [--out benchmarks/results]
 
 Cases
 -----
@@ -51,37 +51,46 @@ def read(layer: Transformer, x: Sequence, chunk: int = 500) -> State:
     return state
 
 
-def generation_cases() -> dict[str, Run]:
-    """Label → a run that reads `TOKENS` steps one by one from a state at that position."""
+class Reader:
+    """Reads on and on: a state that serves as the beginning of one text only."""
+
+    def __init__(self, layer: Transformer, state: State, text: Tensor, position: int) -> None:
+        self.layer, self.state, self.text, self.position = layer, state, text, position
+
+    def go_on(self) -> list[Tensor]:
+        """The outputs of the next `TOKENS` steps, one by one."""
+        outputs = []
+        with torch.no_grad():
+            for t in range(self.position, self.position + TOKENS):
+                y, self.state = self.layer.step(Sequence.of(self.text[:, t : t + 1]), self.state)
+                outputs.append(y.values)
+        self.position += TOKENS
+        return outputs
+
+
+def generation_cases(rounds: int) -> dict[str, Run]:
+    """Label → a run that reads `TOKENS` steps one by one, the first time from a state at that position, then from where it is."""
     runs: dict[str, Run] = {}
     for kind, horizon in {"horizon": HORIZON, "unbounded": None}.items():
         torch.manual_seed(0)
         layer = Transformer(SIZE, HEADS, 4 * SIZE, DEPTH, causal=True, horizon=horizon, positions="rotary").eval()
-        text = torch.randn(1, max(POSITIONS) + TOKENS, SIZE)
+        text = torch.randn(1, max(POSITIONS) + (rounds + 2) * TOKENS, SIZE)
         for position in POSITIONS:
             with torch.no_grad():
                 state = read(layer, Sequence.of(text[:, :position]))
-            steps = [Sequence.of(text[:, t : t + 1]) for t in range(position, position + TOKENS)]
-
-            def run(layer: Transformer = layer, state: State = state, steps: list[Sequence] = steps) -> list[Tensor]:
-                outputs = []
-                with torch.no_grad():
-                    for x in steps:
-                        y, state = layer.step(x, state)
-                        outputs.append(y.values)
-                return outputs
+            reader = Reader(layer, state, text, position)
 
             # Without a bound everything matters; with one only so many steps of the past do.
             first = max(0, position - DEPTH * HORIZON) if horizon else 0
             if position - first <= 2_000:
                 with torch.no_grad():
                     whole = layer(Sequence.of(text[:, first : position + TOKENS])).values[:, -TOKENS:]
-                distance = float((torch.cat(run(), 1) - whole).norm() / whole.norm())
+                distance = float((torch.cat(reader.go_on(), 1) - whole).norm() / whole.norm())
                 if not distance <= TOLERANCE:
                     raise SystemExit(
                         f"{kind} at {position}: step and whole pass differ by {distance:.1e}: nothing to report"
                     )
-            runs[f"{kind}, position {position}"] = run
+            runs[f"{kind}, position {position}"] = reader.go_on
     return runs
 
 
@@ -139,14 +148,14 @@ def _on_one_scale(results: list[Tensor]) -> list[Tensor]:
     return [outputs, *([torch.cat([gradient.flatten() for gradient in gradients])] if gradients else [])]
 
 
-def times(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+def times(runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {label: [] for label in runs}
     for number in range(rounds + 1):
         for label in list(runs) if number % 2 else list(runs)[::-1]:
-            before = time.perf_counter()
+            before = clock()
             runs[label]()
             if number:  # the first round warms up
-                taken[label].append(time.perf_counter() - before)
+                taken[label].append(clock() - before)
     return taken
 
 
@@ -159,11 +168,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu_time else time.perf_counter
     torch.set_num_threads(options.threads)
     cases: dict[str, Any] = {}
 
-    taken = times(generation_cases(), options.rounds)
+    taken = times(generation_cases(options.rounds), options.rounds, clock)
     cases["generation, seconds a token"] = {label: spread([t / TOKENS for t in values]) for label, values in taken.items()}
     for label, value in cases["generation, seconds a token"].items():
         kind = label.split(",")[0]
@@ -176,7 +187,7 @@ def main() -> None:
 
     for name, runs in path_cases().items():
         worst = disagreement(name, runs)
-        taken = times(runs, options.rounds)
+        taken = times(runs, options.rounds, clock)
         ratios = [plain / fused for plain, fused in zip(taken["plain"], taken["fused"], strict=True)]
         cases[name] = {
             "largest_relative_difference": worst,
@@ -195,11 +206,12 @@ def main() -> None:
         "date": date,
         "rounds": options.rounds,
         "threads": torch.get_num_threads(),
+        "clock": "processor time" if options.cpu_time else "elapsed time",
         "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
         "cases": cases,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"attention_steps-{date}.json"
+    path = options.out / f"attention_steps-{date}-threads{torch.get_num_threads()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"stored in {path}", file=sys.stderr)
 

@@ -5,12 +5,16 @@ with the smallest and the largest. Seconds on the clock and, because a busy mach
 (of all threads) are both given. Before a case is timed its results, and gradients where it trains, are compared, and
 nothing is reported when they disagree.
 
-    python benchmarks/recurrent_layers.py [--rounds 9] [--threads 2] [--out benchmarks/results]
+    [CARRYOVER_ALLENNLP=FOLDER] python benchmarks/recurrent_layers.py [--rounds 9] [--threads 2] [--out benchmarks/results]
 
 Cases
 -----
 projection, forward : LSTM with projection and both clips, batch 32, 50 steps, 1,024 cells to 128; the plain loop beside it.
-projection, step    : the same with its backward pass.
+projection, step    : the same with its backward pass. What bounds both: the matrix products, whose seconds at the rate this
+                      machine reaches in one large product are stored beside them ("floor").
+AllenNLP            : with the folder of AllenNLP 2.10.1 (see `peers/allennlp_modules.py`): its `LstmCellWithProjection` in the two
+                      cases above, and its `ElmoLstm` of two layers in both directions, 512 cells to 128, rows of 17 to 50 steps,
+                      with the backward pass.
 two directions      : a layer of the small language model, 512 cells to 128 each way, 20 steps, forward and backward pass;
                       two `torch.nn.LSTM(proj_size=128)` beside it. Once more with rows of unequal length.
 plain LSTM, GRU, GRU that resets before, Elman (sigmoid) : forward and backward pass, 256 units; the plain loop beside it.
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
@@ -31,8 +36,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers.allennlp_modules import find_allennlp
 from torch import Tensor, nn
 
+from carryover.layers.products import product
 from carryover.layers.recurrent.elman import Elman, elman_loop
 from carryover.layers.recurrent.gru import GRU, gru_loop
 from carryover.layers.recurrent.lstm import LSTM, lstm_loop
@@ -87,7 +94,7 @@ def projection_cases(batch: int = 32, time: int = 50) -> dict[str, dict[str, Run
     def loop() -> list[Tensor]:
         return [lstm_loop(layer, x, state)[0].values]
 
-    return {
+    cases = {
         "projection, forward": {
             "ours": without_gradients(ours),
             "loop": without_gradients(loop),
@@ -98,6 +105,87 @@ def projection_cases(batch: int = 32, time: int = 50) -> dict[str, dict[str, Run
             "loop": trained(loop, leaves),
             f"ours, {LOW}": trained(ours, leaves, low=True),
         },
+    }
+    if (find := find_allennlp()) is not None:
+        cell = find("modules.lstm_cell_with_projection.LstmCellWithProjection")(
+            128, 128, 1024, memory_cell_clip_value=3.0, state_projection_clip_value=3.0
+        )
+
+        def allennlp() -> list[Tensor]:
+            return [cell(x.values, [time] * batch)[0]]
+
+        cases["projection, forward"]["AllenNLP"] = without_gradients(allennlp)
+        cases["projection, step"]["AllenNLP"] = trained(allennlp, [x.values, *copied(layer, cell)])
+    return cases
+
+
+def floor(batch: int = 32, time: int = 50) -> dict[str, Any]:
+    """Seconds of the products of "projection, forward" at the rate of one large product, by type."""
+    work = 2 * batch * time * (2 * 128 * 4096 + 1024 * 128)
+    found: dict[str, Any] = {"operations": work}
+    for dtype in (torch.float32, torch.bfloat16):
+        one = torch.randn(1536, 1536).to(dtype)
+        seconds = min(_seconds_of(lambda one=one: product(one, one)) for _ in range(7))  # type: ignore[misc]
+        rate = 2 * 1536**3 / seconds
+        found[str(dtype).removeprefix("torch.")] = {"operations_per_second": rate, "seconds": work / rate}
+    return found
+
+
+def _seconds_of(run: Callable[[], Any]) -> float:
+    before = time.perf_counter()
+    run()
+    return time.perf_counter() - before
+
+
+def copied(layer: LSTM, cell: Any) -> list[Tensor]:
+    """The weights of AllenNLP's cell in the order of ours, with our numbers."""
+    theirs = [
+        cell.input_linearity.weight,
+        cell.state_linearity.weight,
+        cell.state_linearity.bias,
+        cell.state_projection.weight,
+    ]
+    with torch.no_grad():
+        for mine, its in zip(layer.parameters(), theirs, strict=True):
+            its.copy_(mine)
+    return theirs
+
+
+def elmo_cases(batch: int = 32, time: int = 50) -> dict[str, dict[str, Run]]:
+    if (find := find_allennlp()) is None:
+        return {}
+    directions = [[LSTM(128, 512, projection=128, cell_clip=3, projection_clip=3) for _ in range(2)] for _ in range(2)]
+    peer = find("modules.elmo_lstm.ElmoLstm")(
+        128, 128, 512, 2, requires_grad=True, memory_cell_clip_value=3.0, state_projection_clip_value=3.0
+    )
+    x = Sequence.of(torch.randn(batch, time, 128, requires_grad=True), torch.linspace(time // 3 + 1, time, batch).long())
+    leaves, its = [x.values], [x.values]
+    for name, layers in zip(("forward", "backward"), directions, strict=True):
+        for number, layer in enumerate(layers):
+            leaves += list(layer.parameters())
+            its += copied(layer, getattr(peer, f"{name}_layer_{number}"))
+
+    def ours() -> list[Tensor]:
+        inputs, outputs = [x, x.reverse()], []
+        for number, pair in enumerate(zip(*directions, strict=True)):
+            found, _ = lstm_together(pair, inputs, [layer.initial_state(batch) for layer in pair])
+            inputs = [
+                y.map(lambda v, below=below: v + below.values) if number else y
+                for y, below in zip(found, inputs, strict=True)
+            ]  # type: ignore[misc]
+            outputs.append(torch.cat([inputs[0].values, inputs[1].reverse().values], -1))
+        return [torch.stack(outputs)]
+
+    def allennlp() -> list[Tensor]:
+        peer.reset_states()
+        return [peer(x.values, x.mask)]
+
+    return {
+        "AllenNLP, ElmoLstm": {
+            "ours": trained(ours, leaves),
+            "AllenNLP": trained(allennlp, its),
+            f"ours, {LOW}": trained(ours, leaves, low=True),
+        }
     }
 
 
@@ -180,10 +268,10 @@ def measure(runs: dict[str, Run], rounds: int) -> dict[str, Any]:
                 for clock, read in clocks.items():
                     taken[clock][label].append(read() - before[clock])
     result: dict[str, Any] = {}
-    peer = next(label for label in runs if "ours" not in label)
+    pairs = [(label, peer) for label in runs if "ours" in label for peer in runs if "ours" not in peer]
     for clock, times in taken.items():
         result[clock] = {label: statistics.median(values) for label, values in times.items()}
-        for label in (label for label in runs if "ours" in label):
+        for label, peer in pairs:
             ratios = [theirs / own for theirs, own in zip(times[peer], times[label], strict=True)]
             spread = {"median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
             result[f"{label} against {peer}, ratio of {clock}"] = spread
@@ -200,13 +288,14 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    cases = {}
-    for name, runs in {**projection_cases(), **two_directions(), **plain_cases()}.items():
+    cases: dict[str, Any] = {}
+    for name, runs in {**projection_cases(), **elmo_cases(), **two_directions(), **plain_cases()}.items():
         worst = disagreement(name, runs)
         cases[name] = {"largest_relative_difference": worst, **measure(runs, options.rounds)}
         for key, value in cases[name].items():
             if "ratio" in key:
                 print(f"{name}: {key}: {value['median']:.2f} ({value['smallest']:.2f} … {value['largest']:.2f})", flush=True)
+    cases["projection, forward"]["floor"] = floor()
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     result = {
         "schema": "carryover.benchmark/1",
@@ -214,11 +303,12 @@ def main() -> None:
         "date": date,
         "rounds": options.rounds,
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
         "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
         "cases": cases,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"recurrent_layers-{date}.json"
+    path = options.out / f"recurrent_layers-{date}-threads{torch.get_num_threads()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"stored in {path}", file=sys.stderr)
 

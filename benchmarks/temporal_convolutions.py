@@ -6,7 +6,10 @@ Before a case is timed its results, and gradients where it trains, are compared 
 more in single precision, in which it is timed; nothing is reported when they disagree. (Single-precision gradients of a
 deep rectifier network differ by more than rounding wherever a unit stands at its kink.)
 
-    python benchmarks/temporal_convolutions.py [--rounds 9] [--threads 2] [--out benchmarks/results]
+    [CARRYOVER_PYTORCH_TCN=FOLDER] python benchmarks/temporal_convolutions.py [--rounds 9] [--threads 2] [--out benchmarks/results]
+
+With the folder of pytorch-tcn 1.2.3 (see `peers/pytorch_tcn_network.py`) that network stands in every case of the TCN too, on
+the same weights, its outputs and gradients compared like the others': whole passes, and for generation its streaming mode.
 
 Cases, in the published size for the adding problem of 600 steps (Bai et al. 2018: 8 levels, kernel 8, 24 channels)
 -----
@@ -36,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers.pytorch_tcn_network import find_pytorch_tcn, leaves_of
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -138,7 +142,7 @@ def training_cases(batch: int = 32, time: int = 600) -> dict[str, dict[str, Run]
     def torch_whole() -> Tensor:
         return peer(x.values.transpose(1, 2)).transpose(1, 2)
 
-    return {
+    cases = {
         "training step": {
             "ours": trained(lambda: layer(x).values, ours),
             "plain": trained(lambda: tcn_plain(layer, x).values, ours),
@@ -155,6 +159,19 @@ def training_cases(batch: int = 32, time: int = 600) -> dict[str, dict[str, Run]
             "torch.nn": trained(lambda: torch_whole()[torch.arange(batch), ragged.lengths - 1], theirs),
         },
     }
+    if (find := find_pytorch_tcn()) is not None:
+        other = find(layer).to(x.values.dtype)
+        others = leaves_of(other)
+
+        def other_whole() -> Tensor:
+            return other(x.values.transpose(1, 2)).transpose(1, 2)
+
+        cases["training step"]["pytorch-tcn"] = trained(other_whole, others)
+        cases["last output"]["pytorch-tcn"] = trained(lambda: other_whole()[:, -1], others)
+        cases["last, ragged"]["pytorch-tcn"] = trained(
+            lambda: other_whole()[torch.arange(batch), ragged.lengths - 1], others
+        )
+    return cases
 
 
 def generation_cases(tokens: int = 50) -> dict[str, dict[str, Run]]:
@@ -200,7 +217,27 @@ def generation_cases(tokens: int = 50) -> dict[str, dict[str, Run]]:
 
             cases[name]["the field's last output"] = Run(last)
             cases[name]["the field again, torch.nn"] = Run(torch_again)
+            if (find := find_pytorch_tcn()) is not None:
+                cases[name]["pytorch-tcn, streaming"] = streaming(find(layer), x, field, tokens)
     return cases
+
+
+def streaming(peer: Any, x: Sequence, field: int, tokens: int) -> Run:
+    """pytorch-tcn's streaming mode over the last `tokens` steps; its buffers are those after `field` steps each time."""
+    peer = peer.to(x.values.dtype)
+    values = x.values.transpose(1, 2)
+    with torch.no_grad():
+        peer(values[:, :, :field], inference=True)
+    buffers = peer.get_buffers()
+
+    def run() -> list[Tensor]:
+        peer.set_buffers(list(buffers))
+        with torch.no_grad():
+            for t in range(field, field + tokens):
+                y = peer(values[:, :, t : t + 1], inference=True)
+            return [y[:, :, -1]]
+
+    return Run(run, tokens)
 
 
 def double() -> bool:
@@ -270,7 +307,7 @@ def main() -> None:
         "cases": cases,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"temporal_convolutions-{date}.json"
+    path = options.out / f"temporal_convolutions-{date}-threads{torch.get_num_threads()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"stored in {path}", file=sys.stderr)
 

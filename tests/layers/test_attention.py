@@ -102,6 +102,36 @@ def test_an_unbounded_cache_is_as_wide_as_its_longest_row_and_a_ring_never_grows
     assert state.steps.tolist() == [27, 9]
 
 
+def test_a_growing_cache_is_written_in_place_but_no_state_ever_changes() -> None:
+    layer = SelfAttention(8, 2, causal=True)
+    x = torch.randn(3, 40, 8)
+    states, addresses = [layer.initial_state(3)], set()
+    with torch.no_grad():
+        for t in range(40):
+            states.append(layer.step(Sequence.of(x[:, t : t + 1]), states[-1])[1])
+            addresses.add(states[-1].keys.data_ptr())
+        assert len(addresses) == 1  # no copy
+        whole = layer(Sequence.of(x)).values
+        other = torch.randn(3, 1, 8)
+        for t in (20, 39, 20):  # a state that has a successor already, and again
+            y, branch = layer.step(Sequence.of(other), states[t])
+            expected = layer(Sequence.of(torch.cat([x[:, :t], other], 1))).values[:, -1:]
+            torch.testing.assert_close(y.values, expected)
+            y, _ = layer.step(Sequence.of(x[:, t : t + 1]), states[t])
+            torch.testing.assert_close(y.values, whole[:, t : t + 1])
+            assert branch.keys.shape[1] == t + 1
+    for t, state in enumerate(states):
+        assert state.keys.shape == (3, t, 2, 4)
+        assert torch.equal(state.keys, states[40].keys[:, :t])
+        assert torch.equal(state.values, states[40].values[:, :t])
+    with torch.inference_mode():
+        y, after = layer.step(Sequence.of(other), states[40])
+    expected = layer(Sequence.of(torch.cat([x, other], 1))).values[:, -1:]
+    torch.testing.assert_close(y.values, expected)
+    y, _ = layer.step(Sequence.of(other), after._replace(keys=after.keys.clone(), values=after.values.clone()))
+    assert y.values.requires_grad
+
+
 def test_restarting_one_row_of_a_cache_leaves_the_others_bit_for_bit() -> None:
     for layer in (SelfAttention(8, 2, causal=True), SelfAttention(8, 2, causal=True, horizon=3, positions="relative")):
         _, state = layer.step(Sequence.of(torch.randn(3, 6, 8), [6, 2, 4]), layer.initial_state(3))

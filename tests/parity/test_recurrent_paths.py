@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.dropout import WeightDrop
+from carryover.layers.fused import KERNELS, Kernel
 from carryover.layers.products import prepare, product, uses_onednn
 from carryover.layers.recurrent.elman import Elman
 from carryover.layers.recurrent.gru import GRU
-from carryover.layers.recurrent.lstm import LSTM, lstm_loop
+from carryover.layers.recurrent.lstm import LOW_PRECISION_CELLS, LSTM, lstm_loop
 from carryover.layers.recurrent.packing import PackedSteps
 from carryover.layers.recurrent.recurrence import lstm_together, scan_side_by_side
 from carryover.sequence import Sequence
@@ -70,6 +76,97 @@ def test_paths(layer: LSTM | GRU | Elman, path: str, operation: str, lengths: st
     x = ragged(layer, LENGTHS[lengths])
     ran = operations(lambda: layer(x))
     assert layer.last_path == path and operation in ran
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shape of the input of every call of a fused kernel."""
+    seen: list[tuple[int, ...]] = []
+
+    def counted(kernel: Kernel) -> Kernel:
+        def run(values: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+            seen.append(tuple(values.shape))
+            return kernel(values, *arguments)
+
+        return run
+
+    for name, kernel in KERNELS.items():
+        monkeypatch.setitem(KERNELS, name, counted(kernel))
+    return seen
+
+
+@pytest.mark.parametrize("layer", [GRU(4, 6), Elman(4, 6), Elman(4, 6, nonlinearity="relu")], ids=repr)
+def test_ragged_rows_run_packed_without_gradients(layer: GRU | Elman, calls: list[tuple[int, ...]]) -> None:
+    """The kernels that oneDNN lacks spare the padding then; rows of length 0 keep their state."""
+    x, state = ragged(layer, LENGTHS["ragged"]), some_state(layer, 5)
+    expected, last = layer.loop(x, state)
+    with torch.no_grad():
+        found, found_last = layer.step(x, state)
+        none, kept = layer.step(Sequence(x.values, torch.zeros_like(x.lengths)), state)
+    assert calls == [(sum(LENGTHS["ragged"]), 4), (5, 6, 4)]
+    torch.testing.assert_close(found.values, expected.values, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found_last, last, atol=1e-6, rtol=1e-6)
+    assert not none.values.any() and torch.equal(kept, state)
+
+
+@pytest.mark.parametrize("lengths", ["full", "ragged", "empty"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "make", [lambda: LSTM(4, 6), lambda: GRU(4, 6), lambda: Elman(4, 6), lambda: Elman(4, 6, nonlinearity="relu")]
+)
+def test_two_directions_run_in_one_call(
+    make: Callable[[], LSTM | GRU | Elman], training: bool, lengths: str, calls: list[tuple[int, ...]]
+) -> None:
+    torch.manual_seed(3)
+    layer = Bidirectional(make(), make())
+    x, results = ragged(layer, LENGTHS[lengths]), []
+    packs = lengths == "ragged" and not training and not isinstance(layer.forward_layer, LSTM)
+    for fast in (True, False):
+        layer.forward_layer.fast = layer.backward_layer.fast = fast
+        with torch.set_grad_enabled(training):
+            y = layer(x).values
+            leaves = [x.values, *layer.parameters()]
+            results.append([y, *torch.autograd.grad(y.pow(2).sum(), leaves)] if training else [y])
+    full = (5, 6, 4)
+    assert calls == ([(sum(LENGTHS["ragged"]), 4)] if packs else [full] if lengths == "full" else [full, full])
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-5)
+
+
+def test_which_path_two_directions_took() -> None:
+    layer = Bidirectional(GRU(4, 6), GRU(4, 6))
+    layer(ragged(layer, LENGTHS["full"]))
+    assert [one.last_path for one in (layer.forward_layer, layer.backward_layer)] == ["fused", "fused"]  # type: ignore[attr-defined]
+
+
+def test_hooks_of_a_direction_are_called() -> None:
+    layer, seen = Bidirectional(GRU(4, 6), GRU(4, 6)), []
+    layer.backward_layer.register_forward_hook(lambda *arguments: seen.append(1))
+    layer(ragged(layer, LENGTHS["full"]))
+    assert seen == [1]
+
+
+def test_two_directions_of_unlike_layers_run_one_by_one() -> None:
+    for ahead, back in [(GRU(4, 6), GRU(4, 5)), (GRU(4, 6), Elman(4, 6)), (LSTM(4, 6), LSTM(4, 6, peephole=True))]:
+        layer = Bidirectional(ahead, back)
+        x = ragged(layer, LENGTHS["full"])
+        together = torch.cat([ahead(x).values, back(x.reverse()).reverse().values], dim=-1)
+        assert torch.equal(layer(x).values, together)
+
+
+def test_training_in_bfloat16_scans_where_that_is_faster() -> None:
+    small, large = LSTM(4, LOW_PRECISION_CELLS - 1), LSTM(4, LOW_PRECISION_CELLS)
+    x = ragged(large, LENGTHS["full"])
+    paths = []
+    for layer in (small, large):
+        layer(x)
+        paths.append(layer.last_path)
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(x)
+            paths.append(layer.last_path)
+            with torch.no_grad():
+                layer(x)
+            paths.append(layer.last_path)
+    assert paths == ["fused", "fused", "fused", "fused", "scan", "fused"]
 
 
 def test_scan_computes_its_products_with_onednn() -> None:

@@ -7,6 +7,7 @@ from typing import final
 import torch
 
 from carryover.layers.base import Layer
+from carryover.layers.fused import FusedLayer, run_both_directions
 from carryover.sequence import Sequence
 
 
@@ -47,6 +48,21 @@ class Bidirectional(Layer):
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
+        if (both := self._fused(x)) is not None:
+            return both
         ahead = self.forward_layer(x)
         back = self.backward_layer(x.reverse()).reverse()
         return x.with_values(torch.cat([ahead.values, back.values], dim=-1))
+
+    def _fused(self, x: Sequence) -> Sequence | None:
+        """Both directions in one call of the library's kernel; None where there is none for them, or hooks wait for theirs."""
+        ahead, back = self.forward_layer, self.backward_layer
+        if any(layer._forward_hooks or layer._forward_pre_hooks for layer in (ahead, back)):
+            return None
+        if not (self.fast and isinstance(ahead, FusedLayer) and isinstance(back, FusedLayer)):
+            return None
+        kernel, other = ahead.fused_kernel(x), back.fused_kernel(x)
+        if kernel is None or other is None or (both := run_both_directions(kernel, other, x)) is None:
+            return None
+        ahead.last_path = back.last_path = "fused"
+        return both

@@ -6,6 +6,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+ROOM = 64
+"""Fewest slots a storage has beyond those written."""
+
+_room = WeakTensorKeyDictionary()
+"""Cache → the storage of which it is the beginning, as long as nobody has written behind it."""
 
 
 class AttentionState(NamedTuple):
@@ -14,6 +21,11 @@ class AttentionState(NamedTuple):
     Without a horizon S is the largest of `steps`: the key of position p stands in slot p, and the cache grows with what was
     read. With a horizon S is the horizon for ever: position p stands in slot p mod S and pushes out position p − S.
     Slots not written are zero.
+
+    A state may never change, yet copying the whole cache for every new step would cost as much as looking at it. Without gradients
+    a growing cache is therefore the beginning of a longer storage, which doubles when it is full: new steps are written behind
+    it, where no older state looks. Only one successor can have that room. A second one from the same state, one of a state that
+    was copied, detached or mixed, and one whose rows are not all at the same position copy as before.
     """
 
     keys: Tensor
@@ -39,6 +51,8 @@ def extend_cache(
     """
     steps = torch.arange(keys.shape[1], device=keys.device)
     count = state.steps + lengths
+    if horizon is None and not torch.is_grad_enabled() and in_step(state, lengths, keys.shape[1]):
+        return AttentionState(_append(state.keys, keys), _append(state.values, values), count)
     positions = state.steps.unsqueeze(1) + steps  # [B, T]
     kept = steps < lengths.unsqueeze(1)
     if horizon is None:
@@ -56,3 +70,21 @@ def _write(cache: Tensor, new: Tensor, slots: Tensor, width: int) -> Tensor:
     old = cache[:, :width]
     more = old.new_zeros(old.shape[0], width + 1 - old.shape[1], *old.shape[2:])
     return torch.cat([old, more], dim=1).scatter_(1, slots.expand_as(new), new.to(old.dtype))[:, :width]
+
+
+def in_step(state: AttentionState, lengths: Tensor, time: int) -> bool:
+    """Whether all rows fill the whole cache and go on by all of `time` steps."""
+    return bool(((state.steps == state.keys.shape[1]) & (lengths == time)).all())
+
+
+def _append(cache: Tensor, new: Tensor) -> Tensor:
+    """`cache` [B, S, ...] with `new` [B, T, ...] behind it, [B, S + T, ...]."""
+    old, end = cache.shape[1], cache.shape[1] + new.shape[1]
+    storage = _room.pop(cache, None)  # at once for all threads: only one successor gets it
+    if storage is None or storage.shape[1] < end or storage.is_inference() != torch.is_inference_mode_enabled():
+        storage = cache.new_empty(cache.shape[0], max(2 * end, ROOM), *cache.shape[2:])
+        storage[:, :old] = cache
+    storage[:, old:end] = new
+    grown = storage[:, :end]
+    _room[grown] = storage
+    return grown

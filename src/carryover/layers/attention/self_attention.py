@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.attention.attention_blocks import cut_keys, cut_queries, join_blocks
-from carryover.layers.attention.attention_cache import AttentionState, cached_positions, extend_cache
+from carryover.layers.attention.attention_cache import AttentionState, cached_positions, extend_cache, in_step
 from carryover.layers.attention.dot_product import AttentionWeights, attend, check_heads, merge_heads, split_heads
 from carryover.layers.attention.positions import rotate, sinusoid
 from carryover.layers.base import Layer
@@ -139,6 +139,10 @@ class SelfAttention(Layer):
         queries, new_keys, new_values = self._project(x, positions.unsqueeze(1))
         new = (new_keys.transpose(1, 2), new_values.transpose(1, 2))  # [B, T, heads, d]
         after = extend_cache(state, *new, x.lengths, self.horizon)
+        if self.horizon is None and self.relative is None and x.time == 1 and in_step(state, x.lengths, 1):
+            # Behind everything that was read so far: it sees all.
+            keys, values = (part.transpose(1, 2).to(queries.dtype) for part in after[:2])
+            return self._finish(x, *self._attend(queries, keys, values)), after
         if self.horizon is None:
             keys, values, places = after.keys, after.values, cached_positions(after, None)
         else:  # the new steps may have pushed out of the ring what the first of them still sees

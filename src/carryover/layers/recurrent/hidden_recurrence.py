@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer
-from carryover.layers.fused import is_full, last_hidden, run_fused
+from carryover.layers.fused import FusedKernel, is_full, last_hidden, run_fused
 from carryover.sequence import Sequence
 
 
@@ -79,6 +79,13 @@ class HiddenRecurrence(Layer):
         if self.kernel is None:
             return self.scan(x, state)
         full = is_full(x)
-        weights = [self.input_weight, self.hidden_weight, self.bias, self.hidden_bias()]
-        outputs, (last,) = run_fused(self.kernel, x, (state,), weights, full=full)
+        outputs, (last,) = run_fused(self.kernel, self._kernel_weights(), x, (state,), full=full)
         return outputs, (last if full else last_hidden(outputs, state.to(last.dtype))).to(state.dtype)
+
+    def fused_kernel(self, x: Sequence) -> FusedKernel | None:
+        if self.kernel is None or not self.fast or not x.values.numel():
+            return None
+        return FusedKernel(self.kernel, self._kernel_weights())
+
+    def _kernel_weights(self) -> list[Tensor]:
+        return [self.input_weight, self.hidden_weight, self.bias, self.hidden_bias()]

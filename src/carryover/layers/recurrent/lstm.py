@@ -8,12 +8,17 @@ import torch
 from torch import nn
 
 from carryover.layers.base import Layer
-from carryover.layers.fused import is_full, run_fused
+from carryover.layers.fused import FusedKernel, is_full, run_fused
+from carryover.layers.prepared import wants_gradients
+from carryover.layers.products import product_type
 from carryover.layers.recurrent.lstm_scan import Weights
 from carryover.layers.recurrent.recurrence import LSTMState, lstm_together
 from carryover.sequence import Sequence
 
 __all__ = ["LSTM", "LSTMState", "lstm_loop"]
+
+LOW_PRECISION_CELLS = 512
+"""Fewest cells for which the scan trains faster in bfloat16 than the library's kernel (measured on a CPU at batch 32)."""
 
 
 class LSTMShape(NamedTuple):
@@ -41,8 +46,8 @@ class LSTM(Layer):
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
-    the options allow, else "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes, and
-    for the states of a ragged batch). Without gradients, large layers with projection run "compiled" where the processor has
+    the options allow, else "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes,
+    for the states of a ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster). Without gradients, large layers with projection run "compiled" where the processor has
     AVX-512 and a compiler is present (`carryover.layers.recurrent.lstm_compiled`). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
     False.
 
@@ -133,16 +138,27 @@ class LSTM(Layer):
 
     def _kernel_fits(self, x: Sequence) -> bool:
         plain = self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
-        # On a CPU the library's LSTM with projection is slower than the scan.
-        return self.fast and plain and x.values.numel() > 0 and (self.projection_weight is None or x.device.type == "cuda")
+        return self.fast and plain and x.values.numel() > 0 and (x.device.type == "cuda" or not self._scan_is_faster(x))
+
+    def _scan_is_faster(self, x: Sequence) -> bool:
+        """Whether on a CPU the scan beats the kernel for `x`."""
+        if self.projection_weight is not None:
+            return True
+        low = product_type(x.values) == torch.bfloat16
+        return low and self.cell_size >= LOW_PRECISION_CELLS and wants_gradients(x.values, *self.weights())
+
+    def fused_kernel(self, x: Sequence) -> FusedKernel | None:
+        if not self._kernel_fits(x):
+            return None
+        weights = [self.input_weight, self.hidden_weight, self.bias, torch.zeros_like(self.bias)]
+        return FusedKernel("lstm", weights if self.projection_weight is None else [*weights, self.projection_weight])
 
     def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
         self.check_input(x)
         self.check_state(x, state)
-        weights = [self.input_weight, self.hidden_weight, self.bias, torch.zeros_like(self.bias)]
-        if self.projection_weight is not None:
-            weights.append(self.projection_weight)
-        outputs, (hidden, cell) = run_fused("lstm", x, state, weights, full=is_full(x))
+        kernel = self.fused_kernel(x)
+        assert kernel is not None
+        outputs, (hidden, cell) = run_fused(*kernel, x, state, full=is_full(x))
         self.last_path = "fused"
         return outputs, LSTMState(hidden.to(state.hidden.dtype), cell.to(state.cell.dtype))
 
