@@ -17,6 +17,7 @@ from carryover.generation import Sampling
 from carryover.objectives.next_token import lines_next_token
 from carryover.training.generating import TextGenerator, _Pieces
 from carryover.training.loop import TrainingLoop
+from carryover.training.measuring import evaluate_language_model
 from carryover.training.pretrain import pretrain
 from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import Interrupted
@@ -76,11 +77,27 @@ def test_it_is_trained_stored_and_measured_again(writers: dict[str, TextGenerato
 
 def test_held_out_characters_are_those_of_the_text(text: Path, tmp_path: Path) -> None:
     valid = tmp_path / "valid.txt"
-    valid.write_text("the boat\n\n   \nZoë runs .\n")
+    valid.write_text("the boat\n\n   \n  Zoë runs . \n")
     result = pretrain(tiny(text, valid=valid, epochs=1), tmp_path / "lm", quiet=True)
     held_out = result.record["held_out"]
-    assert held_out["tokens"] == len("the boat\n") + len("Zoë runs .\n") and held_out["lines"] == 2
+    assert held_out["tokens"] == len(valid.read_text()) and held_out["lines"] == 4
     assert held_out["bits_per_character"] == pytest.approx(math.log2(held_out["perplexity"]))
+    (again,) = evaluate_language_model(carryover.load(tmp_path / "lm"), tmp_path / "lm", [valid])["files"]
+    assert again["bits_per_character"] == pytest.approx(held_out["bits_per_character"])
+
+
+def test_code_is_learned_with_its_indentation_and_blank_lines(tmp_path: Path) -> None:
+    """A folder of two-line functions: what is written has their shape, though every line stands in it fifty times."""
+    (tmp_path / "code" / "below").mkdir(parents=True)
+    for number in range(25):
+        code = "def f(x):\n    return x\n\n\ndef g(x):\n    return x\n"
+        (tmp_path / "code" / "below" / f"{number}.py").write_text(code)
+    wanted = tiny(tmp_path / "code", epochs=40, batch_size=2, steps=40, model={"size": 24, "cells": 32})
+    result = pretrain(wanted, tmp_path / "lm", quiet=True)
+    assert result.perplexity < 1.5 and result.record["held_out"]["text"] == "passages of the same text"
+    writer = carryover.load(tmp_path / "lm")
+    written = writer.generate("def f(x):", max_tokens=30, across_lines=True).text
+    assert written.startswith("\n    return x\n\n"), written
 
 
 @pytest.mark.parametrize("stack", ["lstm", "gru", "tcn", "transformer"])

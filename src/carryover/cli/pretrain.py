@@ -15,7 +15,13 @@ from carryover.errors import UsageError
 
 
 def pretrain(
-    raw: Annotated[str, typer.Option("--raw", help="Text to learn from: a file (also .gz, .xz), or builtin:pydocs.")],
+    raw: Annotated[
+        str,
+        typer.Option(
+            "--raw",
+            help="Text to learn from: a file (also .gz, .xz), a folder, a pattern such as 'src/**/*.py', or builtin:pydocs.",
+        ),
+    ],
     out: options.Out,
     valid: Annotated[
         str | None,
