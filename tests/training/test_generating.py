@@ -194,7 +194,7 @@ def test_wrong_limits_are_told_before_anything_is_written(writers: dict[str, Tex
 
 def test_what_does_not_go_with_this_objective(text: Path, tmp_path: Path) -> None:
     for changes, says in (
-        ({"softmax": "sampled"}, "softmax 'sampled' is for the objective bilm"),
+        ({"softmax": "adaptive", "model": {"tied": True}}, "make tied false"),
         ({"size": "original"}, "use one of tiny, small"),
         ({"model": {"stack": "transformer", "horizon": None}}, "grows with the text"),
         ({"model": {"projection": 4}}, "unknown field 'projection'"),
@@ -217,3 +217,28 @@ def test_parts_that_disagree_are_refused(writers: dict[str, TextGenerator]) -> N
         TextGenerator.from_artefact(replace(words, config={**words.config, "layers": 10**9}))
     with pytest.raises(BadData, match="asks for"):
         TextGenerator.from_artefact(replace(words, config={**words.config, "cells": 10**7}))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_prompts_side_by_side_are_what_they_are_alone(writers: dict[str, TextGenerator], name: str) -> None:
+    writer, prompts = writers[name], ["the", "", "a boat sinks slowly under\nold"]
+    how: dict[str, Any] = {"max_tokens": 12, "sampling": Sampling(top_k=5), "across_lines": True}
+    together = writer.generate_all(prompts, seeds=[4, 5, 6], **how)
+    assert [one.text for one in together] == [writer.generate(p, seed=4 + n, **how).text for n, p in enumerate(prompts)]
+    beams = writer.beam_search_all(prompts, beams=3, best=2, max_tokens=12)
+    assert [[one.text for one in row] for row in beams] == [
+        [one.text for one in writer.beam_search(prompt, beams=3, best=2, max_tokens=12)] for prompt in prompts
+    ]
+    assert writer.generate_all([], max_tokens=3) == [] == writer.beam_search_all([], beams=1, max_tokens=3)
+
+
+@pytest.mark.parametrize(("name", "stop"), [("characters", "b"), ("words", "boat"), ("subwords", ".")])
+def test_a_text_ends_before_a_stop_token(writers: dict[str, TextGenerator], name: str, stop: str) -> None:
+    writer = writers[name]
+    how: dict[str, Any] = {"max_tokens": 200, "sampling": Sampling(), "across_lines": True, "seed": 2}
+    whole, cut = writer.generate("the", **how), writer.generate("the", stop=[stop], **how)
+    assert stop in whole.text and stop not in cut.text and cut.ended == "stop"
+    assert whole.text.startswith(cut.text) and whole.text[len(cut.text) :].lstrip().startswith(stop)
+    assert "".join(writer.stream("the", stop=[stop], **how)) == cut.text
+    with pytest.raises(UsageError, match=f"'no such thing' is no token of this model, which writes {name}"):
+        writer.stream("the", stop=["no such thing"], **how)
