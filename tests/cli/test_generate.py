@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import carryover
 from carryover.cli.main import run_command
 from command_line import FEW_STEPS, Material, Shell
 
@@ -85,6 +86,37 @@ def test_a_line_that_ends_at_once_is_explained(shell: Shell, writer: Path, monke
     assert "ends the line" not in shell("generate", writer, "--prompt", "the", "--across-lines").err
 
 
+def test_many_prompts_side_by_side(shell: Shell, writer: Path) -> None:
+    (shell.folder / "prompts.txt").write_text("the\na long beginning of a line\n\n")
+    line = ["generate", writer, "--prompts", "prompts.txt", "--max-tokens", 9, "--top-k", 5, "--seed", 3]
+    done = shell(*line)
+    assert done.code == 0 and done.out.count("\n") == 3, done.err
+    alone = [shell("generate", writer, "--prompt", one, *line[4:]).out for one in ("the", "a long beginning of a line", "")]
+    assert done.out == "".join(alone)
+    document = shell(*line, "--number", 2, "--json").document
+    assert [len(one["texts"]) for one in document["prompts"]] == [2, 2, 2]
+    assert [one["prompt"] + one["texts"][0]["text"] + "\n" for one in document["prompts"]] == alone
+    beams = shell("generate", writer, "--prompts", "prompts.txt", "--beam", 3, "--number", 2, "--max-tokens", 9)
+    assert beams.code == 0 and beams.out.count("\n") == 6
+    piped = shell("generate", writer, "--prompts", "-", *line[4:], stdin="the\n")
+    assert piped.out == alone[0]
+    (shell.folder / "none.txt").write_text("")
+    none = shell("generate", writer, "--prompts", "none.txt")
+    assert none.code == 65 and "there is no prompt" in none.err
+
+
+def test_it_ends_before_a_stop_token(shell: Shell, writer: Path) -> None:
+    line = ["generate", writer, "--prompt", "the", "--max-tokens", 60, "--seed", 1, "--across-lines"]
+    whole = shell(*line).out.removesuffix("\n")
+    sign = next(one for one in whole[9:] if one.isalpha())
+    places = [place for place, found in enumerate(whole) if found == sign and place > 2]
+    text = shell(*line, "--stop", sign, "--json").document["texts"][0]
+    assert text["ended"] == "stop" and "the" + text["text"] == whole[: places[0]]
+    assert shell(*line, "--stop", sign).out == whole[: places[0]] + "\n"
+    wrong = shell(*line, "--stop", "日本")
+    assert wrong.code == 2 and "'日本' is no token of this model, which writes characters" in wrong.err
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -104,6 +136,7 @@ def test_a_line_that_ends_at_once_is_explained(shell: Shell, writer: Path, monke
         ("--beam 2 --across-lines", "leave --across-lines out"),
         ("--number 0", "--number is 0"),
         ("--seed -1", "seed is -1"),
+        ("--prompts some.txt", "--prompt and --prompts"),
     ],
 )
 def test_what_cannot_be_asked(shell: Shell, writer: Path, line: str, says: str) -> None:
@@ -135,3 +168,65 @@ def test_a_dry_run_estimates_this_objective_too(shell: Shell, material: Material
         line = ["pretrain", "--raw", material.raw, "--objective", "lm", "--input", kind, "--size", "tiny", "--out", "new"]
         done = shell(*line, "--vocabulary-size", 400, "--dry-run", "--json")
         assert done.code == 0 and done.document["tokens"] > 0 and not (shell.folder / "new").exists()
+
+
+def test_the_model_has_options_of_its_own(shell: Shell, material: Material) -> None:
+    line = ["pretrain", "--raw", material.raw, "--objective", "lm", *FEW_STEPS]
+    done = shell(
+        *line, "--stack", "tcn", "--layers", 3, "--kernel", 2, "--width", 10, "--dropout", 0.3, "--out", "t", "--json"
+    )
+    assert done.code == 0, done.err
+    config = carryover.load(shell.folder / "t").model.config
+    assert (config.layers, config.kernel, config.size, config.dropout) == (3, 2, 10, 0.3)
+    chosen = ["--stack", "transformer", "--heads", 3, "--horizon", 9, "--width", 12, "--cells", 20, "--out", "h"]
+    assert shell(*line, *chosen).code == 0
+    config = carryover.load(shell.folder / "h").model.config
+    assert (config.heads, config.horizon, config.size, config.cells) == (3, 9, 12, 20)
+    both = ["pretrain", "--raw", material.raw, *FEW_STEPS, "--layers", 1, "--width", 8, "--cells", 16, "--out", "b"]
+    assert shell(*both).code == 0
+    config = carryover.load(shell.folder / "b").model.config
+    assert (config.layers, config.projection, config.cells) == (1, 8, 16)
+
+
+def test_words_may_have_an_adaptive_softmax(shell: Shell, material: Material) -> None:
+    line = [
+        "pretrain",
+        "--raw",
+        material.raw,
+        "--objective",
+        "lm",
+        "--input",
+        "words",
+        "--softmax",
+        "adaptive",
+        "--out",
+        "a",
+    ]
+    assert shell(*line, *FEW_STEPS).code == 0
+    model = carryover.load(shell.folder / "a").model
+    assert model.config.softmax == "adaptive" and not model.config.tied
+    assert shell("generate", "a", "--prompt", "the", "--beam", 3, "--max-tokens", 5).code == 0
+    on = shell("pretrain", "--raw", material.raw, "--begin-with", "a", "--out", "c", "--epochs", 1, "--dropout", 0.2, "-q")
+    assert on.code == 0, on.err
+    assert carryover.load(shell.folder / "c").model.config.softmax == "adaptive"
+    wrong = shell("pretrain", "--raw", material.raw, "--begin-with", "a", "--out", "d", "--layers", 3)
+    assert wrong.code == 2 and "--layers is decided by the model to begin with" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--heads 2", "--heads is for --stack transformer, and the stack is lstm"),
+        ("--stack tcn --cells 9", "--cells is for --stack lstm or gru or transformer, and the stack is tcn"),
+        ("--kernel 3", "--kernel is for --stack tcn"),
+        ("--stack tcn --kernel 0", "kernel is 0"),
+        ("--width 0", "size is 0"),
+        ("--dropout 1", "dropout is 1"),
+        ("--softmax adaptiv", "did you mean 'adaptive'"),
+        ("--steps 0", "steps is 0"),
+    ],
+)
+def test_a_model_that_cannot_be(shell: Shell, material: Material, line: str, says: str) -> None:
+    done = shell("pretrain", "--raw", material.raw, "--objective", "lm", *line.split(), "--out", "new")
+    assert done.code == 2 and done.err.count("\n") == 1 and says in done.err, done.err
+    assert not (shell.folder / "new").exists()

@@ -64,7 +64,7 @@ def test_every_parameter_learns_and_tied_embeddings_are_one(stack: str, tied: bo
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
     weights = [name for name, parameter in model.named_parameters() if parameter.shape == (V, 8)]
     assert weights == (["embedding.weight"] if tied else ["embedding.weight", "output.weight"])
-    assert (model.output_weights()[0] is model.embedding.weight) == tied
+    assert (model.output_layer().weight is model.embedding.weight) == tied
     assert len(model.state_dict()) == len(list(model.named_parameters()))
 
 

@@ -13,6 +13,7 @@ from carryover.data.coding import TokenCoder
 from carryover.data.shards import Shards, build_shards
 from carryover.data.stream import LanguageModelStream
 from carryover.data.tokenizers import CharacterTokenizer
+from carryover.errors import UsageError
 from carryover.layers.base import detach_state, state_tensors
 from carryover.models.language_model import STACKS, LanguageModel
 from carryover.objectives.next_token import NextTokenObjective, evaluate_next_token, lines_next_token
@@ -134,3 +135,24 @@ def test_lines_are_scored_one_by_one(tmp_path: Path) -> None:
     assert found["bits_per_character"] == pytest.approx(nats / math.log(2) / 13)
     with pytest.raises(ValueError, match="no token to score"):
         lines_next_token(model, coder, [""])
+
+
+@pytest.mark.parametrize("softmax", ["adaptive", "sampled"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_other_softmaxes_are_scored_exactly(tmp_path: Path, softmax: str, tied: bool) -> None:
+    if tied and softmax == "adaptive":
+        with pytest.raises(UsageError, match="make tied false"):
+            material(tmp_path / "s", softmax=softmax, tied=tied)
+        return
+    model, _, shards = material(tmp_path / "s", softmax=softmax, tied=tied, samples=9)
+    stream = LanguageModelStream(shards, batch_size=1, steps=1000, block_tokens=10_000, shuffle=False)
+    wanted, targets = whole_loss(model, shards)
+    found = evaluate_next_token(model, stream, characters=100)
+    assert found["perplexity"] == pytest.approx(math.exp(wanted / targets), abs=1e-6)
+    objective, state = NextTokenObjective(), model.initial_state(1, dtype=torch.float64)
+    losses = [objective(model, stream.batch(0, 0, 0), state, step_seed=seed)[0] for seed in (1, 1, 2)]
+    assert torch.equal(losses[0], losses[1]) and torch.equal(losses[0], losses[2]) == (softmax == "adaptive")
+    if softmax == "adaptive":
+        assert losses[0].item() == pytest.approx(wanted / targets)
+    losses[0].backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())

@@ -17,6 +17,7 @@ from carryover.generation import Sampling
 from carryover.objectives.next_token import lines_next_token
 from carryover.training.generating import TextGenerator, _Pieces
 from carryover.training.loop import TrainingLoop
+from carryover.training.measuring import evaluate_language_model
 from carryover.training.pretrain import pretrain
 from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import Interrupted
@@ -76,11 +77,27 @@ def test_it_is_trained_stored_and_measured_again(writers: dict[str, TextGenerato
 
 def test_held_out_characters_are_those_of_the_text(text: Path, tmp_path: Path) -> None:
     valid = tmp_path / "valid.txt"
-    valid.write_text("the boat\n\n   \nZoë runs .\n")
+    valid.write_text("the boat\n\n   \n  Zoë runs . \n")
     result = pretrain(tiny(text, valid=valid, epochs=1), tmp_path / "lm", quiet=True)
     held_out = result.record["held_out"]
-    assert held_out["tokens"] == len("the boat\n") + len("Zoë runs .\n") and held_out["lines"] == 2
+    assert held_out["tokens"] == len(valid.read_text()) and held_out["lines"] == 4
     assert held_out["bits_per_character"] == pytest.approx(math.log2(held_out["perplexity"]))
+    (again,) = evaluate_language_model(carryover.load(tmp_path / "lm"), tmp_path / "lm", [valid])["files"]
+    assert again["bits_per_character"] == pytest.approx(held_out["bits_per_character"])
+
+
+def test_code_is_learned_with_its_indentation_and_blank_lines(tmp_path: Path) -> None:
+    """A folder of two-line functions: what is written has their shape, though every line stands in it fifty times."""
+    (tmp_path / "code" / "below").mkdir(parents=True)
+    for number in range(25):
+        code = "def f(x):\n    return x\n\n\ndef g(x):\n    return x\n"
+        (tmp_path / "code" / "below" / f"{number}.py").write_text(code)
+    wanted = tiny(tmp_path / "code", epochs=40, batch_size=2, steps=40, model={"size": 24, "cells": 32})
+    result = pretrain(wanted, tmp_path / "lm", quiet=True)
+    assert result.perplexity < 1.5 and result.record["held_out"]["text"] == "passages of the same text"
+    writer = carryover.load(tmp_path / "lm")
+    written = writer.generate("def f(x):", max_tokens=30, across_lines=True).text
+    assert written.startswith("\n    return x\n\n"), written
 
 
 @pytest.mark.parametrize("stack", ["lstm", "gru", "tcn", "transformer"])
@@ -177,7 +194,7 @@ def test_wrong_limits_are_told_before_anything_is_written(writers: dict[str, Tex
 
 def test_what_does_not_go_with_this_objective(text: Path, tmp_path: Path) -> None:
     for changes, says in (
-        ({"softmax": "sampled"}, "softmax 'sampled' is for the objective bilm"),
+        ({"softmax": "adaptive", "model": {"tied": True}}, "make tied false"),
         ({"size": "original"}, "use one of tiny, small"),
         ({"model": {"stack": "transformer", "horizon": None}}, "grows with the text"),
         ({"model": {"projection": 4}}, "unknown field 'projection'"),
@@ -200,3 +217,28 @@ def test_parts_that_disagree_are_refused(writers: dict[str, TextGenerator]) -> N
         TextGenerator.from_artefact(replace(words, config={**words.config, "layers": 10**9}))
     with pytest.raises(BadData, match="asks for"):
         TextGenerator.from_artefact(replace(words, config={**words.config, "cells": 10**7}))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_prompts_side_by_side_are_what_they_are_alone(writers: dict[str, TextGenerator], name: str) -> None:
+    writer, prompts = writers[name], ["the", "", "a boat sinks slowly under\nold"]
+    how: dict[str, Any] = {"max_tokens": 12, "sampling": Sampling(top_k=5), "across_lines": True}
+    together = writer.generate_all(prompts, seeds=[4, 5, 6], **how)
+    assert [one.text for one in together] == [writer.generate(p, seed=4 + n, **how).text for n, p in enumerate(prompts)]
+    beams = writer.beam_search_all(prompts, beams=3, best=2, max_tokens=12)
+    assert [[one.text for one in row] for row in beams] == [
+        [one.text for one in writer.beam_search(prompt, beams=3, best=2, max_tokens=12)] for prompt in prompts
+    ]
+    assert writer.generate_all([], max_tokens=3) == [] == writer.beam_search_all([], beams=1, max_tokens=3)
+
+
+@pytest.mark.parametrize(("name", "stop"), [("characters", "b"), ("words", "boat"), ("subwords", ".")])
+def test_a_text_ends_before_a_stop_token(writers: dict[str, TextGenerator], name: str, stop: str) -> None:
+    writer = writers[name]
+    how: dict[str, Any] = {"max_tokens": 200, "sampling": Sampling(), "across_lines": True, "seed": 2}
+    whole, cut = writer.generate("the", **how), writer.generate("the", stop=[stop], **how)
+    assert stop in whole.text and stop not in cut.text and cut.ended == "stop"
+    assert whole.text.startswith(cut.text) and whole.text[len(cut.text) :].lstrip().startswith(stop)
+    assert "".join(writer.stream("the", stop=[stop], **how)) == cut.text
+    with pytest.raises(UsageError, match=f"'no such thing' is no token of this model, which writes {name}"):
+        writer.stream("the", stop=["no such thing"], **how)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from carryover.errors import BadData
-from carryover.training.held_out import hold_out, sample_lines
+from carryover.training.held_out import hold_out, hold_out_passages, sample_lines
 
 
 def sides(path: Path, share: float) -> tuple[list[str], list[str]]:
@@ -55,3 +56,26 @@ def test_the_sample_is_spread_and_bounded() -> None:
     numbers = [int(line.split()[0][1:]) for line in sample]
     assert numbers == sorted(numbers) and numbers[-1] > 950
     assert sample_lines([]) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "held", "passages"),
+    [(2, 1, 1), (5, 1, 1), (50, 5, 1), (150, 15, 1), (400, 20, 1), (5000, 100, 5), (50000, 1000, 10)],
+)
+def test_passages_are_held_out_as_they_stand(tmp_path: Path, lines: int, held: int, passages: int) -> None:
+    text = [f"{' ' * (number % 5)}line {number}" for number in range(lines)]
+    (tmp_path / "text").write_text("\n" + "\n\n".join(text))
+    train, valid = hold_out_passages(tmp_path / "text", 0.02)
+    assert list(train) == list(train), "can be read again"
+    some, others = [line for _, line in valid], [line for _, line in train]
+    assert len(some) + len(others) == 2 * lines and sum(not line for line in some) in (held, held - 1)
+    assert sorted(line for line in [*some, *others] if line) == sorted(text)
+    places = [text.index(line) for line in some if line]
+    assert len(places) == held and places[-1] == lines - 1
+    assert sum(after > before + 1 for before, after in itertools.pairwise(places)) == passages - 1
+
+
+def test_no_passage_of_a_single_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("\none\n\n")
+    with pytest.raises(BadData, match="1 lines and not two different ones"):
+        hold_out_passages(tmp_path / "text", 0.5)

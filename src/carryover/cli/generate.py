@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from carryover.cli import options
 from carryover.cli.output import given_words, print_document, print_lines, suggest_next
-from carryover.errors import UsageError
+from carryover.errors import BadData, UsageError
 from carryover.progress import say
 
 
 def generate(
     model: Annotated[Path, typer.Argument(help="Folder of a language model pretrained with --objective lm.")],
     prompt: Annotated[str, typer.Option("--prompt", help="How the text begins; may be empty.")] = "",
+    prompts: Annotated[
+        str | None,
+        typer.Option("--prompts", help="A file of prompts, one a line (- for standard input), written side by side."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Write at most so many tokens.")] = 200,
     min_tokens: Annotated[int, typer.Option("--min-tokens", help="Do not end the line before so many tokens.")] = 0,
     temperature: Annotated[
@@ -33,6 +37,10 @@ def generate(
     length_penalty: Annotated[
         float, typer.Option("--length-penalty", help="With --beam: 0 for none; more prefers longer lines (Wu et al. 2016).")
     ] = 0.0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="End before this token too, such as '.'; may be given several times."),
+    ] = None,
     number: Annotated[int, typer.Option("--number", help="So many texts; the n-th draws with seed + n − 1.")] = 1,
     across_lines: Annotated[
         bool, typer.Option("--across-lines", help="Go on after the end of a line, up to --max-tokens.")
@@ -43,6 +51,7 @@ def generate(
     quiet: options.Quiet = False,
 ) -> None:
     """Write text that follows a prompt, to standard output as it comes."""
+    from carryover.data.opening import read_lines
     from carryover.generation import Sampling
     from carryover.training.devices import choose_device
     from carryover.training.generating import Continuation, TextGenerator
@@ -66,6 +75,8 @@ def generate(
         )
     if seed < 0:
         raise UsageError(f"seed is {seed}", repair="give a whole number from 0")
+    if prompts is not None and prompt:
+        raise UsageError("--prompt and --prompts are two ways to begin", repair="choose one")
     sampling = None
     if not greedy and beam is None:
         sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p)
@@ -76,53 +87,33 @@ def generate(
             path=model,
             repair="give a language model pretrained with --objective lm",
         )
-    unknown = writer.encode(prompt).unknown
-    found: list[Continuation] = []
+    beginnings = [prompt] if prompts is None else [line for _, line in read_lines(prompts)]
+    if not beginnings:
+        raise BadData("there is no prompt", path=prompts, repair="write one a line; an empty line is an empty prompt")
+    unknown = sum(writer.encode(one).unknown for one in beginnings)
+    limits: dict[str, Any] = {"max_tokens": max_tokens, "min_tokens": min_tokens, "stop": stop or ()}
+    drawing_how = {**limits, "sampling": sampling, "across_lines": across_lines}
+    found: list[list[Continuation]] = []
     if beam is not None:
-        found = writer.beam_search(
-            prompt,
-            beams=beam,
-            best=number,
-            max_tokens=max_tokens,
-            min_tokens=min_tokens,
-            length_penalty=length_penalty,
-        )
-    elif as_json:
-        for turn in range(number):
-            found.append(
-                writer.generate(
-                    prompt,
-                    max_tokens=max_tokens,
-                    min_tokens=min_tokens,
-                    sampling=sampling,
-                    seed=seed + turn,
-                    across_lines=across_lines,
-                )
-            )
+        found = writer.beam_search_all(beginnings, beams=beam, best=number, length_penalty=length_penalty, **limits)
+    elif as_json or prompts is not None:
+        rows = [one for one in beginnings for _ in range(number)]
+        seeds = [seed + turn for _ in beginnings for turn in range(number)]
+        written = writer.generate_all(rows, seeds=seeds, **drawing_how)
+        found = [written[start : start + number] for start in range(0, len(written), number)]
     if as_json:
-        print_document(
-            {
-                "schema": "carryover.generate/1",
-                "model": str(model),
-                "prompt": prompt,
-                "unknown_in_prompt": unknown,
-                "seed": seed,
-                "texts": [one.to_json() for one in found],
-            }
-        )
-    elif beam is not None:
-        print_lines(prompt + one.text for one in found)
+        of_each = [
+            {"prompt": one, "unknown_in_prompt": writer.encode(one).unknown, "texts": [text.to_json() for text in texts]}
+            for one, texts in zip(beginnings, found, strict=True)
+        ]
+        about = {"schema": "carryover.generate/1", "model": str(model), "seed": seed}
+        print_document({**about, **of_each[0]} if prompts is None else {**about, "prompts": of_each})
+    elif found:
+        print_lines(one + text.text for one, texts in zip(beginnings, found, strict=True) for text in texts)
     else:
         silent = not across_lines
         for turn in range(number):
-            pieces = writer.stream(
-                prompt,
-                max_tokens=max_tokens,
-                min_tokens=min_tokens,
-                sampling=sampling,
-                seed=seed + turn,
-                across_lines=across_lines,
-            )
+            pieces = writer.stream(prompt, seed=seed + turn, **drawing_how)
             sys.stdout.write(prompt)
             for piece in pieces:
                 silent = False
@@ -135,7 +126,8 @@ def generate(
                 "the model ends the line there at once; --across-lines writes on after it, --min-tokens N asks for a longer line"
             )
     if unknown:
-        say(f"tokens of the prompt that the model does not know: {unknown:,}")
+        what = "the prompt" if prompts is None else "the prompts"
+        say(f"tokens of {what} that the model does not know: {unknown:,}")
     if quiet:
         return
     if sampling is not None:
@@ -145,5 +137,5 @@ def generate(
             place = again.index("--seed")
             del again[place : place + 2]
         suggest_next(["carryover", *again, "--seed", seed + number])
-    elif greedy:
+    elif greedy and prompts is None:
         suggest_next(["carryover", "generate", model, "--prompt", prompt, "--temperature", 0.8])

@@ -15,7 +15,13 @@ from carryover.errors import UsageError
 
 
 def pretrain(
-    raw: Annotated[str, typer.Option("--raw", help="Text to learn from: a file (also .gz, .xz), or builtin:pydocs.")],
+    raw: Annotated[
+        str,
+        typer.Option(
+            "--raw",
+            help="Text to learn from: a file (also .gz, .xz), a folder, a pattern such as 'src/**/*.py', or builtin:pydocs.",
+        ),
+    ],
     out: options.Out,
     valid: Annotated[
         str | None,
@@ -45,6 +51,25 @@ def pretrain(
     stack: Annotated[
         str | None, typer.Option("--stack", help="With --objective lm: lstm (the default), gru, tcn or transformer.")
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option("--layers", help="Of the stack, for a TCN its levels; default: what the size says, as below."),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help="Features of a token and of what the output layer reads.")
+    ] = None,
+    cells: Annotated[
+        int | None,
+        typer.Option("--cells", help="Of an LSTM (bilm: before its projection) or GRU; of a transformer's feed-forward."),
+    ] = None,
+    heads: Annotated[int | None, typer.Option("--heads", help="With --stack transformer: attention heads.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", help="With --stack transformer: tokens that a layer sees, itself among them.")
+    ] = None,
+    kernel: Annotated[int | None, typer.Option("--kernel", help="With --stack tcn: width of the convolutions.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option("--dropout", help="Probability of dropping a feature in training.")
+    ] = None,
     vocabulary_size: Annotated[
         int | None,
         typer.Option("--vocabulary-size", help="Words the model can predict (20000); with --begin-with: count them anew."),
@@ -59,7 +84,10 @@ def pretrain(
         int | None, typer.Option("--patience", help="Stop after this many held-out measurements without improvement.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Lanes of text read side by side.")] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Tokens of a chunk of truncated back-propagation.")] = 20,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", help="Tokens of a chunk of truncated back-propagation (20; lm over characters 100)."),
+    ] = None,
     optimiser: Annotated[str, typer.Option("--optimiser", help="adam, adamw, adagrad, rmsprop or sgd.")] = "adam",
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 2e-3,
     schedule: Annotated[
@@ -80,20 +108,24 @@ def pretrain(
     """
     from carryover.training.measuring import perplexity_of
     from carryover.training.pretrain import pretrain as run_pretraining
-    from carryover.training.settings import PretrainSettings
+    from carryover.training.settings import PretrainSettings, usual_steps
 
     if stack is not None and objective != "lm":
         raise UsageError(f"--stack {stack} is for --objective lm", repair="leave it out, or choose that objective")
-    named = {"objective": objective, "size": size, "input": input, "vocabulary_size": vocabulary_size}
+    parts = {"layers": layers, "width": width, "cells": cells, "heads": heads, "horizon": horizon, "kernel": kernel}
+    given = {name: value for name, value in {**parts, "dropout": dropout}.items() if value is not None}
+    model = _model(objective, stack, given) if begin_with is None else _own(given, begin_with)
+    named = {"objective": objective, "size": size, "input": input, "vocabulary_size": vocabulary_size, "steps": steps}
     asked: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if begin_with is None:
         settings: Callable[..., PretrainSettings] = PretrainSettings
+        asked.setdefault("steps", usual_steps(objective or PretrainSettings.objective, input or PretrainSettings.input))
     else:
         from carryover.training.continuing import continued
 
         settings = partial(continued, begin_with)
     wanted = settings(
-        model={} if stack is None else {"stack": stack},
+        model=model,
         raw=raw,
         valid=None if valid is None else options.sources(valid),
         **asked,
@@ -103,7 +135,6 @@ def pretrain(
         time_limit=options.seconds(time_limit),
         patience=patience,
         batch_size=batch_size,
-        steps=steps,
         optimiser=optimiser,
         learning_rate=learning_rate,
         schedule=schedule,
@@ -136,10 +167,42 @@ def pretrain(
             ]
         )
     if wanted.objective == "lm":
-        suggest_next(["carryover", "generate", out, "--prompt", "The", "--temperature", 0.8])
+        across = ["--across-lines"] if wanted.input == "characters" else []
+        suggest_next(["carryover", "generate", out, "--prompt", "The", "--temperature", 0.8, *across])
         return
     arguments = ["--task", "tag", "--train", "TRAIN.conll", "--mode", "frozen", "--encoder"]
     suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])
+
+
+_PARTS = {
+    "heads": ("transformer",),
+    "horizon": ("transformer",),
+    "kernel": ("tcn",),
+    "cells": ("lstm", "gru", "transformer"),
+}
+"""Options of some stacks only."""
+
+
+def _model(objective: str | None, stack: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the model's configuration. Raises UsageError for an option that the stack has no use for."""
+    kind = stack or "lstm"
+    for name in given:
+        stacks = _PARTS.get(name, (kind,))
+        if kind not in stacks:
+            raise UsageError(
+                f"--{name} is for --stack {' or '.join(stacks)}, and the stack is {kind}",
+                repair="leave it out, or choose that stack",
+            )
+    fields = {("size" if objective == "lm" else "projection") if name == "width" else name: given[name] for name in given}
+    return fields if stack is None else {"stack": stack, **fields}
+
+
+def _own(given: dict[str, Any], begin_with: Path) -> dict[str, Any]:
+    """What may differ from the model to begin with. Raises UsageError for the rest."""
+    for name in given:
+        if name != "dropout":
+            raise UsageError(f"--{name} is decided by the model to begin with, {begin_with}", repair="leave it out")
+    return given
 
 
 def _begun_with(record: dict[str, Any]) -> list[str]:

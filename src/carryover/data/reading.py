@@ -12,6 +12,7 @@ from typing import Any
 from carryover.data import tables
 from carryover.data.columns import SCHEMES, read_columns, to_iob2
 from carryover.data.conllu import read_conllu
+from carryover.data.folders import read_files
 from carryover.data.opening import Source, inner_suffix, scan_lines
 from carryover.data.text import (
     Faulty,
@@ -24,7 +25,6 @@ from carryover.data.text import (
     label_first_examples,
     looks_label_first,
     plain_examples,
-    read_raw_file,
     split_labels,
 )
 from carryover.errors import BadData, UsageError
@@ -160,17 +160,20 @@ def read_tagged(
     return read_columns(path, label_column=label_column, on_error=on_error, require_labels=require_labels, scheme=scheme)
 
 
-def read_raw(path: Source) -> Iterator[tuple[int, str]]:
+def read_raw(path: Source, *, exact: bool = False) -> Iterator[tuple[int, str]]:
     """Running text as (line number, line); an empty string at blank lines, which separate documents. Streams.
 
-    Raises InputMissing, and BadData with the line at the first one that is no UTF-8 text.
+    A folder or a pattern such as `thesis/**/*.tex` is read file by file in the order of their names, a blank line between
+    them (see `folders`). `exact` keeps the white space around a line, such as the indentation of code.
+
+    Raises InputMissing, and BadData with file and line at the first one that is no UTF-8 text.
     """
     if is_builtin(path):
         from carryover.data import builtin
 
         yield from enumerate(builtin.raw_lines(str(path).removeprefix("builtin:")), start=1)
     else:
-        yield from read_raw_file(path)
+        yield from read_files(path, exact=exact)
 
 
 def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:

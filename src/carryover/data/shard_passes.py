@@ -56,8 +56,9 @@ def write_first_met(
     tokenize: Callable[[str], list[str]],
     folder: Path,
     progress: Progress | None,
+    keep_blank: bool = False,
 ) -> Seen:
-    """First pass: `first_met.int32` and `line_offsets.int64`."""
+    """First pass: `first_met.int32` and `line_offsets.int64`. A line without a word is left out, or kept as an empty one."""
     seen = Seen()
     numbers, reserved = seen.numbers, seen.reserved
     buffer, offsets, position = array("i"), array("q"), 0
@@ -75,7 +76,8 @@ def write_first_met(
             words = tokenize(line)
             if not words:
                 seen.blank_lines += 1
-                continue
+                if not keep_blank:
+                    continue
             if not reserved.isdisjoint(words):
                 words = [Vocabulary.UNKNOWN if word in reserved else word for word in words]
             seen.lines += 1

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carryover.data.folders import text_files
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
@@ -52,7 +53,7 @@ class Shards:
     """An opened folder of shards. Cheap to open, safe to share between processes, nothing of the corpus in memory.
 
     Attributes: `kind`, `tokens` (with line borders), `lines`, `types`, `vocabulary`, `blank_lines` (lines without a word,
-    left out), `unknown_tokens` (tokens whose softmax id is `<unk>`), `fingerprint` (of the content: equal for equal text,
+    left out unless it was built to keep them), `unknown_tokens` (tokens whose softmax id is `<unk>`), `fingerprint` (of the content: equal for equal text,
     tokeniser and vocabulary, wherever it was read from).
     """
 
@@ -175,6 +176,7 @@ def build_shards(
     vocabulary_size: int | None = None,
     minimum_count: int = 1,
     vocabulary: Vocabulary | None = None,
+    keep_blank: bool = False,
     progress: Progress | None = None,
 ) -> Shards:
     """Tokenise a corpus into `folder`, whole or not at all, and open it.
@@ -187,6 +189,7 @@ def build_shards(
     vocabulary_size : most entries of the vocabulary counted here, its four fixed ones included.
     minimum_count : a word seen less often stays outside the vocabulary.
     vocabulary : use this one (held-out text, or pieces) instead of counting.
+    keep_blank : a line without a word is an empty line of the corpus, instead of being left out and counted.
     progress : told the number of tokens after every buffer.
 
     A word spelled like `<pad>`, `<s>` or `</s>` counts as `<unk>`, for these mark places. Raises BadData when no line
@@ -196,8 +199,8 @@ def build_shards(
     source = str(raw) if isinstance(raw, (str, Path)) else None
     lines = _raw_lines(raw) if isinstance(raw, (str, Path)) else raw
     with atomic_folder(Path(folder)) as temporary:
-        seen = write_first_met(lines, tokenize, temporary, progress)
-        if not seen.lines:
+        seen = write_first_met(lines, tokenize, temporary, progress, keep_blank)
+        if seen.tokens == 2 * seen.lines:  # nothing but borders
             raise BadData(
                 f"no text: all {seen.blank_lines} lines are blank" if seen.blank_lines else "no text: there is no line",
                 path=source,
@@ -228,16 +231,25 @@ def build_shards(
 
 
 def content_fingerprint(raw: Path | str) -> str:
-    """SHA-256 of a file's bytes, or of a built-in corpus's content. Raises InputMissing when there is no such file."""
+    """SHA-256 of a file's bytes, or of a built-in corpus's content; of a folder or pattern one that covers its files in order.
+
+    Raises InputMissing when there is no such file.
+    """
     if str(raw).startswith("builtin:"):
         from carryover.data.builtin import builtin_fingerprint
 
         return builtin_fingerprint(str(raw))
+    files = text_files(raw)
+    found = [_file_fingerprint(file) for file in files]
+    return found[0] if files == [Path(raw)] else fingerprint(*found)
+
+
+def _file_fingerprint(file: Path) -> str:
     try:
-        with Path(raw).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise InputMissing(f"cannot read: {error.strerror}", path=raw, repair="check the path") from error
+        raise InputMissing(f"cannot read: {error.strerror}", path=file, repair="check the path") from error
 
 
 def texts_fingerprint(files: Iterable[Path | str]) -> str:

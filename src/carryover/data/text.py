@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from carryover.data.opening import Source, read_lines, scan_lines
+from carryover.data.opening import Source, scan_lines
 from carryover.errors import BadData, UsageError
 
 
@@ -98,20 +98,6 @@ def collect(items: Iterable[E | Faulty], path: Source, on_error: str) -> ReadRes
 def check_on_error(on_error: str) -> None:
     if on_error not in ("stop", "skip"):
         raise UsageError(f"on_error={on_error!r} is unknown", repair='use "stop" or "skip"')
-
-
-def read_raw_file(path: Source) -> Iterator[tuple[int, str]]:
-    """Running text as (line number, line); an empty string at blank lines, which separate documents.
-
-    Raises InputMissing, BadData with the line at the first fault, and BadData at the end when there was no text at all.
-    """
-    empty = True
-    for number, line in read_lines(path):
-        line = line.strip()
-        empty = empty and not line
-        yield number, line
-    if empty:
-        raise BadData("the file holds no text", path=path, repair="is it the right file?")
 
 
 def plain_examples(path: Source) -> Iterator[TextExample | Faulty]:

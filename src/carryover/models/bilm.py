@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,6 +29,7 @@ from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.models.configuration import ModelConfig
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
 from carryover.models.sizes import SIZES
 from carryover.models.word_forms import FormsAndSpelling
@@ -54,7 +55,7 @@ class BiLanguageModel(nn.Module):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(ModelConfig):
         """What the model is made of. Raises UsageError naming the field that is wrong.
 
         `vocabulary_size` counts the classes of the softmax and, for words and subwords, the input ids as well.
@@ -89,13 +90,10 @@ class BiLanguageModel(nn.Module):
             object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
             if self.cutoffs is not None:
                 object.__setattr__(self, "cutoffs", tuple(int(cutoff) for cutoff in self.cutoffs))
-            _check_choice("input", self.input, INPUTS)
-            _check_choice("softmax", self.softmax, (*SOFTMAXES, NO_SOFTMAX))
-            for name in ("vocabulary_size", "character_size", "projection", "cells", "layers", "samples"):
-                if getattr(self, name) < 1:
-                    raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
-            if not 0 <= self.dropout < 1:
-                raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
+            self.check_choice("input", INPUTS)
+            self.check_choice("softmax", (*SOFTMAXES, NO_SOFTMAX))
+            self.check_positive("vocabulary_size", "character_size", "projection", "cells", "layers", "samples")
+            self.check_probability("dropout")
             for name in ("cell_clip", "projection_clip"):
                 value = getattr(self, name)
                 if value is not None and value <= 0:
@@ -121,28 +119,13 @@ class BiLanguageModel(nn.Module):
         @classmethod
         def of_size(cls, size: str, **others: Any) -> BiLanguageModel.Config:
             """One of `SIZES` with `others` on top. Raises UsageError for an unknown name."""
-            _check_choice("size", size, tuple(SIZES))
-            return cls(**{**SIZES[size], **others})
-
-        def to_json(self) -> dict[str, Any]:
-            return asdict(self)
-
-        @classmethod
-        def from_json(cls, content: dict[str, Any]) -> BiLanguageModel.Config:
-            """Inverse of `to_json`. Raises UsageError for a field that this version does not know or that is missing."""
-            known = [field.name for field in fields(cls)]
-            for name in content:
-                if name not in known:
-                    near = get_close_matches(name, known, n=1)
-                    raise UsageError(
-                        f"unknown field {name!r} in the configuration of a bidirectional language model",
-                        repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
-                    )
-            if "vocabulary_size" not in content:
+            if size not in SIZES:
+                near = get_close_matches(str(size), SIZES, n=1)
                 raise UsageError(
-                    "the configuration of a bidirectional language model has no vocabulary_size", repair="add it"
+                    f"size is {size!r} but must be one of {', '.join(SIZES)}",
+                    repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
                 )
-            return cls(**content)
+            return cls(**{**SIZES[size], **others})
 
     SIZES = SIZES
 
@@ -406,12 +389,3 @@ def _means_of(pieces: Tensor, word_of_unit: Tensor, words: int) -> Tensor:
 
 def _equal(first: Tensor | None, second: Tensor | None) -> bool:
     return first is not None and second is not None and torch.equal(first, second)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        raise UsageError(
-            f"{name} is {value!r} but must be one of {', '.join(choices)}",
-            repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Self
 
@@ -27,10 +27,10 @@ class ModelConfig:
                     f"unknown field {name!r} in {cls.__qualname__}",
                     repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
                 )
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise UsageError(f"{cls.__qualname__}: {error}", repair="add what is missing") from error
+        needed = [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
+        if missing := [name for name in needed if name not in content]:
+            raise UsageError(f"{cls.__qualname__} has no {', '.join(missing)}", repair="add what is missing")
+        return cls(**content)
 
     def nest(self, name: str, kind: type[ModelConfig]) -> None:
         """Make the field a `kind` where it came from JSON as a dictionary."""

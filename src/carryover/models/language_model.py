@@ -9,33 +9,34 @@ Press & Wolf 2017, "Using the output embedding to improve language models"; Inan
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from carryover.errors import UsageError
 from carryover.layers import GRU, LSTM, TCN, Dropout, Embedding, Layer, Stacked, State, Transformer
-from carryover.models.output import OutputLayer
+from carryover.models.configuration import ModelConfig
+from carryover.models.output import AdaptiveOutputLayer, OutputLayer, TiedOutput, default_cutoffs
 from carryover.models.sizes import NEXT_TOKEN_SIZES
 from carryover.sequence import Sequence
 
 INPUTS = ("characters", "words", "subwords")
 STACKS = ("lstm", "gru", "tcn", "transformer")
+SOFTMAXES = ("full", "sampled", "adaptive")
 
 
 class LanguageModel(nn.Module):
     """Ids in, scores of the next id out; whole or step by step, so it can be given to `carryover.generation`.
 
-    Parameters: `embedding.weight` [V, size], `stack.layers.k.…`, and either `output.weight` [V, size] with `output.bias` [V]
-    or, where embeddings are tied, `output_bias` [V] alone.
+    Parameters: `embedding.weight` [V, size], `stack.layers.k.…`, and either `output.…` of an `OutputLayer` or an
+    `AdaptiveOutputLayer` or, where embeddings are tied, `output_bias` [V] alone.
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(ModelConfig):
         """What the model is made of. Raises UsageError naming the field that is wrong.
 
         vocabulary_size : ids that are read and predicted. input : what an id stands for.
@@ -44,6 +45,8 @@ class LanguageModel(nn.Module):
         heads, horizon : of a Transformer; it sees horizon − 1 steps back in each layer, without limit for None.
         kernel : of a TCN, whose receptive field is 1 + 2 (kernel − 1)(2^layers − 1).
         tied : whether the output layer's weight is that of the embedding.
+        softmax : one of `SOFTMAXES`; samples, cutoffs and reduction are as in `BiLanguageModel.Config`. The adaptive one has
+            rows of several widths and cannot be tied.
         """
 
         vocabulary_size: int
@@ -57,20 +60,26 @@ class LanguageModel(nn.Module):
         kernel: int = 3
         dropout: float = 0.1
         tied: bool = True
+        softmax: str = "full"
+        samples: int = 8192
+        cutoffs: tuple[int, ...] | None = None
+        reduction: float = 4.0
 
         def __post_init__(self) -> None:
-            for name, choices in (("input", INPUTS), ("stack", STACKS)):
-                _check_choice(name, getattr(self, name), choices)
-            for name in ("vocabulary_size", "size", "cells", "layers", "heads", "kernel"):
-                if getattr(self, name) < 1:
-                    raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
-            if self.horizon is not None and self.horizon < 1:
-                raise UsageError(f"horizon is {self.horizon}", repair="give at least 1, or null for no limit")
-            if not 0 <= self.dropout < 1:
-                raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
+            if self.cutoffs is not None:  # a list comes from JSON
+                object.__setattr__(self, "cutoffs", tuple(int(cutoff) for cutoff in self.cutoffs))
+            self.check_choice("input", INPUTS)
+            self.check_choice("stack", STACKS)
+            self.check_choice("softmax", SOFTMAXES)
+            self.check_positive("vocabulary_size", "size", "cells", "layers", "heads", "kernel", "horizon", "samples")
+            self.check_probability("dropout")
             if self.stack == "transformer" and self.size % (2 * self.heads):
                 raise UsageError(
                     f"size is {self.size} and heads {self.heads}", repair="make the size a multiple of twice the heads"
+                )
+            if self.tied and self.softmax == "adaptive":
+                raise UsageError(
+                    "tied is true and softmax 'adaptive', whose rows have several widths", repair="make tied false"
                 )
 
         @classmethod
@@ -83,40 +92,23 @@ class LanguageModel(nn.Module):
                 )
             return cls(**{**NEXT_TOKEN_SIZES[size], **others})
 
-        def to_json(self) -> dict[str, Any]:
-            return asdict(self)
-
-        @classmethod
-        def from_json(cls, content: dict[str, Any]) -> LanguageModel.Config:
-            """Inverse of `to_json`. Raises UsageError for a field that this version does not know or that is missing."""
-            known = [field.name for field in fields(cls)]
-            for name in content:
-                if name not in known:
-                    near = get_close_matches(name, known, n=1)
-                    raise UsageError(
-                        f"unknown field {name!r} in the configuration of a language model",
-                        repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
-                    )
-            if "vocabulary_size" not in content:
-                raise UsageError("the configuration of a language model has no vocabulary_size", repair="add it")
-            return cls(**content)
-
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.embedding = Embedding(config.vocabulary_size, config.size)
         self.stack = Stacked(*_layers(config))
+        self.output: OutputLayer | AdaptiveOutputLayer | None = None
         if config.tied:
-            self.output: OutputLayer | None = None
             self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        elif config.softmax == "adaptive":
+            words = config.vocabulary_size
+            self.output = AdaptiveOutputLayer(config.size, words, config.cutoffs or default_cutoffs(words), config.reduction)
         else:
             self.output = OutputLayer(config.size, config.vocabulary_size)
 
-    def output_weights(self) -> tuple[Tensor, Tensor]:
-        """W [V, size] and c [V]: scores are W h + c."""
-        if self.output is None:
-            return self.embedding.weight, self.output_bias
-        return self.output.weight, self.output.bias
+    def output_layer(self) -> OutputLayer | TiedOutput | AdaptiveOutputLayer:
+        """What turns hidden states into scores."""
+        return TiedOutput(self.embedding.weight, self.output_bias) if self.output is None else self.output
 
     def forward(self, ids: Sequence) -> Sequence:
         """Scores (logits) [B, T, V] of what follows each id of [B, T], every row from its beginning."""
@@ -138,7 +130,7 @@ class LanguageModel(nn.Module):
         return self._scores(hidden), state
 
     def _scores(self, hidden: Sequence) -> Sequence:
-        return hidden.with_values(nn.functional.linear(hidden.values, *self.output_weights())).zero_padding()
+        return hidden.with_values(self.output_layer().scores(hidden.values)).zero_padding()
 
 
 def _layers(config: LanguageModel.Config) -> list[Layer]:
@@ -164,12 +156,3 @@ def _layers(config: LanguageModel.Config) -> list[Layer]:
     for in_size, out_size in pairwise(widths):
         found += [cell(in_size, out_size), Dropout(out_size, config.dropout)]
     return found
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        raise UsageError(
-            f"{name} is {value!r} but must be one of {', '.join(choices)}",
-            repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
-        )

@@ -7,9 +7,11 @@ They belong to the model (they are saved, carried over and tuned with it); how a
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from carryover.errors import UsageError
 
@@ -28,8 +30,26 @@ class OutputLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         nn.init.normal_(self.weight, std=in_size**-0.5)
 
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of hidden states [..., P]."""
+        return linear(hidden, self.weight, self.bias)
+
     def extra_repr(self) -> str:
         return f"{self.in_size}, {self.vocabulary_size}"
+
+
+class TiedOutput(NamedTuple):
+    """An output layer whose weight [V, P] is that of an embedding, and its own bias [V]; read as an `OutputLayer` is."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.weight)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        return linear(hidden, self.weight, self.bias)
 
 
 class NoOutputLayer(nn.Module):
@@ -74,6 +94,16 @@ class AdaptiveOutputLayer(nn.Module):
     def ranges(self) -> list[tuple[int, int]]:
         """First id and the id after the last of every cluster."""
         return list(pairwise((*self.cutoffs, self.vocabulary_size)))
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """log p [..., V] of all words, of hidden states [..., P]: that of a cluster and that of the word within it."""
+        frequent = self.cutoffs[0]
+        head = torch.log_softmax(linear(hidden, self.head_weight, self.head_bias), dim=-1)
+        parts = [head[..., :frequent]]
+        for index, (projection, tail) in enumerate(zip(self.projections, self.tails, strict=True)):
+            inside = torch.log_softmax(linear(linear(hidden, projection), tail), dim=-1)
+            parts.append(inside + head[..., frequent + index, None])
+        return torch.cat(parts, dim=-1)
 
     def extra_repr(self) -> str:
         return f"{self.in_size}, {self.vocabulary_size}, cutoffs={self.cutoffs}"

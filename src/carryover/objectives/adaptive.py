@@ -70,11 +70,4 @@ class AdaptiveSoftmax:
         return Loss(total, parts)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
-        output = self.output
-        frequent = output.cutoffs[0]
-        head = torch.log_softmax(linear(hidden, output.head_weight, output.head_bias), dim=-1)
-        parts = [head[..., :frequent]]
-        for index, (projection, tail) in enumerate(zip(output.projections, output.tails, strict=True)):
-            inside = torch.log_softmax(linear(linear(hidden, projection), tail), dim=-1)
-            parts.append(inside + head[..., frequent + index, None])
-        return torch.cat(parts, dim=-1)
+        return self.output.scores(hidden)

@@ -22,6 +22,7 @@ from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.errors import UsageError
 from carryover.layers.base import choose_rows, detach_state
 from carryover.models.bilm import BiLanguageModel, BiLanguageModelState
+from carryover.models.language_model import LanguageModel
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
 from carryover.objectives.adaptive import AdaptiveSoftmax
 from carryover.objectives.sampled import SampledSoftmax
@@ -72,22 +73,25 @@ class BiLanguageModelObjective:
         return total / max(1, forward_tokens + backward_tokens), state, figures
 
 
-def softmax_of(model: BiLanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> Softmax:
+def softmax_of(
+    model: BiLanguageModel | LanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
+) -> Softmax:
     """The softmax that the model's configuration names, over the model's own output layer.
 
     Raises UsageError for a model whose weights came without an output layer.
     """
-    if isinstance(model.output, NoOutputLayer):
+    output = model.output_layer() if isinstance(model, LanguageModel) else model.output
+    if isinstance(output, NoOutputLayer):
         raise UsageError(
             "the language model has no output layer (its weights were published without one), so it gives vectors but "
             "cannot be scored",
             repair="use it with embed, train or compare, or make it an output layer with `carryover pretrain --begin-with`",
         )
-    if isinstance(model.output, AdaptiveOutputLayer):
-        return AdaptiveSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+    if isinstance(output, AdaptiveOutputLayer):
+        return AdaptiveSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
     if model.config.softmax == "sampled":
-        return SampledSoftmax(model.output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
-    return FullSoftmax(model.output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+        return SampledSoftmax(output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+    return FullSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
 
 
 def _advance(

@@ -20,15 +20,15 @@ from carryover.data.coding import TokenCoder
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.layers.base import State, choose_rows, detach_state
 from carryover.models.language_model import LanguageModel
-from carryover.objectives.bilm import batches_of, evaluation_mode, exponential, next_targets
-from carryover.objectives.softmax import Loss, chunked_cross_entropy
+from carryover.objectives.bilm import batches_of, evaluation_mode, exponential, next_targets, softmax_of
 from carryover.sequence import Sequence
 
 
 class NextTokenObjective:
     """Batch and carried state in, mean loss and new state out; what goes backward in the batch is left alone.
 
-    `logits_dtype` (None: that of the weights) and `chunk_rows` are those of `chunked_cross_entropy`.
+    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights) and `chunk_rows` are
+    passed on to it.
     """
 
     def __init__(self, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> None:
@@ -42,14 +42,12 @@ class NextTokenObjective:
 
         Rows marked fresh start anew. Returns the mean loss in nats over the targets (a scalar with gradient; 0 when the
         chunk has none), the state after the chunk without its history, and the figures `nll` (the sum in nats) and
-        `tokens` and `targets` (both the number of targets). Nothing here is random, so `step_seed` decides nothing.
+        `tokens` and `targets` (both the number of targets). `step_seed` decides the words a sampled softmax draws.
         """
         hidden, state = _advance(model, batch, state)
         targets = batch.forward_targets.flatten()
-        weight, bias = model.output_weights()
-        total, parts = chunked_cross_entropy(
-            hidden, weight, bias, targets, chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype
-        )
+        softmax = softmax_of(model, chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype)
+        total, parts = softmax.loss(hidden, targets, seed=step_seed)
         tokens = int((targets >= 0).sum())
         return total / max(1, tokens), state, {"nll": float(parts.sum()), "tokens": tokens, "targets": tokens}
 
@@ -90,7 +88,7 @@ def evaluate_next_token(
                 state = model.initial_state(len(batch.fresh), device=like.device, dtype=like.dtype)
             hidden, state = _advance(model, batch, state)
             targets = batch.forward_targets.flatten()
-            nats += float(_score(model, hidden, targets).rows.double().sum())
+            nats += float(softmax_of(model).negative_log_likelihood(hidden, targets).double().sum())
             tokens += int((targets >= 0).sum())
     nats, targets_scored = total([nats, tokens])
     return _figures(nats, int(targets_scored), characters)
@@ -115,14 +113,9 @@ def lines_next_token(
             ids: Sequence = coder.softmax_ids(chosen, borders=True).to(device)
             targets = next_targets(ids).flatten()
             hidden = model.stack(model.embedding(ids)).values.flatten(0, 1)
-            nats += float(_score(model, hidden, targets).rows.double().sum())
+            nats += float(softmax_of(model).negative_log_likelihood(hidden, targets).double().sum())
             tokens += int((targets >= 0).sum())
     return {**_figures(nats, tokens, sum(length for _, length in sentences)), "lines": len(sentences)}
-
-
-def _score(model: LanguageModel, hidden: Tensor, targets: Tensor) -> Loss:
-    weight, bias = model.output_weights()
-    return chunked_cross_entropy(hidden, weight, bias, targets)
 
 
 def _figures(nats: float, tokens: int, characters: int) -> dict[str, float]:

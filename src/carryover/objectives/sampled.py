@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding, pad, softplus
 
-from carryover.models.output import OutputLayer
+from carryover.models.output import OutputLayer, TiedOutput
 from carryover.objectives.softmax import (
     ROWS_STEP,
     FullSoftmax,
@@ -45,7 +45,7 @@ class SampledSoftmax:
 
     def __init__(
         self,
-        output: OutputLayer,
+        output: OutputLayer | TiedOutput,
         *,
         samples: int = 8192,
         chunk_rows: int | None = None,

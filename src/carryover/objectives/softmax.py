@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from carryover.layers.products import prepare, product
-from carryover.models.output import OutputLayer
+from carryover.models.output import OutputLayer, TiedOutput
 
 CHUNK_ELEMENTS = 3 * 1024 * 1024
 """Logits held at a time on a CPU: 12 MiB in float32. They stay in the cache between the products, and blocks below 32 MiB
@@ -61,7 +61,7 @@ class FullSoftmax:
     """
 
     def __init__(
-        self, output: OutputLayer, *, chunk_rows: int | None = None, logits_dtype: torch.dtype | None = None
+        self, output: OutputLayer | TiedOutput, *, chunk_rows: int | None = None, logits_dtype: torch.dtype | None = None
     ) -> None:
         self.output = output
         self.chunk_rows = chunk_rows
@@ -82,8 +82,7 @@ class FullSoftmax:
         return chunked_cross_entropy(hidden, self.output.weight, self.output.bias, targets, chunk_rows=self.chunk_rows).rows
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
-        logits = torch.nn.functional.linear(hidden, self.output.weight, self.output.bias)
-        return torch.log_softmax(logits, dim=-1)
+        return torch.log_softmax(self.output.scores(hidden), dim=-1)
 
 
 def chunked_cross_entropy(

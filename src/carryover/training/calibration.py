@@ -44,10 +44,11 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
     The text is read once for its length and a sample of it tokenised; the first step is not counted. Nothing is kept.
     Raises BadData when the text holds no word.
     """
-    sample = list(islice(((n, line) for n, line in raw_lines(wanted.raw) if line.strip()), SAMPLE_LINES))
+    exact = wanted.objective == "lm"
+    sample = list(islice(((n, line) for n, line in raw_lines(wanted.raw, exact=exact) if line.strip()), SAMPLE_LINES))
     if not sample:
         raise BadData("no text: there is no line with a word", path=wanted.raw, repair="give a file with lines of words")
-    characters = sum(len(line) for _, line in raw_lines(wanted.raw))
+    characters = sum(len(line) for _, line in raw_lines(wanted.raw, exact=exact))
     start = None if wanted.begin_with is None else read_start(wanted.begin_with)
     if start is None and wanted.input == "subwords":
         wanted = replace(wanted, input="words")  # pieces are not learned for an estimate: words stand for them

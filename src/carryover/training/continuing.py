@@ -26,7 +26,7 @@ from carryover.training.carry import CarryProof, carry_weights, check_agreement,
 from carryover.training.corpus import Corpus
 from carryover.training.families import Family
 from carryover.training.loading import load
-from carryover.training.settings import PretrainSettings
+from carryover.training.settings import PretrainSettings, usual_steps
 
 _OUTPUT = "output."
 _ROWS = (f"{_OUTPUT}weight", f"{_OUTPUT}bias")
@@ -235,7 +235,7 @@ def continued(folder: Path | str, raw: Path | str, **asked: Any) -> PretrainSett
                     repair="leave --size out",
                 )
     softmax = asked.pop("softmax", None)
-    if start.objective == "bilm" and softmax is None:
+    if softmax is None:
         softmax = start.config["softmax"] if start.predicts else "full"
     model = {name: value for name, value in start.config.items() if name not in ("vocabulary_size", "input", "softmax")}
     settings = {
@@ -243,6 +243,7 @@ def continued(folder: Path | str, raw: Path | str, **asked: Any) -> PretrainSett
         "input": start.config["input"],
         "size": next((name for name in known if _fits(known[name], start.config)), "other"),
         "new_vocabulary": not start.predicts or "vocabulary_size" in asked,
+        "steps": usual_steps(start.objective, start.config["input"]),
         **asked,
         "softmax": softmax,
         "model": {**model, **asked.get("model", {})},

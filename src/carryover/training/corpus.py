@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from carryover.data.shards import Shards, build_shards
 from carryover.data.tokenizers import CharacterTokenizer, WhitespaceTokenizer
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
-from carryover.training.held_out import hold_out, raw_lines, sample_lines
+from carryover.training.held_out import hold_out, hold_out_passages, raw_lines, sample_lines
 from carryover.training.run_folder import RunFolder
 from carryover.training.settings import PretrainSettings
 
@@ -63,10 +63,11 @@ def prepare_corpus(
     valid_lines: Iterable[tuple[int, str]]
     shards = folder.run / "shards"
     storage.sweep(shards)
+    writes = wanted.objective == "lm"
     if wanted.valid is None:
-        train_lines, valid_lines = hold_out(wanted.raw, wanted.held_out_share)
+        train_lines, valid_lines = (hold_out_passages if writes else hold_out)(wanted.raw, wanted.held_out_share)
     else:
-        train_lines, valid_lines = _Lines((wanted.raw,)), _Lines(wanted.valid_files)
+        train_lines, valid_lines = Lines((wanted.raw,), exact=writes), Lines(wanted.valid_files, exact=writes)
     coder = begun or _coder(wanted, folder, train_lines)
     known = wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
     train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet, known=known)
@@ -74,7 +75,7 @@ def prepare_corpus(
         coder = TokenCoder(coder.kind, train.vocabulary, tokenizer=coder.tokenizer)
     source = str(wanted.raw if wanted.valid is None else wanted.valid_files[0])
     valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, known=True, held_out=True)
-    characters = sum(len(line) + 1 for _, line in valid_lines if line.strip()) if wanted.objective == "lm" else 0
+    characters = count_characters(valid_lines) if writes else 0
     return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint, characters)
 
 
@@ -103,14 +104,25 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Lines:
-    """All lines of texts, one after another, any number of times."""
+class Lines:
+    """All lines of texts, one after another, any number of times; `exact` keeps the white space around them."""
 
     texts: tuple[str | Path, ...]
+    exact: bool = False
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         for text in self.texts:
-            yield from raw_lines(text)
+            yield from raw_lines(text, exact=self.exact)
+
+
+def count_characters(lines: Iterable[tuple[int, str]]) -> int:
+    """Characters of a text, one for the end of each line."""
+    return sum(len(line) + 1 for _, line in lines)
+
+
+def line_units(coder: TokenCoder, *, exact: bool) -> Callable[[str], list[str]]:
+    """What a language model reads of a line; nothing of a blank one, unless it reads lines as they are (`exact`)."""
+    return coder.units if exact else lambda line: coder.units(line) if line.strip() else []
 
 
 def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[int, str]]) -> TokenCoder:
@@ -156,10 +168,11 @@ def _open_or_build(
                 lines,
                 coder.kind,
                 place,
-                tokenize=lambda line: coder.units(line) if line.strip() else [],
+                tokenize=line_units(coder, exact=wanted.objective == "lm"),
                 vocabulary_size=wanted.vocabulary_size,
                 minimum_count=wanted.minimum_count,
                 vocabulary=coder.vocabulary if known else None,
+                keep_blank=wanted.objective == "lm",
                 progress=progress,
             )
         except BadData as error:

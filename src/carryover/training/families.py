@@ -101,13 +101,12 @@ class NextToken(Family):
     kind = "lm"
 
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> LanguageModel.Config:
-        if wanted.softmax not in (None, "full"):
-            raise UsageError(
-                f"softmax {wanted.softmax!r} is for the objective bilm", repair="leave --softmax out: lm has the full one"
-            )
         given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
         if wanted.begin_with is None:
             given = LanguageModel.Config.of_size(wanted.size, **given).to_json()
+        if wanted.softmax is not None:
+            given["softmax"] = wanted.softmax
+            given["tied"] = wanted.softmax != "adaptive"
         config = LanguageModel.Config.from_json({**given, **wanted.model})
         if config.stack == "transformer" and config.horizon is None:
             raise UsageError(

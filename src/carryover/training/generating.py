@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.data.joining import WordJoiner
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData
+from carryover.errors import BadData, UsageError
 from carryover.training.artefact import Artefact
 from carryover.training.loading import fill, parsed, read_heldout
 
@@ -37,7 +37,8 @@ class Continuation:
     """Text that follows a prompt.
 
     `log_probability` is in nats under the model, `score` that by which beams are ranked, `tokens` the number of tokens,
-    `ended` "line" where the model ended the line and "length" where the number of tokens did.
+    `ended` is "line" where the model ended the line, "stop" where it wrote a token to stop at, "length" where the number of
+    tokens was at its end.
     """
 
     text: str
@@ -115,6 +116,35 @@ class TextGenerator:
             ids += [Vocabulary.BEGIN_ID, *found]
         return Prompt(ids, unknown)
 
+    def stop_ids(self, stops: ListOf[str]) -> list[int]:
+        """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out.
+
+        Raises UsageError for a text that is no token of this model.
+        """
+        found = []
+        for text in stops:
+            ids = [number for number in range(len(self.coder.vocabulary)) if self._reads(number) == (text.strip() or text)]
+            if not ids:
+                kind = "characters" if self.coder.tokenizer.kind == "characters" else self.coder.kind
+                raise UsageError(
+                    f"{text!r} is no token of this model, which writes {kind}",
+                    repair="give a single token that stands in the text it was trained on",
+                )
+            found += ids
+        return found
+
+    def _reads(self, number: int) -> str:
+        """The text of an id by itself; nothing for those that mark places."""
+        if number < len(Vocabulary.FIXED):
+            return ""
+        if self.coder.subwords is not None:
+            return self.coder.subwords.decode([number]).strip()
+        return self.coder.vocabulary.tokens[number]
+
+    def _limits(self, max_tokens: int, min_tokens: int, across_lines: bool, stop: ListOf[str]) -> dict[str, Any]:
+        ends = [*(() if across_lines else (Vocabulary.END_ID,)), *self.stop_ids(stop)]
+        return {"max_tokens": max_tokens, "min_tokens": min_tokens, "stop": ends, "forbidden": _FORBIDDEN}
+
     def stream(
         self,
         prompt: str,
@@ -124,82 +154,91 @@ class TextGenerator:
         sampling: Sampling | None = None,
         seed: int = 0,
         across_lines: bool = False,
+        stop: ListOf[str] = (),
     ) -> Iterator[str]:
         """Text that follows the prompt, piece by piece as it comes; see `carryover.generation.stream`.
 
-        It ends with the line, or with `across_lines` only at `max_tokens`, a line break counting as one.
+        It ends with the line, or with `across_lines` only at `max_tokens`, a line break counting as one; and before a token
+        that is one of `stop`. Raises UsageError as `stop_ids` does, and for wrong limits.
         """
-        from carryover.generation import stream
+        from carryover.generation import stream as tokens_of
 
-        tokens = stream(
+        tokens = tokens_of(
             _Lines(self.model),
             [self.encode(prompt).ids],
-            max_tokens=max_tokens,
-            min_tokens=min_tokens,
-            stop=() if across_lines else (Vocabulary.END_ID,),
-            forbidden=_FORBIDDEN,
+            **self._limits(max_tokens, min_tokens, across_lines, stop),
             sampling=sampling,
             seed=seed,
             device=next(self.model.parameters()).device,
         )
         return _texts(tokens, _Pieces(self.coder, prompt))
 
-    def generate(
+    def generate(self, prompt: str, *, seed: int = 0, **how: Any) -> Continuation:
+        """The whole of what `stream` yields, with its probability; the same options."""
+        return self.generate_all([prompt], seeds=[seed], **how)[0]
+
+    def generate_all(
         self,
-        prompt: str,
+        prompts: ListOf[str],
         *,
         max_tokens: int,
         min_tokens: int = 0,
         sampling: Sampling | None = None,
-        seed: int = 0,
+        seeds: int | ListOf[int] = 0,
         across_lines: bool = False,
-    ) -> Continuation:
-        """The whole of what `stream` yields, with its probability."""
+        stop: ListOf[str] = (),
+    ) -> list[Continuation]:
+        """`generate` for many prompts of any lengths, side by side. `seeds` is one for all or one for each: a row is what it is
+        alone, up to rounding."""
         from carryover.generation import generate
 
-        (found,) = generate(
+        if not prompts:
+            return []
+        found = generate(
             _Lines(self.model),
-            [self.encode(prompt).ids],
-            max_tokens=max_tokens,
-            min_tokens=min_tokens,
-            stop=() if across_lines else (Vocabulary.END_ID,),
-            forbidden=_FORBIDDEN,
+            [self.encode(prompt).ids for prompt in prompts],
+            **self._limits(max_tokens, min_tokens, across_lines, stop),
             sampling=sampling,
-            seed=seed,
+            seed=[seeds] * len(prompts) if isinstance(seeds, int) else seeds,
             device=next(self.model.parameters()).device,
         )
-        return self._continuation(prompt, found)
+        return [self._continuation(prompt, one) for prompt, one in zip(prompts, found, strict=True)]
 
-    def beam_search(
+    def beam_search(self, prompt: str, **how: Any) -> list[Continuation]:
+        """The likeliest continuations of a prompt; the options are those of `beam_search_all`."""
+        return self.beam_search_all([prompt], **how)[0]
+
+    def beam_search_all(
         self,
-        prompt: str,
+        prompts: ListOf[str],
         *,
         beams: int,
         max_tokens: int,
         best: int = 1,
         min_tokens: int = 0,
         length_penalty: float = 0.0,
-    ) -> list[Continuation]:
-        """The likeliest continuations found up to the end of the line; see `carryover.generation.beam_search`."""
+        stop: ListOf[str] = (),
+    ) -> list[list[Continuation]]:
+        """The likeliest continuations found up to the end of the line or a token of `stop`, for each prompt the `best`; see
+        `carryover.generation.beam_search`."""
         from carryover.generation import beam_search
 
-        (found,) = beam_search(
+        if not prompts:
+            return []
+        found = beam_search(
             self.model,
-            [self.encode(prompt).ids],
+            [self.encode(prompt).ids for prompt in prompts],
             beams=beams,
             best=best,
-            max_tokens=max_tokens,
-            min_tokens=min_tokens,
             length_penalty=length_penalty,
-            stop=(Vocabulary.END_ID,),
-            forbidden=_FORBIDDEN,
+            **self._limits(max_tokens, min_tokens, False, stop),
         )
-        return [self._continuation(prompt, one) for one in found]
+        return [[self._continuation(prompt, one) for one in row] for prompt, row in zip(prompts, found, strict=True)]
 
     def _continuation(self, prompt: str, found: Any) -> Continuation:
         pieces = _Pieces(self.coder, prompt)
         text = "".join(pieces.add(number) for number in found.tokens) + pieces.rest()
-        ended = "length" if found.stopped_by is None else "line"
+        ended = {None: "length", Vocabulary.END_ID: "line"}.get(found.stopped_by, "stop")
         return Continuation(text, len(found.tokens), found.log_probability, found.score, ended)
 
 

@@ -1,13 +1,15 @@
-"""Lines set aside to measure a language model, where no held-out text is given.
+"""Text set aside to measure a language model, where no held-out text is given.
 
-A line is set aside by a hash of its text, so the choice needs no state, is the same in every session, and copies of a line
-never stand on both sides.
+For vectors single lines are set aside, by a hash of their text: copies of a line never stand on both sides. A model that writes
+reads on from line to line, and lines such as a closing brace belong to both sides: for it whole passages are set aside. Either
+choice needs no state and is the same in every session.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +20,7 @@ from carryover.errors import BadData
 CHECKED_LINES = 200
 CHECKED_WORDS = 60
 _FEWEST = 20
+_PASSAGES = 10
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,58 @@ def hold_out(raw: str | Path, share: float) -> tuple[LinesByHash, LinesByHash]:
                 heapq.heappop(smallest)
     order = sorted(-number for number in smallest)
     if not lines or order[0] == largest:
-        raise BadData(
-            f"{lines} lines and not two different ones: nothing can be held out" if lines else "there is no line of text",
-            path=str(raw),
-            repair="give more text, or held-out text of its own with --valid",
-        )
+        raise _nothing_to_hold_out(raw, lines)
     fewest = max(1, min(_FEWEST, lines // 10))
     border = min(max(int(share * 2**64), order[fewest - 1] + 1), largest)
     return LinesByHash(raw, border, below=False), LinesByHash(raw, border, below=True)
+
+
+@dataclass(frozen=True)
+class Passages:
+    """The lines of a corpus that stand in its passages from `starts` to `stops`, or all others (`inside`), exactly as they are.
+
+    Starts and stops count the lines with text; blank ones belong to the line before them. Can be read any number of times.
+    """
+
+    raw: str | Path
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    inside: bool
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        texts = 0
+        for number, line in raw_lines(self.raw, exact=True):
+            texts += bool(line.strip())
+            passage = bisect_right(self.starts, texts - 1) - 1
+            if (passage >= 0 and texts - 1 < self.stops[passage]) == self.inside:
+                yield number, line
+
+
+def hold_out_passages(raw: str | Path, share: float) -> tuple[Passages, Passages]:
+    """Training and held-out text: about `share` of the lines (as many as by `hold_out`), from up to ten places.
+
+    The text is cut into equal parts and the end of each is held out. Raises BadData when there are fewer than two lines.
+    """
+    lines = sum(bool(line.strip()) for _, line in raw_lines(raw))
+    if lines < 2:
+        raise _nothing_to_hold_out(raw, lines)
+    wanted = max(1, min(_FEWEST, lines // 10), min(round(share * lines), lines - 1))
+    parts = max(1, min(_PASSAGES, wanted // _FEWEST))
+    stops = [lines * part // parts for part in range(1, parts + 1)]
+    sizes = [wanted * (part + 1) // parts - wanted * part // parts for part in range(parts)]
+    starts = [stop - size for stop, size in zip(stops, sizes, strict=True)]
+    return (
+        Passages(raw, tuple(starts), tuple(stops), inside=False),
+        Passages(raw, tuple(starts), tuple(stops), inside=True),
+    )
+
+
+def _nothing_to_hold_out(raw: str | Path, lines: int) -> BadData:
+    return BadData(
+        f"{lines} lines and not two different ones: nothing can be held out" if lines else "there is no line of text",
+        path=str(raw),
+        repair="give more text, or held-out text of its own with --valid",
+    )
 
 
 def sample_lines(lines: Iterable[tuple[int, str]]) -> list[str]:
@@ -76,8 +123,8 @@ def line_hash(line: str) -> int:
     return int.from_bytes(hashlib.blake2b(line.strip().encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-def raw_lines(raw: str | Path) -> Iterator[tuple[int, str]]:
-    """Lines of a file or of a built-in corpus by its name."""
+def raw_lines(raw: str | Path, *, exact: bool = False) -> Iterator[tuple[int, str]]:
+    """Lines of a file, of a folder, or of a built-in corpus by its name; `exact` keeps the white space around them."""
     from carryover.data.reading import read_raw
 
-    return iter(read_raw(raw))
+    return iter(read_raw(raw, exact=exact))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as ListOf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from carryover.data.shards import build_shards, content_fingerprint
 from carryover.errors import BadData, UsageError
 from carryover.models.bilm import NO_SOFTMAX
-from carryover.training.corpus import Corpus
+from carryover.training.corpus import Corpus, Lines, count_characters, line_units
 from carryover.training.families import Family, family_of
-from carryover.training.held_out import raw_lines
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.settings import PretrainSettings
 
@@ -39,18 +38,20 @@ def measure_text(
     Those of the family (`perplexity`, `forward_perplexity`, …, `tokens`) and `text`, `lines`, `blank_lines` and
     `unknown_share`. Tokenised into a temporary folder: memory does not follow the text. Raises InputMissing, BadData.
     """
+    lines = Lines(tuple(files), exact=family.kind == "lm")
     with tempfile.TemporaryDirectory(prefix="carryover-") as folder:
         try:
             shards = build_shards(
-                _lines(files),
+                lines,
                 coder.kind,
                 Path(folder) / "shards",
-                tokenize=lambda line: coder.units(line) if line.strip() else [],
+                tokenize=line_units(coder, exact=lines.exact),
                 vocabulary=coder.vocabulary,
+                keep_blank=lines.exact,
             )
         except BadData as error:
             raise BadData(error.message, path=error.path or str(files[0]), line=error.line, repair=error.repair) from error
-        counted = sum(len(line) + 1 for _, line in _lines(files) if line.strip()) if family.kind == "lm" else 0
+        counted = count_characters(lines) if lines.exact else 0
         corpus = Corpus(shards, shards, coder, [], shards.fingerprint, shards.fingerprint, counted)
         stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens)
         figures = family.evaluate(model, stream, corpus, device)
@@ -68,11 +69,6 @@ def measure_files(files: ListOf[Source], model: Any, coder: TokenCoder, family: 
     return [
         {**measure_text([file], model, coder, family, **how), "fingerprint": content_fingerprint(file)} for file in files
     ]
-
-
-def _lines(files: ListOf[Source]) -> Iterator[tuple[int, str]]:
-    for file in files:
-        yield from raw_lines(file)
 
 
 def measured_as_in_training(record: Mapping[str, Any]) -> dict[str, int]:

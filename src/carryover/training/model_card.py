@@ -131,7 +131,7 @@ pretrained with the objective bilm.
 
 * text: `{corpus["raw"]}`, SHA-256 `{corpus["fingerprint"]}`
 * held out: {held_out["text"]}
-* blank lines left out: {corpus["blank_lines"]:,}; tokens outside the vocabulary: {corpus["unknown_share"]:.2%}
+* blank lines, which are part of it: {corpus["blank_lines"]:,}; tokens outside the vocabulary: {corpus["unknown_share"]:.2%}
 
 What the text says, the model repeats, its errors and prejudices too, and whole passages where the text is small. Whether the
 text may be used for this purpose is a question of its licence, which carryover does not know.

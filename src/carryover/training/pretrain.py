@@ -283,6 +283,10 @@ def _train(
     return loop.run()
 
 
+def _set_aside(wanted: PretrainSettings) -> str:
+    return "passages of the same text" if wanted.objective == "lm" else "lines of the same text, chosen by hash"
+
+
 # The artefact -----------------------------------------------------------------------------------------------------------
 
 
@@ -326,7 +330,7 @@ def _publish(
             "unknown_share": train.unknown_tokens / max(train.tokens, 1),
         },
         "held_out": {
-            "text": ", ".join(map(str, wanted.valid_files)) or "lines of the same text, chosen by hash",
+            "text": ", ".join(map(str, wanted.valid_files)) or _set_aside(wanted),
             "fingerprint": corpus.valid_fingerprint,
             "lines": valid.lines,
             "unknown_share": valid.unknown_tokens / max(valid.tokens, 1),

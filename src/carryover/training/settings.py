@@ -35,7 +35,7 @@ class PretrainSettings:
         and configuration must be that model's; `continuing.continued` makes such settings. new_vocabulary : predict the
         words of the new text, with an output layer for them, instead of those the model knows.
     batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
-    steps : tokens of a chunk of truncated back-propagation. block_tokens : size of the blocks that are shuffled.
+    steps : tokens of a chunk of truncated back-propagation; see `usual_steps`. block_tokens : size of the blocks that are shuffled.
     epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
     optimiser, learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
     evaluations : held-out measurements an epoch. log_steps : steps between lines of the metrics log.
@@ -127,6 +127,11 @@ class PretrainSettings:
         else:
             content["begin_with"] = str(self.begin_with)
         return content
+
+
+def usual_steps(objective: str, input: str) -> int:
+    """Tokens of a chunk where none are asked for: 20, and 100 where single characters are predicted, which say less each."""
+    return 100 if objective == "lm" and input == "characters" else 20
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
