@@ -18,7 +18,7 @@ LEGEND = (
     "ours: mean over seeds on the test part; spread: standard deviation over seeds (n − 1), – for a single seed. "
     "Accuracy: higher is better; all else: lower is better."
 )
-_NAMES = {"lstm": "LSTM", "gru": "GRU", "elman": "RNN (Elman)", "tcn": "TCN"}
+NAMES = {"lstm": "LSTM", "gru": "GRU", "elman": "RNN (Elman)", "tcn": "TCN"}
 
 
 def summary(row: Row) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def lines_of(row: Row) -> tuple[str, ...]:
     return (
         row.entry.title,
         row.entry.metric.name,
-        _NAMES[row.model],
+        NAMES[row.model],
         "–" if found["parameters"] is None else f"{found['parameters']:,}",
         f"≈ {row.entry.parameters:,}",
         str(len(found["seeds"])),
