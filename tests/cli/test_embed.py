@@ -69,3 +69,13 @@ def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -
     line = [*line[:-4], "--mode", "scratch", "--epochs", 1, "--hidden", 8, "--out", "s"]
     plain = shell(*line)
     assert plain.code == 0 and "mix.svg" not in plain.out and not Path("s/mix.svg").exists()
+
+
+def test_sentences_without_words_keep_their_place(shell: Shell, material: Material) -> None:
+    """Given as words, as text, as columns: an empty one is a line with nothing in it."""
+    Path("rows.jsonl").write_text('{"tokens": []}\n{"tokens": ["the", "house"]}\n{"text": ""}\n{"text": " \\t"}\n')
+    rows = [json.loads(row) for row in shell("embed", material.encoder, "rows.jsonl").out.splitlines()]
+    assert [row["words"] for row in rows] == [[], ["the", "house"], [], []]
+    assert [len(row["vectors"]) for row in rows] == [0, 2, 0, 0]
+    done = shell("embed", material.encoder, "rows.jsonl", "--pool", "mean", "--out", "v.npz", "--json")
+    assert done.document["lines"] == 4 and not np.load("v.npz")["vectors"][[0, 2, 3]].any()
