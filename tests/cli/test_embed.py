@@ -66,6 +66,22 @@ def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -
     assert "How tagging mixes the layers" in drawn and "(mix.svg)" in Path("t/README.md").read_text()
     assert "mix.svg" in json.loads(Path("t/manifest.json").read_text())["files"]
     assert shell("predict", "t", "-", stdin="the house\n").code == 0
+    normed = shell(*line, "--epochs", 1, "--hidden", 8, "--mix-layer-norm", "--dropout", 0.25, "--out", "n", "-q", "--json")
+    assert normed.document["record"]["plan"]["mix_layer_norm"] is True
+    assert json.loads(Path("n/record.json").read_text())["settings"]["dropout"] == 0.25
+    assert json.loads(Path("n/config.json").read_text())["config"]["encoder"]["layer_norm"] is True
     line = [*line[:-4], "--mode", "scratch", "--epochs", 1, "--hidden", 8, "--out", "s"]
+    refused = shell(*line, "--mix-l2", 0.1)
+    assert refused.code == 2 and "mix_l2 is for a mixture of a language model's layers, and mode scratch" in refused.err
     plain = shell(*line)
     assert plain.code == 0 and "mix.svg" not in plain.out and not Path("s/mix.svg").exists()
+
+
+def test_sentences_without_words_keep_their_place(shell: Shell, material: Material) -> None:
+    """Given as words, as text, as columns: an empty one is a line with nothing in it."""
+    Path("rows.jsonl").write_text('{"tokens": []}\n{"tokens": ["the", "house"]}\n{"text": ""}\n{"text": " \\t"}\n')
+    rows = [json.loads(row) for row in shell("embed", material.encoder, "rows.jsonl").out.splitlines()]
+    assert [row["words"] for row in rows] == [[], ["the", "house"], [], []]
+    assert [len(row["vectors"]) for row in rows] == [0, 2, 0, 0]
+    done = shell("embed", material.encoder, "rows.jsonl", "--pool", "mean", "--out", "v.npz", "--json")
+    assert done.document["lines"] == 4 and not np.load("v.npz")["vectors"][[0, 2, 3]].any()

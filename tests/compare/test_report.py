@@ -202,7 +202,7 @@ def test_error_reductions_are_against_scratch(whole, page: str) -> None:
     frozen = next(row for row in found if (row["rung"], row["budget"]) == ("frozen", 50))
     text = Page(page).text
     assert "Error reduction against scratch" in text
-    assert f"+{round(100 * frozen['relative'])} % of the errors" in text
+    assert f"{round(100 * frozen['relative'])} % fewer errors" in text
 
 
 def test_error_reductions_without_that_rung() -> None:

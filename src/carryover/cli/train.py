@@ -38,6 +38,10 @@ def train(
     mix_l2: Annotated[
         float, typer.Option("--mix-l2", help="Penalty on the mixture's weights; more of it keeps the layers' shares even.")
     ] = 0.0,
+    mix_layer_norm: Annotated[
+        bool,
+        typer.Option("--mix-layer-norm", help="Bring each word's layers to mean 0 and variance 1 before they are mixed."),
+    ] = False,
     output: Annotated[
         str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for BIO tags.")
     ] = None,
@@ -52,6 +56,9 @@ def train(
         typer.Option("--epochs", help="Passes over the training examples; default: by the mode, more for few examples."),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Highest learning rate.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option("--dropout", help="Of the task's own parts; default: by the mode.")
+    ] = None,
     hidden: Annotated[int, typer.Option("--hidden", help="Cells a direction of the task's own LSTM.")] = 128,
     patience: Annotated[
         int | None, typer.Option("--patience", help="Stop after this many measurements on --dev without improvement.")
@@ -93,6 +100,7 @@ def train(
             "gradual_unfreezing": gradual_unfreezing,
             "placement": elmo_placement,
             "mix_l2": mix_l2,
+            "mix_layer_norm": mix_layer_norm,
         },
         fitting={
             "output": output,
@@ -100,6 +108,7 @@ def train(
             "least_updates": None if epochs is None else 1,  # who says how many passes gets so many
             "patience": patience,
             "learning_rate": learning_rate,
+            "dropout": dropout,
             "hidden": hidden,
             "time_limit": options.seconds(time_limit),
             "seed": seed,

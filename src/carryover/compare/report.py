@@ -138,12 +138,19 @@ def _reductions(analysis: Analysis) -> list[dict[str, Any]]:
             "seeds": len(row.seeds),
             "absolute": signed(row.absolute),
             "interval": signed_interval(row.interval),
-            "relative": "no errors" if row.relative is None else f"{percent(row.relative)} of the errors",
+            "relative": _in_words(row.relative),
             "relative_interval": ""
             if row.relative is None
             else f"{_share(row.relative_low)} to {_share(row.relative_high)}",
         }
     return [{"rung": rung, "cells": [cells.get(budget) for budget in analysis.budgets]} for rung, cells in table.items()]
+
+
+def _in_words(relative: float | None) -> str:
+    if relative is None:
+        return "of no errors"
+    hundredths = round(100 * relative)
+    return f"{abs(hundredths)} % {'more' if hundredths < 0 else 'fewer'} errors"
 
 
 def _share(value: float | None) -> str:

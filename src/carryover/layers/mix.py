@@ -23,8 +23,8 @@ class ScalarMix(ElementLayer):
     layers : number of representations mixed (L+1 for a language model of L layers).
     size : features of each.
     layer_norm : bring every h_{t,j} to mean 0 and variance 1 over its own features first. The published code takes
-        mean and variance over the whole batch instead, so that a representation depends on its neighbours; here a row
-        never does.
+        mean and variance over all real tokens of the batch instead (AllenNLP's `do_layer_norm`), so that a representation
+        depends on its neighbours; here a row never does, and weights learned that way do not carry over.
 
     Parameters learned: `layer_weights` w [layers], zero at the start (an even mixture), and `scale` γ, a single number,
     1 at the start.

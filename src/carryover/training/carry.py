@@ -98,6 +98,12 @@ class CarryPlan:
             raise UsageError(f"unfreezing_share is {self.unfreezing_share}", repair="give a share from 0 to 0.5")
         if not 0 <= self.mix_l2 < math.inf:
             raise UsageError(f"mix_l2 is {self.mix_l2}", repair="give a number from 0")
+        for name in ("mix_l2", "mix_layer_norm"):
+            if getattr(self, name) and not self.uses_language_model:
+                raise UsageError(
+                    f"{name} is for a mixture of a language model's layers, and mode {self.mode} has none",
+                    repair="use mode frozen, head, top-k or full, or leave it out",
+                )
         self._check_placement()
 
     def _check_placement(self) -> None:
