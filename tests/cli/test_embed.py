@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from command_line import Material, Shell
 
@@ -56,3 +57,23 @@ def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -
     assert record["plan"]["placement"] == "both" and record["plan"]["mix_l2"] == 0.01
     assert all(sum(mix["shares"]) == pytest.approx(1) for mix in record["mix"].values())
     assert shell("predict", "t", "-", stdin="the house\n").code == 0
+
+
+@pytest.mark.parametrize("carried", [(), ("--carry-state",)])
+def test_lower_precision_is_near_and_written_down(shell: Shell, material: Material, carried: tuple[str, ...]) -> None:
+    Path("a.txt").write_text("the house\nthey see the house\n")
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        line = ("embed", material.encoder, "a.txt", "--precision", precision, "--json", *carried)
+        streamed, written = shell(*line), shell(*line, "--out", f"{precision}.safetensors")
+        assert streamed.document["precision"] == written.document["precision"] == precision, streamed.err + written.err
+        vectors = [vector for row in streamed.document["lines"] for vector in row["vectors"]]
+        with safe_open(f"{precision}.safetensors", "numpy") as file:
+            assert file.metadata()["precision"] == precision and file.get_tensor("vectors").dtype == np.float32
+            assert file.get_tensor("vectors").tolist() == vectors
+        found[precision] = np.array(vectors)
+    exact, near = found["float32"], found["bfloat16"]
+    cosines = (exact * near).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
+    assert cosines.min() > 0.999 and not np.array_equal(exact, near)
+    wrong = shell("embed", material.encoder, "a.txt", "--precision", "half")
+    assert wrong.code == 2 and "auto, float32, bfloat16" in wrong.err

@@ -280,6 +280,23 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
             inner.step(x, state)[0].values, lstm_loop(inner, x, state)[0].values, atol=1e-6, rtol=1e-6
         )
         assert first.shape == (2, 3, 6)
+        for _ in range(2):
+            prepared.prepared(inner, "test", inner.weights(), build)
+        assert len(made_now) == 3
+
+
+def test_fingerprints_tell_contents_apart(kernels: None) -> None:
+    for values in (torch.randn(7, 129), torch.zeros(64), torch.randn(5, 3).bfloat16()):
+        whole, seen = compiled.fingerprint(values), set()
+        assert whole == compiled.fingerprint(values.clone())
+        flat = values.flatten()
+        for place in range(len(flat)):
+            changed = flat.clone()
+            changed[place] += 1
+            seen.add(compiled.fingerprint(changed))
+        assert len(seen) == len(flat) and whole not in seen
+        assert compiled.fingerprint(flat[:-1]) not in seen | {whole}
+    assert compiled.fingerprint(torch.zeros(0)) != compiled.fingerprint(torch.zeros(1))
 
 
 # Compiling -------------------------------------------------------------------------------------------------------------

@@ -95,21 +95,27 @@ class LanguageModel:
         model = fill(lambda: BiLanguageModel(config), stored.tensors, stored.folder)
         return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 
-    def embed(self, sentences: SequenceOf[SequenceOf[str]], *, batch_tokens: int = 4096) -> list[Tensor]:
+    def embed(
+        self, sentences: SequenceOf[SequenceOf[str]], *, batch_tokens: int = 4096, precision: str = "float32"
+    ) -> list[Tensor]:
         """All layers' vectors of every word, [words, L+1, 2P] a sentence, in the order given.
 
         Sentences of similar length are read together, about `batch_tokens` at a time; that changes the speed and not the
         result. A sentence is a sequence of words (`coder.tokenize` makes them from text); one without words gives [0, …].
+        With precision "bfloat16" products are of numbers rounded to 8 bits, and so is the result.
         Raises TypeError for a sentence that is a string.
         """
         import torch
+
+        from carryover.training.devices import autocast
 
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: use coder.tokenize first")
         order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
         found: dict[int, Tensor] = {}
-        with torch.inference_mode():
+        device = str(next(self.model.parameters()).device)
+        with torch.inference_mode(), autocast(precision, device):
             for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
                 batch = self._code([sentences[number] for number in chosen])
                 rows = self.model.representations(batch).rows()

@@ -414,6 +414,23 @@ int has_pairs(void) {
 #endif
 }
 
+/* A number that tells contents apart: every change of one word changes it, others all but surely. */
+long fingerprint(const char *memory, long bytes) {
+    const __m512i odd = _mm512_set1_epi64(0x9e3779b97f4a7c15);
+    __m512i sums[4];
+    for (int n = 0; n < 4; n++) sums[n] = _mm512_set1_epi64(n + 1);
+    for (long done = 0; done < bytes; done += 256) {
+        char rest[256] = {0};
+        const char *from = bytes - done < 256 ? memcpy(rest, memory + done, bytes - done) : memory + done;
+        UNROLL for (int n = 0; n < 4; n++)
+            sums[n] = _mm512_rol_epi64(_mm512_mullo_epi64(_mm512_xor_si512(sums[n], _mm512_loadu_si512(from + 64 * n)), odd), 29);
+    }
+    unsigned long long lanes[32], found = bytes;
+    memcpy(lanes, sums, sizeof lanes);
+    for (int n = 0; n < 32; n++) found = (found ^ lanes[n]) * 0xbf58476d1ce4e5b9 ^ found >> 31;
+    return (long)(found >> 1);
+}
+
 /* Ask for large pages: weights are read from end to end, and a page of the usual size is 4096 bytes. */
 void use_large_pages(void *memory, long bytes) {
 #ifdef MADV_HUGEPAGE
