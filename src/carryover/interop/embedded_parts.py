@@ -119,7 +119,9 @@ def embedded_parts(
 def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts: Parts, quiet: bool) -> None:
     choice, row = parts.choice, _FLOAT * int(np.prod(parts.shape))
     found_before = 0
-    name_of_all = f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
+    name_of_all = (
+        f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
+    )
     how = {"layers": choice.layers, "pool": choice.pool, "precision": choice.precision}
 
     def size_of(words: ListOf[str]) -> int:

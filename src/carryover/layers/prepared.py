@@ -21,7 +21,7 @@ Prepared = TypeVar("Prepared")
 _SAMPLES = 64
 
 _kept: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[Any, Any]]] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()  # what is built may be of parts that are prepared themselves
 
 
 def prepared(

@@ -144,16 +144,16 @@ INLINE __m512 clip(__m512 x, float limit) {
 
 /* ---------------------------------------------------------------- products */
 
-/* Weights that are wanted next, and how many lines of the cache to fetch of them with every word: 0, 1 or 4. */
+/* Weights that are wanted next, and how many of them to fetch with every word. */
 typedef struct {
     const float *weights;
-    long lines;
+    long each;
 } Ahead;
 
-/* A tile's share of `words` words at `next`, where the panel's tiles fetch them together. */
+/* A tile's share of `words` words at `next`: the panel's tiles fetch them evenly, as fast as memory can give. */
 INLINE Ahead ahead_of(const float *next, long words, long tile, long tiles) {
-    if (tiles < 4) return (Ahead){next, tile ? 0 : 4};
-    return (Ahead){next + 16 * tile * words, tile < 4};
+    const long each = (63 + tiles) / tiles;
+    return (Ahead){next + tile * each * words, each};
 }
 
 INLINE void fetch(const void *line) { __builtin_prefetch(line, 0, 3); }
@@ -163,7 +163,6 @@ INLINE void fetch_weights(const float *line) { __builtin_prefetch(line, 0, 2); }
 INLINE void multiply(float *sums, const int rows, const int low, const int *a, long stride, const float *panel, long words,
                      Ahead ahead) {
     const int *b = a + 3 * stride; /* two bases and one stride reach six rows */
-    const long further = 16 * ahead.lines;
     __m512 sum[TILE][4];
     UNROLL for (int m = 0; m < rows; m++)
         UNROLL for (int v = 0; v < 4; v++) sum[m][v] = _mm512_load_ps(sums + 64 * m + 16 * v);
@@ -173,9 +172,10 @@ INLINE void multiply(float *sums, const int rows, const int low, const int *a, l
             weight[v] = _mm512_loadu_ps(panel + 16 * v);
             __asm__("" : "+v"(weight[v])); /* in a register: loaded for every row again, it would take longer than the product */
         }
-        if (further) fetch_weights(ahead.weights);
-        if (further == 64) UNROLL for (int line = 1; line < 4; line++) fetch_weights(ahead.weights + 16 * line);
-        ahead.weights += further;
+        fetch_weights(ahead.weights);
+        if (ahead.each > 16) fetch_weights(ahead.weights + 16);
+        if (ahead.each > 32) fetch_weights(ahead.weights + 32), fetch_weights(ahead.weights + 48);
+        ahead.weights += ahead.each;
         UNROLL for (int m = 0; m < rows; m++) {
             const __m512i x = _mm512_set1_epi32(m < 3 ? a[m * stride] : b[(m - 3) * stride]);
             UNROLL for (int v = 0; v < 4; v++) {
@@ -230,7 +230,10 @@ INLINE __mmask16 columns_left(long left) { return left >= 16 ? 0xffff : left > 0
 
 INLINE void input_tile(const Scan *s, long rows, const int low, long panel, long from, long first, Ahead ahead) {
     Sums sums;
-    for (long m = 0; m < rows; m++) copy_row(sums + 64 * m, s->bias + 64 * panel);
+    for (long m = 0; m < rows; m++) {
+        copy_row(sums + 64 * m, s->bias + 64 * panel);
+        for (int v = 0; v < 4; v++) __builtin_prefetch(s->gates + (first + m) * 4 * s->cells + 64 * panel + 16 * v, 1, 2);
+    }
     products[low][rows - 1](sums, s->schedule.input + (from + first) * s->input_words, s->input_words,
                             s->input_panels + 64 * panel * s->input_words, s->input_words, ahead);
     for (long m = 0; m < rows; m++) copy_row(s->gates + (first + m) * 4 * s->cells + 64 * panel, sums + 64 * m);
