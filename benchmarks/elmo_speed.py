@@ -12,7 +12,10 @@ nothing is reported when they disagree.
 
 Contestants
 -----------
-float32, bfloat16   : ours; `paths` of the result says what ran. CARRYOVER_KERNELS=off measures it without compiled kernels.
+float32, bfloat16   : ours, as if no word had been seen before: each distinct word of a batch goes through the character CNN
+                      once. `paths` of the result says what ran. CARRYOVER_KERNELS=off measures it without compiled kernels.
+float32 seen, …     : the same where all words were seen in batches before, so that their token vectors are known. A long text
+                      is between the two.
 allennlp            : `_ElmoBiLm` in float32, its weights read from the files that ours exports. It has no lower precision;
                       every ratio is against this.
 allennlp bfloat16   : the same module cast to bfloat16, with --peer-bfloat16; for information.
@@ -32,8 +35,9 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import torch
@@ -43,9 +47,13 @@ from torch import Tensor
 from carryover.data.builtin import raw_lines
 from carryover.data.coding import TokenCoder
 from carryover.interop.elmo_layout import from_state, options_of
+from carryover.layers import CharacterCNN
+from carryover.layers.characters_compiled import forget_words
 from carryover.models.bilm import BiLanguageModel
 
 TARGETS = {"original, 32 rows": (8, 15), "original, 1 row": (6, 11)}
+SEEN = " seen"
+OURS = ("float32", "bfloat16", "float32" + SEEN, "bfloat16" + SEEN)
 TOLERANCE, LOW_COSINE = 1e-4, 0.999
 MEAN_WORDS, SPREAD = 20, 0.6
 Run = Callable[[list[list[str]], Tensor], Tensor]
@@ -82,6 +90,7 @@ def peer_of(model: BiLanguageModel, find: Callable[[str], Any]) -> Any:
 
 
 def contestants_of(size: str, find: Callable[[str], Any], peer_bfloat16: bool) -> tuple[dict[str, Run], BiLanguageModel]:
+    """The contestants by name and our model."""
     config = BiLanguageModel.Config.of_size(size, vocabulary_size=3, softmax="none")
     model = BiLanguageModel(config).eval()
     with torch.no_grad():  # gates and vectors of the size that training gives them, not of a start
@@ -105,7 +114,8 @@ def contestants_of(size: str, find: Callable[[str], Any], peer_bfloat16: bool) -
 
         return run
 
-    found = {"allennlp": allennlp(peer), "float32": ours(False), "bfloat16": ours(True)}
+    found = {"allennlp": allennlp(peer)}
+    found |= {name: ours(name.startswith("bfloat16")) for name in OURS}
     if peer_bfloat16:
         low = peer_of(model, find).bfloat16()
         found["allennlp bfloat16"] = allennlp(low)
@@ -149,7 +159,12 @@ def differences(contestants: dict[str, Run], batches: list[list[list[str]]], ids
 
 
 def measure(
-    contestants: dict[str, Run], batches: list[list[list[str]]], ids: list[Tensor], rounds: int, clock: Callable[[], float]
+    contestants: dict[str, Run],
+    batches: list[list[list[str]]],
+    ids: list[Tensor],
+    rounds: int,
+    clock: Callable[[], float],
+    forget: Callable[[], None],
 ) -> dict[str, list[float]]:
     """Seconds of each round for each contestant; within a round every batch goes through all of them in turn."""
     names = list(contestants)
@@ -159,6 +174,10 @@ def measure(
         for place, (sentences, characters) in enumerate(zip(batches, ids, strict=True)):
             shift = (number + place) % len(names)
             for name in names[shift:] + names[:shift]:
+                if not name.endswith(SEEN):
+                    forget()
+                elif name in OURS:
+                    contestants[name](sentences, characters)  # now they are seen
                 started = clock()
                 contestants[name](sentences, characters)
                 spent[name] += clock() - started
@@ -201,18 +220,19 @@ def main() -> None:
             torch.manual_seed(options.seed)
             with torch.inference_mode(False):  # as loaded: for inference tensors nothing is prepared once
                 contestants, model = contestants_of(size, find, options.peer_bfloat16)
+            encoder = cast(CharacterCNN, model.token_encoder)
             for rows in map(int, options.rows.split(",")):
                 batches = sentences_of(options.batches or (2 if rows > 1 else 12), rows, options.seed + rows)
                 ids = [characters_of(sentences) for sentences in batches]
                 told = differences(contestants, batches, ids)
-                seconds = measure(contestants, batches, ids, options.rounds, clock)
+                seconds = measure(contestants, batches, ids, options.rounds, clock, partial(forget_words, encoder))
                 words = sum(len(sentence) for sentences in batches for sentence in sentences)
+                distinct = sum(len({word for sentence in sentences for word in sentence}) for sentences in batches)
                 name = f"{size}, {rows} row{'s' if rows > 1 else ''}"
                 cases[name] = {
                     "words": words,
-                    "paths": {
-                        ours: paths_of(contestants[ours], model, batches[0], ids[0]) for ours in ("float32", "bfloat16")
-                    },
+                    "distinct_in_their_batch": distinct,
+                    "paths": {ours: paths_of(contestants[ours], model, batches[0], ids[0]) for ours in OURS},
                     "differences": told,
                     "words_per_second": {name: round(words / statistics.median(times)) for name, times in seconds.items()},
                     "ratios": {ours: ratio(seconds, ours) for ours in contestants if ours != "allennlp"},

@@ -113,8 +113,8 @@ class Sequence:
         """Each row reversed within its own length; the padding stays where it is."""
         steps = torch.arange(self.time, device=self.device)
         index = torch.where(self.mask, self.lengths.unsqueeze(1) - 1 - steps, steps)  # [B, T]
-        index = index.view(*index.shape, *([1] * (self.values.dim() - 2))).expand_as(self.values)
-        return self.with_values(self.values.gather(1, index))
+        places = index + self.time * torch.arange(self.batch_size, device=self.device).unsqueeze(1)
+        return self.with_values(self.values.flatten(0, 1).index_select(0, places.flatten()).view_as(self.values))
 
     def last(self) -> Tensor:
         """Value of each row's last real step, [B, ...]; zeros for a row of length 0."""

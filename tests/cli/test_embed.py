@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from command_line import Material, Shell
 
@@ -85,3 +86,23 @@ def test_sentences_without_words_keep_their_place(shell: Shell, material: Materi
     assert [len(row["vectors"]) for row in rows] == [0, 2, 0, 0]
     done = shell("embed", material.encoder, "rows.jsonl", "--pool", "mean", "--out", "v.npz", "--json")
     assert done.document["lines"] == 4 and not np.load("v.npz")["vectors"][[0, 2, 3]].any()
+
+
+@pytest.mark.parametrize("carried", [(), ("--carry-state",)])
+def test_lower_precision_is_near_and_written_down(shell: Shell, material: Material, carried: tuple[str, ...]) -> None:
+    Path("a.txt").write_text("the house\nthey see the house\n")
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        line = ("embed", material.encoder, "a.txt", "--precision", precision, "--json", *carried)
+        streamed, written = shell(*line), shell(*line, "--out", f"{precision}.safetensors")
+        assert streamed.document["precision"] == written.document["precision"] == precision, streamed.err + written.err
+        vectors = [vector for row in streamed.document["lines"] for vector in row["vectors"]]
+        with safe_open(f"{precision}.safetensors", "numpy") as file:
+            assert file.metadata()["precision"] == precision and file.get_tensor("vectors").dtype == np.float32
+            assert file.get_tensor("vectors").tolist() == vectors
+        found[precision] = np.array(vectors)
+    exact, near = found["float32"], found["bfloat16"]
+    cosines = (exact * near).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
+    assert cosines.min() > 0.999 and not np.array_equal(exact, near)
+    wrong = shell("embed", material.encoder, "a.txt", "--precision", "half")
+    assert wrong.code == 2 and "auto, float32, bfloat16" in wrong.err

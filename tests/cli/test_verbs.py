@@ -304,7 +304,7 @@ def test_embed(shell: Shell, material: Material) -> None:
     assert stored["lengths"].tolist() == [2, 0, 8] and stored["vectors"].shape[:2] == (10, 3)
     assert json.loads(stored["words"].tobytes()) == [line.split() for line in lines]
     with safe_open("all.safetensors", "numpy") as file:
-        assert file.metadata() == {"schema": "carryover.vectors/1", "layers": "all"}
+        assert file.metadata() == {"schema": "carryover.vectors/1", "layers": "all", "precision": "float32"}
     shell("embed", material.encoder, "new.txt", "--layers", "top", "--out", "top.safetensors")
     assert (load_file("top.safetensors")["vectors"] == stored["vectors"][:, -1]).all()
     shell("embed", material.encoder, "new.txt", "--out", "mix.safetensors")

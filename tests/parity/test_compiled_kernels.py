@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carryover.layers import CharacterCNN, compiled, prepared, taps
+from carryover.layers import CharacterCNN, characters_compiled, compiled, prepared, taps
 from carryover.layers.highway import Highway
 from carryover.layers.recurrent.lstm import LSTM, LSTMState, lstm_loop
 from carryover.layers.recurrent.recurrence import lstm_together
@@ -193,11 +193,40 @@ def test_words_equal_the_plain_encoder(
         near = encoder.encode_types(characters)
     assert encoder.last_path == "compiled" and near.dtype == torch.bfloat16
     assert torch.equal(encoder.encode_types(characters[7:9]), found[7:9])
+    characters_compiled.forget_words(encoder)
+    assert torch.equal(encoder.encode_types(characters[7:9]), found[7:9])
     monkeypatch.setenv("CARRYOVER_KERNELS", "off")
     expected = encoder.encode_types(characters)
     assert encoder.last_path == "plain"
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
     assert (near.float() - expected).norm() <= 0.01 * expected.norm()
+
+
+def test_words_are_computed_once(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each batch only those that no batch before it had; all again when there is no room and when weights change."""
+    computed: list[int] = []
+    compute = characters_compiled._encode
+
+    def counted(layer: CharacterCNN, ready: object, characters: Tensor, dtype: torch.dtype) -> Tensor:
+        computed.append(len(characters))
+        return compute(layer, ready, characters, dtype)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(characters_compiled, "_encode", counted)
+    monkeypatch.setattr(characters_compiled, "KEPT_BYTES", 40 * 5 * 4)
+    encoder, characters = words(((1, 16), (3, 16)), 1, 5), spelled(53)
+    whole = encoder.encode_types(characters)  # more than there is room for
+    for chosen, count in (([7, 9, 7], 2), ([9, 8, 7], 1), ([7] * 20, 0), (list(range(10, 45)), 35), ([7, 10, 11], 3)):
+        computed.clear()
+        assert torch.equal(encoder.encode_types(characters[chosen]), whole[chosen])
+        assert sum(computed) == count, chosen
+    with torch.inference_mode():
+        assert torch.equal(encoder.encode_types(characters[45:50]), whole[45:50])
+    encoder.projection.bias.add_(1)  # type: ignore[union-attr]
+    torch.testing.assert_close(encoder.encode_types(characters[45:50]), whole[45:50] + 1, atol=1e-6, rtol=1e-6)
+    encoder.characters.mul_(2)
+    computed.clear()
+    encoder.encode_types(characters[45:50])
+    assert computed == [5]
 
 
 def test_words_that_run_elsewhere(kernels: None) -> None:
@@ -280,6 +309,23 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
             inner.step(x, state)[0].values, lstm_loop(inner, x, state)[0].values, atol=1e-6, rtol=1e-6
         )
         assert first.shape == (2, 3, 6)
+        for _ in range(2):
+            prepared.prepared(inner, "test", inner.weights(), build)
+        assert len(made_now) == 3
+
+
+def test_fingerprints_tell_contents_apart(kernels: None) -> None:
+    for values in (torch.randn(7, 129), torch.zeros(64), torch.randn(5, 3).bfloat16()):
+        whole, seen = compiled.fingerprint(values), set()
+        assert whole == compiled.fingerprint(values.clone())
+        flat = values.flatten()
+        for place in range(len(flat)):
+            changed = flat.clone()
+            changed[place] += 1
+            seen.add(compiled.fingerprint(changed))
+        assert len(seen) == len(flat) and whole not in seen
+        assert compiled.fingerprint(flat[:-1]) not in seen | {whole}
+    assert compiled.fingerprint(torch.zeros(0)) != compiled.fingerprint(torch.zeros(1))
 
 
 # Compiling -------------------------------------------------------------------------------------------------------------

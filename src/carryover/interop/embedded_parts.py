@@ -41,6 +41,7 @@ class Choice:
     layers: str = "mix"
     pool: str | None = None
     carry_rows: int | None = None
+    precision: str = "float32"
 
 
 @dataclass
@@ -119,7 +120,10 @@ def embedded_parts(
 def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts: Parts, quiet: bool) -> None:
     choice, row = parts.choice, _FLOAT * int(np.prod(parts.shape))
     found_before = 0
-    name_of_all = f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows}"
+    name_of_all = (
+        f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
+    )
+    how = {"layers": choice.layers, "pool": choice.pool, "precision": choice.precision}
 
     def size_of(words: ListOf[str]) -> int:
         return row if choice.pool else row * len(words)
@@ -128,11 +132,11 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
     if choice.carry_rows is None:
         sentences = (words_of(encoder, line) for line in lines)
         groups = (
-            (group, lambda group=group: embed_lines(encoder, group, layers=choice.layers, pool=choice.pool))  # type: ignore[misc]
+            (group, lambda group=group: embed_lines(encoder, group, **how))  # type: ignore[misc]
             for group in _grouped(sentences, size_of)
         )
     else:
-        flow = embed_lines(encoder, lines, layers=choice.layers, pool=choice.pool, carry_rows=choice.carry_rows)
+        flow = embed_lines(encoder, lines, **how, carry_rows=choice.carry_rows)
         groups = (
             ([line.words for line in group], lambda group=group: group)  # type: ignore[misc]
             for group in _grouped(flow, lambda line: size_of(line.words))

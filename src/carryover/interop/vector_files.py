@@ -43,6 +43,7 @@ def save_embedded(
     layers: str = "mix",
     pool: str | None = None,
     carry_rows: int | None = None,
+    precision: str = "float32",
     quiet: bool = True,
 ) -> dict[str, int]:
     """Embed `lines` into the file `path`, in the format that its name asks for; how many lines and words there were.
@@ -54,7 +55,7 @@ def save_embedded(
     line, Busy, CannotWrite, DiskFault.
     """
     write = _writer(path)
-    choice = Choice(layers=layers, pool=pool, carry_rows=carry_rows)
+    choice = Choice(layers=layers, pool=pool, carry_rows=carry_rows, precision=precision)
     with embedded_parts(path, encoder, lines, choice, quiet=quiet) as parts:
         write(path, parts)
         counted = {"lines": parts.lines, "words": parts.words, "size": parts.shape[-1]}
@@ -82,7 +83,8 @@ def _writer(path: Path) -> Callable[[Path, Parts], None]:
 
 def _metadata(parts: Parts) -> dict[str, str]:
     choice = parts.choice
-    return {"schema": SCHEMA, "layers": choice.layers, **({"pool": choice.pool} if choice.pool else {})}
+    pool = {"pool": choice.pool} if choice.pool else {}
+    return {"schema": SCHEMA, "layers": choice.layers, **pool, "precision": choice.precision}
 
 
 # ---------------------------------------------------------------------- three arrays

@@ -1,12 +1,15 @@
 """The character CNN in C (`kernels/inference.c`), for passes without gradients on a CPU; `CharacterCNN` itself beside it.
 
 What a character adds to a filter at a place of its window is looked up instead of multiplied: 262 characters are few. Highway
-layers and projection are products whose gates and sums are made in the registers.
+layers and projection are products whose gates and sums are made in the registers. Vectors of words are kept for the batches
+that follow, as long as the weights stay what they are.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from carryover.layers.characters import CharacterCNN
 
 STEP = 16  # filters of a width are a multiple of this
+KEPT_BYTES = 64 << 20  # of vectors of words; where there are more all are forgotten
 
 
 class Dense(NamedTuple):
@@ -36,6 +40,42 @@ class Ready(NamedTuple):
     tables: Tensor  # for each width [width, ids, filters], one after the other
     bias: Tensor  # [all filters]
     dense: list[Dense]
+    known: KnownWords
+
+
+class KnownWords:
+    """Vectors of words that were computed before, by their character ids."""
+
+    def __init__(self, size: int, dtype: torch.dtype) -> None:
+        with torch.inference_mode(False):  # to be written to in either mode
+            self._vectors = torch.empty(KEPT_BYTES // (size * dtype.itemsize), size, dtype=dtype)
+        self._places: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        with self._lock:
+            self._places.clear()
+
+    def look_up(self, characters: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Vectors [U, size] of words [U, characters a word]; `compute` gives those of words that are not known."""
+        words = [row.tobytes() for row in characters.numpy()]
+        with self._lock:
+            if len(self._places) + len(words) > len(self._vectors):
+                self._places.clear()
+            if len(words) > len(self._vectors):
+                return compute(characters)
+            first, new = len(self._places), []
+            for number, word in enumerate(words):
+                if word not in self._places:
+                    self._places[word] = first + len(new)
+                    new.append(number)
+            try:
+                if new:
+                    self._vectors[first : first + len(new)] = compute(characters[new])
+            except BaseException:
+                self._places.clear()
+                raise
+            return self._vectors[[self._places[word] for word in words]]
 
 
 class _Words(ctypes.Structure):
@@ -70,8 +110,21 @@ def fits(layer: CharacterCNN, characters: Tensor, dtype: torch.dtype) -> bool:
 
 def encode(layer: CharacterCNN, characters: Tensor, dtype: torch.dtype) -> Tensor:
     """Vectors [U, out_size] in `dtype` of words given as character ids [U, characters a word]."""
-    ready = prepared(layer, ("words", dtype), tuple(layer.parameters()), lambda: ready_of(layer, dtype))
-    characters = characters.contiguous()
+    ready = _ready(layer, dtype)
+    return ready.known.look_up(characters, lambda unknown: _encode(layer, ready, unknown.contiguous(), dtype))
+
+
+def forget_words(layer: CharacterCNN) -> None:
+    """Compute every word again, as if none had been seen."""
+    for dtype in (torch.float32, torch.bfloat16):
+        _ready(layer, dtype).known.forget()
+
+
+def _ready(layer: CharacterCNN, dtype: torch.dtype) -> Ready:
+    return prepared(layer, ("words", dtype), tuple(layer.parameters()), lambda: ready_of(layer, dtype))
+
+
+def _encode(layer: CharacterCNN, ready: Ready, characters: Tensor, dtype: torch.dtype) -> Tensor:
     (words, places), features = characters.shape, len(ready.bias)
     widths = integers(convolution.kernel_size[0] for convolution in _convolutions(layer))
     counts = integers(convolution.out_channels for convolution in _convolutions(layer))
@@ -114,7 +167,7 @@ def ready_of(layer: CharacterCNN, dtype: torch.dtype) -> Ready:
     dense = [_highway(highway, dtype) for highway in _highways(layer)]
     if layer.projection is not None:
         dense.append(_linear(layer.projection, dtype))
-    return Ready(torch.cat(tables), bias, dense)
+    return Ready(torch.cat(tables), bias, dense, KnownWords(layer.out_size, dtype))
 
 
 def _highway(layer: Highway, dtype: torch.dtype) -> Dense:

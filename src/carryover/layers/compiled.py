@@ -68,6 +68,16 @@ def run(name: str, task: ctypes.Structure, source: Path = INFERENCE) -> None:
         raise MemoryError(f"no memory for {name}")
 
 
+def fingerprint(values: Tensor) -> int | None:
+    """A number that changes with the content of a tensor on the CPU, at the speed of memory; None without the library."""
+    found = library()
+    if found is None or values.device.type != "cpu":
+        return None
+    values = values.detach().contiguous()
+    found.fingerprint.restype = ctypes.c_long
+    return int(found.fingerprint(ctypes.c_void_p(values.data_ptr()), ctypes.c_long(values.nbytes)))
+
+
 def panels(columns: Tensor) -> Tensor:
     """[panels, 64, in] → [panels, words, 64] floats, or [panels, words, 64, 2] bfloat16 of an even number of inputs."""
     if columns.dtype == torch.bfloat16:

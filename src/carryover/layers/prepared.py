@@ -14,12 +14,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from carryover.layers import compiled
+
 Prepared = TypeVar("Prepared")
 
 _SAMPLES = 64
 
 _kept: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[Any, Any]]] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()  # what is built may be of parts that are prepared themselves
 
 
 def prepared(
@@ -28,12 +30,12 @@ def prepared(
     """What `build` makes of the `weights` of `owner`; made again when one of them has changed.
 
     A change is seen by the tensor's version, its place in memory and a sample of its values, because fused optimisers and
-    writes through `.data` leave no version. Whoever computes gradients says `forget` as well. Inference tensors, which have
-    no version, are prepared each time.
+    writes through `.data` leave no version. Whoever computes gradients says `forget` as well. Inference tensors have no
+    version: all their values are read each time, or where no compiled kernel can do that they are prepared each time.
     """
-    if any(weight is not None and weight.is_inference() for weight in weights):
-        return build()
     marks = tuple(None if weight is None else _mark(weight) for weight in weights)
+    if any(mark is not None and mark[1] is None for mark in marks):
+        return build()
     with _lock:
         forms = _kept.setdefault(owner, {})
         if form in forms and forms[form][0] == marks:
@@ -54,7 +56,8 @@ def forget(owner: nn.Module) -> None:
 def _mark(weight: Tensor) -> tuple[Any, ...]:
     flat = weight.detach().reshape(-1)
     sample = flat[:: max(1, flat.numel() // _SAMPLES)][: _SAMPLES + 1]
-    return weight.data_ptr(), weight._version, weight.dtype, tuple(weight.shape), tuple(weight.stride()), sample.tolist()
+    version = compiled.fingerprint(weight) if weight.is_inference() else weight._version
+    return weight.data_ptr(), version, weight.dtype, tuple(weight.shape), tuple(weight.stride()), sample.tolist()
 
 
 def wants_gradients(*tensors: Tensor | None) -> bool:

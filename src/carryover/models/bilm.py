@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from carryover.data.coding import CHARACTER_IDS, CHARACTERS_PER_WORD, TokenBatch
 from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
+from carryover.layers.prepared import forget, prepared, wants_gradients
+from carryover.layers.products import product_type
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.models.configuration import ModelConfig
@@ -267,7 +269,16 @@ class BiLanguageModel(nn.Module):
         are left out; the vector of a word of several pieces is the mean of theirs. Layer 0 holds the token vector
         twice. Gradients flow; in evaluation mode the result is deterministic. Raises ValueError without borders.
         """
-        return self._represent(batch, None)[0]
+        self._check_borders(batch)
+        tokens = self.token_representations(batch)
+        if self._needs_borders(tokens):
+            forget(self)
+            state = self.initial_state(tokens.batch_size, device=tokens.device, dtype=tokens.values.dtype)
+            return self._inner(batch, tokens, self._run((tokens, tokens.reverse()), state)[0])
+        # The first border leaves the same state in every row, and nobody asks for what follows the last word.
+        words = Sequence(tokens.values[:, 1:-1], tokens.lengths - 2).zero_padding()
+        layers, _ = self._run((words, words.reverse()), self._state_after_border(batch))
+        return self._of_layers(batch, words, layers)
 
     def continue_representations(
         self, batch: TokenBatch, state: BiLanguageModelState
@@ -277,25 +288,64 @@ class BiLanguageModel(nn.Module):
         Row b of the batch goes on from row b of the state: forward from the end of what that row held before, backward
         from its beginning. Then a sentence's vectors depend on what was read before it.
         """
-        return self._represent(batch, state)
-
-    def _represent(self, batch: TokenBatch, state: BiLanguageModelState | None) -> tuple[Sequence, BiLanguageModelState]:
         self._check_borders(batch)
         tokens = self.token_representations(batch)
-        if state is None:
-            state = self.initial_state(tokens.batch_size, device=tokens.device, dtype=tokens.values.dtype)
         layers, state = self._run((tokens, tokens.reverse()), state)
-        sides = [tokens.values, tokens.values]
+        return self._inner(batch, tokens, layers), state
+
+    def _inner(self, batch: TokenBatch, tokens: Sequence, layers: list[tuple[Sequence, Sequence]]) -> Sequence:
+        """`_of_layers` from outputs that hold the borders too."""
+
+        def between(side: Sequence) -> Sequence:
+            return Sequence(side.values[:, 1:-1], side.lengths - 2).zero_padding()
+
+        return self._of_layers(batch, between(tokens), [(between(one), between(other)) for one, other in layers])
+
+    def _of_layers(self, batch: TokenBatch, words: Sequence, layers: list[tuple[Sequence, Sequence]]) -> Sequence:
+        """[B, W, L+1, 2P] from vectors of what stands between the borders, those of the backward layers reversed.
+
+        Their padding is zero, as that of all layers is, and so is that of the result.
+        """
+        sides = [words.values, words.values]
         sides += [side for forward, backward in layers for side in (forward.values, backward.reverse().values)]
-        shape = (self.mixed_layers, self.out_size)
-        if batch.word_of_unit is not None:
-            pieces = torch.cat(sides, dim=-1).unflatten(-1, shape)  # [B, T, L+1, 2P]
-            return _mean_over_pieces(
-                tokens.with_values(pieces).zero_padding(), batch.word_of_unit, batch.word_lengths
-            ), state
-        words = int(batch.word_lengths.max()) if len(batch.word_lengths) else 0
-        inner = torch.cat([side[:, 1 : 1 + words] for side in sides], dim=-1).unflatten(-1, shape)
-        return Sequence(inner, batch.word_lengths).zero_padding(), state
+        inner = words.with_values(torch.cat(sides, dim=-1).unflatten(-1, (self.mixed_layers, self.out_size)))
+        if batch.word_of_unit is None:
+            return inner.slice(0, int(batch.word_lengths.max()) if len(batch.word_lengths) else 0)
+        return _mean_over_pieces(inner, batch.word_of_unit[:, 1:-1], batch.word_lengths)
+
+    def _needs_borders(self, tokens: Sequence) -> bool:
+        """Whether the layers read the borders of every row: for gradients, dropout and taps; and of a batch of no row."""
+        layers = [layer for pair in self._pairs() for layer in pair]
+        weights = (weight for layer in layers for weight in layer.parameters())
+        return (
+            self.training
+            or not tokens.batch_size
+            or not all(layer.fast for layer in layers)
+            or wants_gradients(tokens.values, *weights)
+        )
+
+    def _state_after_border(self, batch: TokenBatch) -> BiLanguageModelState:
+        """What every row holds when it has read its first border, which is the last one for the backward layers."""
+        places = batch.index.values[0, [0, int(batch.index.lengths[0]) - 1]]
+        borders = places if batch.characters is None else batch.characters[places]
+        ids = places.unsqueeze(0) if batch.characters is None else torch.tensor([[0, 1]], device=places.device)
+
+        def read() -> BiLanguageModelState:
+            characters = None if batch.characters is None else borders
+            tokens = self.token_representations(replace(batch, index=Sequence.of(ids), characters=characters))
+            start = self.initial_state(1, device=tokens.device, dtype=tokens.values.dtype)
+            return self._run((tokens.slice(0, 1), tokens.slice(1, 2)), start)[1]
+
+        layers = [layer for pair in self._pairs() for layer in pair]
+        weights = (*self.token_encoder.parameters(), *(weight for layer in layers for weight in layer.parameters()))
+        form = ("border", product_type(weights[0]), str(borders.tolist()))
+        with torch.inference_mode(False), torch.no_grad():
+            state = prepared(self, form, weights, read)
+        rows = batch.index.batch_size
+        return tuple(
+            (LSTMState(*(part.expand(rows, -1) for part in one)), LSTMState(*(part.expand(rows, -1) for part in other)))
+            for one, other in state
+        )
 
     @torch.no_grad()
     def long_representations(

@@ -104,23 +104,28 @@ class LanguageModel:
         *,
         batch_tokens: int = LONG,
         choose: Callable[[Tensor], Tensor] = lambda layers: layers,
+        precision: str = "float32",
     ) -> list[Tensor]:
         """All layers' vectors of every word, [words, L+1, 2P] a sentence, in the order given.
 
         Sentences of similar length are read together, about `batch_tokens` at a time; that changes the speed and not the
         result. One that is longer is read in pieces with the state carried on, so it takes no more memory than its vectors.
         A sentence is a sequence of words (`coder.tokenize` makes them from text); one without words gives [0, …]. `choose`
-        makes of [words, L+1, …] what is kept, word by word (see `BiLanguageModel.long_representations`). Raises TypeError
-        for a sentence that is a string.
+        makes of [words, L+1, …] what is kept, word by word (see `BiLanguageModel.long_representations`). With precision
+        "bfloat16" products are of numbers rounded to 8 bits, and so is the result. Raises TypeError for a sentence that is a
+        string.
         """
         import torch
+
+        from carryover.training.devices import autocast
 
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: use coder.tokenize first")
         order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
         found: dict[int, Tensor] = {}
-        with torch.inference_mode():
+        device = str(next(self.model.parameters()).device)
+        with torch.inference_mode(), autocast(precision, device):
             for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
                 if len(chosen) == 1 and len(sentences[chosen[0]]) > batch_tokens:
                     alone = self.coder.batch([sentences[chosen[0]]], borders=True).to(self.device)

@@ -108,16 +108,16 @@ static int run_team(void (*work)(Team *, long), const void *task, long wanted) {
 
 /* ---------------------------------------------------------------- products */
 
-/* Weights that are wanted next, and how many lines of the cache to fetch of them with every word: 0, 1 or 4. */
+/* Weights that are wanted next, and how many of them to fetch with every word. */
 typedef struct {
     const float *weights;
-    long lines;
+    long each;
 } Ahead;
 
-/* A tile's share of `words` words at `next`, where the panel's tiles fetch them together. */
+/* A tile's share of `words` words at `next`: the panel's tiles fetch them evenly, as fast as memory can give. */
 INLINE Ahead ahead_of(const float *next, long words, long tile, long tiles) {
-    if (tiles < 4) return (Ahead){next, tile ? 0 : 4};
-    return (Ahead){next + 16 * tile * words, tile < 4};
+    const long each = (63 + tiles) / tiles;
+    return (Ahead){next + tile * each * words, each};
 }
 
 INLINE void fetch(const void *line) { __builtin_prefetch(line, 0, 3); }
@@ -127,7 +127,6 @@ INLINE void fetch_weights(const float *line) { __builtin_prefetch(line, 0, 2); }
 INLINE void multiply(float *sums, const int rows, const int low, const int *a, long stride, const float *panel, long words,
                      Ahead ahead) {
     const int *b = a + 3 * stride; /* two bases and one stride reach six rows */
-    const long further = 16 * ahead.lines;
     __m512 sum[TILE][4];
     UNROLL for (int m = 0; m < rows; m++)
         UNROLL for (int v = 0; v < 4; v++) sum[m][v] = _mm512_load_ps(sums + 64 * m + 16 * v);
@@ -137,9 +136,10 @@ INLINE void multiply(float *sums, const int rows, const int low, const int *a, l
             weight[v] = _mm512_loadu_ps(panel + 16 * v);
             __asm__("" : "+v"(weight[v])); /* in a register: loaded for every row again, it would take longer than the product */
         }
-        if (further) fetch_weights(ahead.weights);
-        if (further == 64) UNROLL for (int line = 1; line < 4; line++) fetch_weights(ahead.weights + 16 * line);
-        ahead.weights += further;
+        fetch_weights(ahead.weights);
+        if (ahead.each > 16) fetch_weights(ahead.weights + 16);
+        if (ahead.each > 32) fetch_weights(ahead.weights + 32), fetch_weights(ahead.weights + 48);
+        ahead.weights += ahead.each;
         UNROLL for (int m = 0; m < rows; m++) {
             const __m512i x = _mm512_set1_epi32(m < 3 ? a[m * stride] : b[(m - 3) * stride]);
             UNROLL for (int v = 0; v < 4; v++) {
@@ -194,7 +194,10 @@ INLINE __mmask16 columns_left(long left) { return left >= 16 ? 0xffff : left > 0
 
 INLINE void input_tile(const Scan *s, long rows, const int low, long panel, long from, long first, Ahead ahead) {
     Sums sums;
-    for (long m = 0; m < rows; m++) copy_row(sums + 64 * m, s->bias + 64 * panel);
+    for (long m = 0; m < rows; m++) {
+        copy_row(sums + 64 * m, s->bias + 64 * panel);
+        for (int v = 0; v < 4; v++) __builtin_prefetch(s->gates + (first + m) * 4 * s->cells + 64 * panel + 16 * v, 1, 2);
+    }
     products[low][rows - 1](sums, s->schedule.input + (from + first) * s->input_words, s->input_words,
                             s->input_panels + 64 * panel * s->input_words, s->input_words, ahead);
     for (long m = 0; m < rows; m++) copy_row(s->gates + (first + m) * 4 * s->cells + 64 * panel, sums + 64 * m);
@@ -376,6 +379,23 @@ int has_pairs(void) {
 #else
     return 0;
 #endif
+}
+
+/* A number that tells contents apart: every change of one word changes it, others all but surely. */
+long fingerprint(const char *memory, long bytes) {
+    const __m512i odd = _mm512_set1_epi64(0x9e3779b97f4a7c15);
+    __m512i sums[4];
+    for (int n = 0; n < 4; n++) sums[n] = _mm512_set1_epi64(n + 1);
+    for (long done = 0; done < bytes; done += 256) {
+        char rest[256] = {0};
+        const char *from = bytes - done < 256 ? memcpy(rest, memory + done, bytes - done) : memory + done;
+        UNROLL for (int n = 0; n < 4; n++)
+            sums[n] = _mm512_rol_epi64(_mm512_mullo_epi64(_mm512_xor_si512(sums[n], _mm512_loadu_si512(from + 64 * n)), odd), 29);
+    }
+    unsigned long long lanes[32], found = bytes;
+    memcpy(lanes, sums, sizeof lanes);
+    for (int n = 0; n < 32; n++) found = (found ^ lanes[n]) * 0xbf58476d1ce4e5b9 ^ found >> 31;
+    return (long)(found >> 1);
 }
 
 /* Ask for large pages: weights are read from end to end, and a page of the usual size is 4096 bytes. */
