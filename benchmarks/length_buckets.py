@@ -6,15 +6,15 @@ as much memory on average. Both see every example once in an epoch; only real to
 timed in turn, round by round in one process. First the loss of all examples is compared, and nothing is reported when the two
 ways disagree.
 
-    python benchmarks/length_buckets.py [--rounds 5] [--threads 2] [--examples 384] [--cpu-time] [--out benchmarks/results]
+    python benchmarks/length_buckets.py [--rounds 5] [--threads 2] [--examples 256] [--cpu-time] [--out benchmarks/results]
 
 Cases
 -----
-LSTM      : an embedding of 256 features, two LSTMs of 512 cells, the next of 1,000 tokens at each step, Adam. The library's
+LSTM      : an embedding of 128 features, two LSTMs of 256 cells, the next of 1,000 tokens at each step, Adam. The library's
             kernel, which computes the padding too.
-projected : the same with 1,024 cells projected to 256 and clipped, by the scan, which leaves the padding out by itself: what
+projected : the same with 512 cells projected to 128 and clipped, by the scan, which leaves the padding out by itself: what
             buckets are still good for is fuller steps.
-attention : a causal Transformer of two blocks, 256 features, 4 heads.
+attention : a causal Transformer of two blocks, 128 features, 4 heads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from carryover.layers import LSTM, Embedding, Layer, Stacked, Transformer
 from carryover.sequence import Sequence
 
 MEDIAN, SPREAD, LONGEST = 20, 0.8, 400
-ROWS, VOCABULARY, SIZE = 32, 1_000, 256
+ROWS, VOCABULARY, SIZE = 32, 1_000, 128
 TOLERANCE = 1e-4
 
 KINDS: dict[str, Callable[[], Layer]] = {
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--examples", type=int, default=384)
+    parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
     options = parser.parse_args()

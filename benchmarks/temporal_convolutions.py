@@ -175,7 +175,7 @@ def training_cases(batch: int = 32, time: int = 600) -> dict[str, dict[str, Run]
 
 
 def generation_cases(tokens: int = 50) -> dict[str, dict[str, Run]]:
-    tcn, wavenet = TCN(2, 24, levels=8, kernel=8), WaveNet(2, 24, size=32, skip_size=32, levels=10)
+    tcn, wavenet = TCN(2, 24, levels=8, kernel=8).eval(), WaveNet(2, 24, size=32, skip_size=32, levels=10).eval()
     cases = {}
     layers: dict[str, tuple[TCN | WaveNet, TCN | WaveNet]]
     layers = {
@@ -224,7 +224,7 @@ def generation_cases(tokens: int = 50) -> dict[str, dict[str, Run]]:
 
 def streaming(peer: Any, x: Sequence, field: int, tokens: int) -> Run:
     """pytorch-tcn's streaming mode over the last `tokens` steps; its buffers are those after `field` steps each time."""
-    peer = peer.to(x.values.dtype)
+    peer = peer.to(x.values.dtype).eval()
     values = x.values.transpose(1, 2)
     with torch.no_grad():
         peer(values[:, :, :field], inference=True)

@@ -52,6 +52,26 @@ def test_plain_lstm_steps_fused_unless_ragged_rows_hand_on_their_state() -> None
     assert layer.last_path == "scan"
 
 
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("lengths", [[1, 1, 1, 1, 1], [1, 0, 1, 1, 0]], ids=str)
+@pytest.mark.parametrize("options", [{}, {"peephole": True}, {"projection": 3, "projection_clip": 0.1}], ids=str)
+def test_one_step_without_gradients(options: dict[str, Any], lengths: list[int], low: bool) -> None:
+    """The library's cell, or the plain loop where there is none; with gradients the paths for whole rows."""
+    layer = LSTM(4, 6, **options)
+    state = some_state(layer, 5)
+    x = ragged(layer, lengths, time=1)
+    expected, last = lstm_loop(layer, x, state)
+    tolerance = 3e-2 if low else 1e-6
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+        found, found_last = layer.step(x, state)
+    assert layer.last_path == ("cell" if not options else "scan" if low else "loop")
+    assert found.values.dtype == (torch.bfloat16 if low else torch.float32)
+    torch.testing.assert_close(found.values.float(), expected.values, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(found_last, last, atol=tolerance, rtol=tolerance)
+    layer.step(x, state)
+    assert layer.last_path == ("fused" if not options and all(lengths) else "scan")
+
+
 def test_dropped_weights_stay_fused() -> None:
     layer = WeightDrop(LSTM(4, 6), 0.5).train()
     layer(ragged(layer, LENGTHS["full"])).values.sum().backward()

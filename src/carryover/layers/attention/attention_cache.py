@@ -82,7 +82,9 @@ def _append(cache: Tensor, new: Tensor) -> Tensor:
     old, end = cache.shape[1], cache.shape[1] + new.shape[1]
     storage = _room.pop(cache, None)  # at once for all threads: only one successor gets it
     if storage is None or storage.shape[1] < end or storage.is_inference() != torch.is_inference_mode_enabled():
-        storage = cache.new_empty(cache.shape[0], max(2 * end, ROOM), *cache.shape[2:])
+        # One head's slots in a row in memory: so the kernel reads them.
+        rows, _, heads, size = cache.shape
+        storage = cache.new_empty(rows, heads, max(2 * end, ROOM), size).transpose(1, 2)
         storage[:, :old] = cache
     storage[:, old:end] = new
     grown = storage[:, :end]

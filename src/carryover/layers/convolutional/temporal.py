@@ -92,7 +92,8 @@ class TemporalBlock(Layer):
 
     def step_rows(self, values: Tensor, lengths: Tensor | None, state: TemporalState) -> tuple[Tensor, TemporalState]:
         """`step` over values that are zero in the padding; `lengths` is None where all rows are full."""
-        masks = (state.first_mask, state.second_mask) if self.training else None
+        dropping = self.training and self.dropout.probability > 0
+        masks = (state.first_mask, state.second_mask) if dropping else None
         hidden, first = self.first.step_rows(values, lengths, state.first)
         hidden = _activate(hidden, masks, 0)
         hidden, second = self.second.step_rows(hidden, lengths, state.second)

@@ -11,6 +11,7 @@ from carryover.layers.base import Layer
 from carryover.layers.fused import FusedKernel, is_full, run_fused
 from carryover.layers.prepared import wants_gradients
 from carryover.layers.products import product_type
+from carryover.layers.recurrent import lstm_compiled
 from carryover.layers.recurrent.lstm_scan import Weights
 from carryover.layers.recurrent.recurrence import LSTMState, lstm_together
 from carryover.sequence import Sequence
@@ -47,7 +48,8 @@ class LSTM(Layer):
 
     `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
     the options allow, else "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes,
-    for the states of a ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster). Without gradients, large layers with projection run "compiled" where the processor has
+    for the states of a ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster), or, for one step on a CPU
+    without gradients, "cell" (the library's cell) or "loop" where there is neither cell nor compiled kernel. Without gradients, large layers with projection run "compiled" where the processor has
     AVX-512 and a compiler is present (`carryover.layers.recurrent.lstm_compiled`). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
     False.
 
@@ -124,6 +126,10 @@ class LSTM(Layer):
             self.check_state(x, state)
             self.last_path = "loop"
             return lstm_loop(self, x, state)
+        if x.time == 1 and x.device.type == "cpu" and not wants_gradients(x.values, *self.weights(), *state):
+            found = self._one_step(x, state)
+            if found is not None:
+                return found
         if self.has_kernel(x):
             return self._fused(x, state)
         outputs, states = lstm_together([self], [x], [state])
@@ -161,6 +167,30 @@ class LSTM(Layer):
         outputs, (hidden, cell) = run_fused(*kernel, x, state, full=is_full(x))
         self.last_path = "fused"
         return outputs, LSTMState(hidden.to(state.hidden.dtype), cell.to(state.cell.dtype))
+
+    def _one_step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState] | None:
+        """One step on a CPU without gradients by the library's cell or, where options forbid it, the plain loop: kernel and scan
+        lay out the weights anew for every call. None where another path is better."""
+        dtype = product_type(x.values)
+        if not self._kernel_fits(x):
+            if dtype != x.values.dtype or not x.values.numel() or lstm_compiled.fits(self, x.values[:, 0], dtype):
+                return None
+            self.check_input(x)
+            self.check_state(x, state)
+            self.last_path = "loop"
+            return lstm_loop(self, x, state)
+        self.check_input(x)
+        self.check_state(x, state)
+        values, hidden, cell, *weights = (
+            part.to(dtype)
+            for part in (x.zero_padding().values[:, 0], *state, self.input_weight, self.hidden_weight, self.bias)
+        )
+        with torch.autocast("cpu", enabled=False):
+            new = torch.lstm_cell(values, (hidden, cell), *weights)
+        self.last_path = "cell"
+        running = (x.lengths > 0).unsqueeze(1)
+        last = (torch.where(running, one, old).to(old.dtype) for one, old in zip(new, state, strict=True))
+        return x.with_values(new[0].unsqueeze(1)).zero_padding(), LSTMState(*last)
 
     def extra_repr(self) -> str:
         options = [f"{name}={value}" for name, value in self.shape._asdict().items() if value not in (None, False)]
