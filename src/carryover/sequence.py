@@ -35,11 +35,14 @@ class Sequence:
 
     @classmethod
     def of(cls, values: Tensor, lengths: Tensor | list[int] | None = None) -> Sequence:
-        """A checked sequence; without `lengths` every row has the full length. Raises ValueError on a bad length."""
+        """A checked sequence, for data that enters; without `lengths` every row has the full length.
+
+        Raises ValueError on a bad length and on NaN at a real step; what stands in the padding is not looked at.
+        """
         if lengths is None:
             lengths = torch.full((values.shape[0],), values.shape[1])
         lengths = torch.as_tensor(lengths, dtype=torch.int64, device=values.device)
-        return cls(values, lengths).validate()
+        return cls(values, lengths).validate().check_numbers()
 
     @classmethod
     def pad(cls, rows: list[Tensor], value: float = 0) -> Sequence:
@@ -48,6 +51,22 @@ class Sequence:
             raise ValueError("cannot pad an empty list of rows: a batch needs at least one row")
         lengths = torch.tensor([row.shape[0] for row in rows], device=rows[0].device)
         return cls(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value), lengths)
+
+    def check_numbers(self) -> Sequence:
+        """Self, after checking that no real step holds NaN (reads the data). Layers do not look: it would cost each of them."""
+        if self.values.is_floating_point() and bool(self.values.isnan().any()):
+            wrong = (
+                (self.values.isnan() & self.expand_mask()).flatten(2).any(2)
+                if self.values.dim() > 2
+                else (self.values.isnan() & self.mask)
+            )
+            if bool(wrong.any()):
+                row, step = (int(place) for place in wrong.nonzero()[0])
+                raise ValueError(
+                    f"values has NaN at row {row}, step {step}, which is real (length {int(self.lengths[row])}): fill in what is "
+                    "missing, or shorten the row"
+                )
+        return self
 
     def validate(self) -> Sequence:
         """Self, after checking 0 ≤ length ≤ T for every row (reads the data; costs a synchronisation on a GPU)."""

@@ -30,6 +30,8 @@ class LeakySum(Layer):
         return torch.zeros(batch_size, self.out_size, device=device, dtype=dtype)
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
+        self.check_input(x)
+        self.check_state(x, state)
         inputs = x.zero_padding().values @ self.input_weight.T
         outputs = []
         for step in range(x.time):

@@ -17,6 +17,7 @@ from carryover.layers import (
     TransformerBlock,
     check,
     choose_rows,
+    detach_state,
 )
 from carryover.sequence import Sequence
 
@@ -140,3 +141,26 @@ def test_faulty_input_is_refused() -> None:
             call()
     with pytest.raises(ValueError, match="CrossAttention was given no memory"):
         TransformerBlock(4, 2, 5, memory_size=3)(x)
+
+
+def test_segments_see_beyond_themselves() -> None:
+    """Transformer-XL: segments of three with the states of the one before as memory, gradients cut between them. Outputs are
+    those of the whole row, so the context grows by a horizon a block, beyond the segment and beyond the one before."""
+    torch.manual_seed(0)
+    layer = Transformer(8, 2, 12, 2, causal=True, horizon=4, positions="relative").double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    values = torch.randn(1, 12, 8, dtype=torch.float64, requires_grad=True)
+    whole = layer(Sequence.of(values)).values
+    state, parts = layer.initial_state(1, dtype=torch.float64), []
+    for start in range(0, 12, 3):
+        y, state = layer.step(Sequence.of(values[:, start : start + 3]), state)
+        state = detach_state(state)
+        parts.append(y.values)
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    assert layer.receptive_field == 7  # the output at step 9 knows of step 3, two segments ago
+    (seen,) = torch.autograd.grad(whole[0, 9].sum(), values)
+    assert [step for step in range(12) if seen[0, step].any()] == list(range(3, 10))
+    (cut,) = torch.autograd.grad(parts[3][0, 0].sum(), values)
+    assert [step for step in range(12) if cut[0, step].any()] == [9]

@@ -69,6 +69,15 @@ def test_refuses_lengths_out_of_range(lengths: list[int], message: str) -> None:
         Sequence.of(torch.zeros(2, 2), lengths)
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 1, 5)])
+def test_nan_is_noticed_where_data_enters(shape: tuple[int, ...]) -> None:
+    values = torch.zeros(shape)
+    values[1, 2] = torch.nan
+    assert Sequence.of(values, [3, 2]).lengths.tolist() == [3, 2], "padding may hold anything"
+    with pytest.raises(ValueError, match=r"values has NaN at row 1, step 2, which is real \(length 3\): fill in"):
+        Sequence.of(values, [3, 3])
+
+
 def test_cannot_be_changed() -> None:
     x = Sequence.of(torch.zeros(1, 2))
     with pytest.raises(AttributeError):

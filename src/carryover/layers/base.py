@@ -27,6 +27,7 @@ class Layer(nn.Module, ABC):
     ----------
     in_size, out_size : numbers of features of the input and output values. For a layer that reads integer ids,
         `in_size` is the number of ids.
+    reads_ids : whether the values are integer ids and not real numbers.
     feature_axis : the dimension of the values that holds the features: the last but for layers of images, whose
         elements are [C, H, W] and whose features stand at 2.
     causal : whether output t depends on inputs up to t only; exactly the causal layers have `step`.
@@ -42,6 +43,7 @@ class Layer(nn.Module, ABC):
     receptive_field: int | None = None
     ratio: Fraction = Fraction(1)
     fast: bool = True
+    reads_ids: bool = False
     feature_axis: int = -1
 
     @abstractmethod
@@ -72,12 +74,21 @@ class Layer(nn.Module, ABC):
         return f"{type(self).__name__} {what}: causal is {self.causal}; run the whole pass, or use a causal layer"
 
     def check_input(self, x: Sequence) -> None:
-        """Raise ValueError when the feature size of `x` is not `in_size`."""
+        """Raise TypeError as `check_kind` does, ValueError when the feature size of `x` is not `in_size`."""
+        self.check_kind(x)
         if x.values.is_floating_point() and (found := x.values.shape[self.feature_axis]) != self.in_size:
             raise ValueError(
                 f"{type(self).__name__} expects {self.in_size} features and got {found}: "
                 f"build it with in_size={found} or project the input first"
             )
+
+    def check_kind(self, x: Sequence) -> None:
+        """Raise TypeError on ids where real numbers are read, or the reverse."""
+        if x.values.is_floating_point() == self.reads_ids:
+            wanted, repair = (
+                ("integer ids", "number the items first") if self.reads_ids else ("real numbers", "embed the ids first")
+            )
+            raise TypeError(f"{type(self).__name__} reads {wanted} and got {x.values.dtype}: {repair}")
 
     def check_state(self, x: Sequence, state: State) -> None:
         """Raise ValueError when the batch size of `state` is not that of `x`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from carryover.layers import characters_compiled
 from carryover.layers.element import ElementLayer
+from carryover.layers.embedding import no_such_id
 from carryover.layers.highway import Highway
 from carryover.layers.prepared import forget
 from carryover.layers.products import product_type
@@ -110,7 +111,11 @@ class CharacterCNN(ElementLayer):
     def element(self, values: Tensor) -> Tensor:
         words = values.flatten(0, -2)  # [words, characters a word]
         distinct, place = torch.unique(words, dim=0, return_inverse=True)
-        return self.encode_types(distinct)[place].view(*values.shape[:-1], self.out_size)
+        try:
+            vectors = self.encode_types(distinct)
+        except IndexError as error:
+            raise IndexError(no_such_id(self, distinct)) from error
+        return vectors[place].view(*values.shape[:-1], self.out_size)
 
     def check_input(self, x: Sequence) -> None:
         super().check_input(x)

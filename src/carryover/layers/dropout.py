@@ -113,6 +113,7 @@ class VariationalDropout(Layer):
         return drop(ones, self.probability, self.training)
 
     def forward(self, x: Sequence) -> Sequence:
+        self.check_input(x)
         state = self.initial_state(x.batch_size, device=x.device, dtype=x.values.dtype)
         return self.step(x, state)[0]
 
@@ -157,6 +158,7 @@ class WeightDrop(Layer):
         self.probability = check_probability(probability)
         self.in_size, self.out_size, self.ratio = layer.in_size, layer.out_size, layer.ratio
         self.feature_axis = layer.feature_axis
+        self.reads_ids = layer.reads_ids
         self.causal, self.receptive_field = layer.causal, layer.receptive_field
 
     def output_lengths(self, lengths: Tensor) -> Tensor:

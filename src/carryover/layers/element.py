@@ -15,12 +15,11 @@ class ElementLayer(Layer):
     """A function of one step, applied at every step: y_t = element(x_t).
 
     Such a layer is causal with a receptive field of 1, and its state is empty: `()`. A subclass implements `element`
-    and sets `in_size` and `out_size`; a subclass that reads integer ids sets `reads_ids`.
+    and sets `in_size` and `out_size`; a subclass that reads integer ids sets `reads_ids` too.
     """
 
     causal = True
     receptive_field = 1
-    reads_ids: bool = False
 
     @abstractmethod
     def element(self, values: Tensor) -> Tensor:
@@ -37,13 +36,3 @@ class ElementLayer(Layer):
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
         return self.forward(x), state
-
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids where real numbers are expected or the reverse, ValueError on a wrong feature size."""
-        real = x.values.is_floating_point()
-        if real == self.reads_ids:
-            wanted, repair = (
-                ("integer ids", "number the items first") if self.reads_ids else ("real numbers", "embed the ids first")
-            )
-            raise TypeError(f"{type(self).__name__} reads {wanted} and got {x.values.dtype}: {repair}")
-        super().check_input(x)

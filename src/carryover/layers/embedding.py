@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.layers.base import Layer
 from carryover.layers.element import ElementLayer
 from carryover.sequence import Sequence
 
@@ -18,6 +19,15 @@ def embed_by_one_hot(ids: Tensor, weight: Tensor) -> Tensor:
     `ids` is an integer tensor of any shape with values in 0 … N−1, `weight` is [N, D]; the result is [*ids.shape, D].
     """
     return F.one_hot(ids, weight.shape[0]).to(weight.dtype) @ weight
+
+
+def no_such_id(layer: Layer, ids: Tensor) -> str:
+    """What is wrong with ids of which one is outside 0 … in_size − 1."""
+    wrong = int(ids[(ids < 0) | (ids >= layer.in_size)][0])
+    return (
+        f"{type(layer).__name__} has the ids 0 … {layer.in_size - 1} and got {wrong}: number the items by the vocabulary it was "
+        "built for, or build it with a larger in_size"
+    )
 
 
 @final
@@ -58,7 +68,10 @@ class Embedding(ElementLayer):
         return layer
 
     def element(self, values: Tensor) -> Tensor:
-        return F.embedding(values, self.weight, padding_idx=self.padding_id, sparse=self.sparse_gradient)
+        try:
+            return F.embedding(values, self.weight, padding_idx=self.padding_id, sparse=self.sparse_gradient)
+        except IndexError as error:
+            raise IndexError(no_such_id(self, values)) from error
 
     def check_input(self, x: Sequence) -> None:
         super().check_input(x)

@@ -25,9 +25,13 @@ class Pooling(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Sequence) -> Tensor:
-        """[B, T, in_size] to [B, out_size]. ValueError when the feature size is not `in_size`."""
+        """[B, T, in_size] to [B, out_size]. TypeError on integers, ValueError when the feature size is not `in_size`."""
 
     def check_input(self, x: Sequence) -> None:
+        if not x.values.is_floating_point():
+            raise TypeError(
+                f"{type(self).__name__} reads real numbers and got {x.values.dtype}: embed the ids first, or turn counts into floats"
+            )
         if x.values.dim() != 3 or x.values.shape[-1] != self.in_size:
             raise ValueError(
                 f"{type(self).__name__} pools values [batch, time, {self.in_size}], got {tuple(x.values.shape)}: "

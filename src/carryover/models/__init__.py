@@ -17,6 +17,7 @@ _PUBLIC = {
     "OutputLayer": "output",
     "SIZES": "sizes",
     "SequenceModel": "sequence_model",
+    "SignalModel": "signal",
     "StackConfig": "stacks",
     "WordEncoder": "tagger_encoder",
 }

@@ -270,11 +270,9 @@ def check_sizes(layer: Layer, **sizes: int) -> None:
 
 def check_real(layer: Layer, x: Sequence, dimensions: int = 3) -> None:
     """Raise TypeError unless the values are real numbers, ValueError unless they have so many dimensions."""
-    name = type(layer).__name__
-    if not x.values.is_floating_point():
-        raise TypeError(f"{name} reads real numbers and got {x.values.dtype}: embed the ids first")
+    layer.check_kind(x)
     if x.values.dim() != dimensions:
         raise ValueError(
-            f"{name} reads values of {dimensions} dimensions, [batch, time, ...], and got shape {tuple(x.values.shape)}: "
+            f"{type(layer).__name__} reads values of {dimensions} dimensions, [batch, time, ...], and got shape {tuple(x.values.shape)}: "
             "add or flatten axes"
         )
