@@ -1,6 +1,6 @@
 """Peak memory of truncated back-propagation through time as the text grows, and of the whole text at once for contrast.
 
-A language model of 256 features and 512 cells over 256 characters, 8 rows. Truncated: chunks of 100 steps, the state carried and
+A language model of 128 features and 256 cells over 256 characters, 8 rows. Truncated: chunks of 100 steps, the state carried and
 detached, a backward pass and an update after each. Whole: one backward pass through all steps. Every figure comes from a process
 of its own: the most it had resident (the kernel's high-water mark, begun anew when model and text stand) less what it
 had then. Before that, the loss over chunks is compared with the loss over the whole, at the shortest length and without
@@ -31,7 +31,7 @@ from torch.nn.functional import cross_entropy
 from carryover.layers import LSTM, Embedding, Stacked, State, detach_state
 from carryover.sequence import Sequence
 
-CHARACTERS, SIZE, CELLS, ROWS, CHUNK = 256, 256, 512, 8, 100
+CHARACTERS, SIZE, CELLS, ROWS, CHUNK = 256, 128, 256, 8, 100
 LARGEST_WHOLE = 10_000
 TOLERANCE = 1e-5
 
