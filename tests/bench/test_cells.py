@@ -193,6 +193,20 @@ def test_weights_of_the_best_epoch_are_measured_where_a_validation_part_decides(
     assert result.best_step == 2 * problem.steps_per_epoch()
 
 
+def test_music_ends_when_annealing_has_left_a_ten_thousandth_of_the_rate(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ever worse, it is annealed after epochs 11, 12, 13 and 14 of 100."""
+    cell = Cell("jsb-chorales", None, "gru", 1)
+    problem = read_problem(cell, data)
+    losses = iter(range(1, 100))
+    monkeypatch.setattr(type(problem), "measure", lambda self, model, part, device: {"loss": float(next(losses))})
+    result = run_cell(cell, replace(of_one_size(cell, problem), size=5, epochs=100), problem, tmp_path, quiet=True)
+    assert result is not None and not result.shortened and result.steps == 14 * problem.steps_per_epoch()
+    rates = [line["learning_rate"] for line in result.curve if "loss" in line]
+    assert rates[-1] == pytest.approx(cell.recipe.rate / 1000)
+
+
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     run_small(tmp_path)
     path = cell_folder(tmp_path, Cell("adding", 200, "tcn", 1)) / "cell.json"

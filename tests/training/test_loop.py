@@ -251,6 +251,20 @@ def test_annealing_divides_the_rate_and_survives_a_stop(tmp_path: Path) -> None:
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 
+def test_a_rate_that_is_used_up_ends_the_run(tmp_path: Path) -> None:
+    """Measured after steps 5, 10 and 15, each time worse, which leaves a hundredth of the rate; so there is no step 16."""
+    settings: dict[str, Any] = {
+        "annealing": Annealing(divisor=10.0, window=1),
+        "schedule": Schedule(kind="constant", peak=0.05, total=20),
+        "least_share": 0.01,
+    }
+    scores = iter([1.0, 2.0, 3.0])
+    result = tiny_run.run(tmp_path / "run", score=lambda model: {"perplexity": next(scores)}, **settings)
+    assert (result.stopped_by, result.state.step, result.state.best_step) == ("rate", 15, 5)
+    again = tiny_run.run(tmp_path / "run", score=lambda model: pytest.fail("was measured again"), **settings)
+    assert (again.stopped_by, again.state.step) == ("rate", 15)
+
+
 def test_another_figure_may_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([3.0, 1.0, 2.0, 1.5])
     monkeypatch.setattr(tiny_run, "Job", partial(tiny_run.Job, decides="loss"))

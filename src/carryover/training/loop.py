@@ -88,7 +88,7 @@ class LoopSettings:
 
     `time_limit` is for all sessions of the run together and ends it; `deadline`, a moment of `time.monotonic`, ends this
     session only, without a measurement that an uninterrupted run would not make. `annealing` divides the schedule's rate
-    when held-out figures stop falling.
+    when held-out figures stop falling, and when it has left `least_share` of it or less, the run ends.
     """
 
     seed: int = 0
@@ -103,6 +103,7 @@ class LoopSettings:
     time_limit: float | None = None
     deadline: float | None = None
     annealing: Annealing | None = None
+    least_share: float = 0.0
     device: str = "cpu"
     precision: str = "float32"
 
@@ -133,7 +134,7 @@ class LoopState:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """How a run ended: `stopped_by` is "epochs", "patience", "time limit" or "deadline"."""
+    """How a run ended: `stopped_by` is "epochs", "patience", "rate", "time limit" or "deadline"."""
 
     state: LoopState
     stopped_by: str
@@ -166,7 +167,8 @@ class TrainingLoop:
         self._earlier_seconds = 0.0
 
     def run(self) -> LoopResult:
-        """Train until the epochs are done, nothing improves any more, the time is up, or a signal asks to stop.
+        """Train until the epochs are done, nothing improves any more, annealing has used up the rate, the time is up, or a
+        signal asks to stop.
 
         Raises TrainingFailed on a loss or gradient that is not finite, `stopping.Interrupted` and `stopping.Terminated`
         after saving, DiskFault and CannotWrite while saving; the last good checkpoint is intact in every case.
@@ -272,6 +274,8 @@ class TrainingLoop:
             return "epochs"
         if self.settings.patience is not None and self.state.waited >= self.settings.patience:
             return "patience"
+        if self.state.rate_scale <= self.settings.least_share:
+            return "rate"
         if self.settings.time_limit is not None and self.state.seconds >= self.settings.time_limit:
             return "time limit"
         if self.settings.deadline is not None and time.monotonic() >= self.settings.deadline:
