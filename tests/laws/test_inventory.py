@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import carryover.layers
-from carryover.layers import Bidirectional, LawBroken, Layer, Pooling, SumPooling, check
+from carryover.layers import Bidirectional, LawBroken, Layer, MeanPooling, Pooling, SumPooling, check
 from carryover.layers.laws import LAWS
 from carryover.sequence import Sequence
 from laws.inventory import ROWS, Row, name
@@ -83,6 +83,15 @@ def test_check_names_the_broken_law_and_the_layer() -> None:
         check(Shouts())
     assert caught.value.law == "padding"
     assert isinstance(caught.value, AssertionError)
+
+
+def test_a_pooling_of_nan_is_told_as_a_broken_law() -> None:
+    class Poisoned(MeanPooling):  # type: ignore[misc]
+        def forward(self, x: Sequence) -> torch.Tensor:
+            return x.values.sum(1) / x.lengths.unsqueeze(1)
+
+    with pytest.raises(LawBroken, match="Poisoned breaks the law 'any length': output is not finite"):
+        check(Poisoned(3))
 
 
 def test_check_leaves_the_layer_and_the_random_state_alone() -> None:

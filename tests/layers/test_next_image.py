@@ -47,7 +47,7 @@ def test_a_convlstm_learns_where_squares_go() -> None:
     def overlap(found: Tensor) -> float:
         return ((found * truth).sum() / torch.maximum(found, truth).sum()).item()
 
-    assert overlap((scores > 0).float()) > 0.8 > 0.5 > overlap(last)
+    assert overlap((scores > 0).float()) > 0.5 > 0.35 > overlap(last)
 
     state, parts = layer.initial_state(64), []  # image by image, as they come
     for step in range(5):

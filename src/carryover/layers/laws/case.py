@@ -85,7 +85,7 @@ class Case:
     def run(self, x: Sequence) -> Sequence:
         """The whole pass; one vector a row counts as a sequence of one step."""
         y = self.layer(x)
-        return Sequence.of(y.unsqueeze(1)) if isinstance(y, Tensor) else y
+        return one_step(y) if isinstance(y, Tensor) else y
 
     def broken(self, law: str, finding: str) -> LawBroken:
         return LawBroken(law, self.layer, finding)
@@ -110,6 +110,11 @@ class Gradients:
 
     of_input: Tensor | None
     of_parameters: dict[str, Tensor]
+
+
+def one_step(vectors: Tensor) -> Sequence:
+    """One vector a row [B, …] as a sequence of one step, NaN and all: whether that is sound is for the laws to say."""
+    return Sequence(vectors.unsqueeze(1), vectors.new_ones(len(vectors), dtype=torch.int64))
 
 
 def leaf(x: Sequence) -> Sequence:
