@@ -302,3 +302,32 @@ def test_only_one_row_is_read_in_pieces() -> None:
         model.long_representations(coded.batch(SENTENCES, borders=True), 3)
     with pytest.raises(ValueError, match="without sentence borders"):
         model.long_representations(coded.batch(SENTENCES[:1], borders=False), 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_borders_are_read_once_for_all_rows(kind: str) -> None:
+    """Without gradients only one row reads the first border and none the last: the numbers are those of reading them all."""
+    model, coded = make(kind)
+    batch = coded.batch(SENTENCES, borders=True)
+
+    def both() -> tuple[Tensor, Tensor]:
+        state = model.initial_state(len(SENTENCES), dtype=torch.float64)
+        with torch.no_grad():
+            assert not model._needs_borders(model.token_representations(batch))
+            return model.representations(batch).values, model.continue_representations(batch, state)[0].values
+
+    first, whole = both()
+    torch.testing.assert_close(first, whole, atol=1e-12, rtol=1e-12)
+    assert torch.equal(both()[0], first)
+    with torch.enable_grad():
+        torch.testing.assert_close(model.representations(batch).values, whole, atol=1e-12, rtol=1e-12)
+    with torch.no_grad():
+        model.forward_layers[0].bias.add_(0.5)  # type: ignore[operator,union-attr]
+    changed, wanted = both()
+    assert (changed - first).abs().max() > 1e-3
+    torch.testing.assert_close(changed, wanted, atol=1e-12, rtol=1e-12)
+    empty = model.representations(coded.batch([[], []], borders=True))
+    assert empty.values.shape == (2, 0, 3, 16)
+    with torch.inference_mode():
+        found = model.representations(batch).values
+    torch.testing.assert_close(found.clone(), changed, atol=1e-12, rtol=1e-12)
