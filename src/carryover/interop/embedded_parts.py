@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as ListOf
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -123,7 +124,7 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
     name_of_all = (
         f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
     )
-    how = {"layers": choice.layers, "pool": choice.pool, "precision": choice.precision}
+    embed = partial(embed_lines, encoder, layers=choice.layers, pool=choice.pool, precision=choice.precision)
 
     def size_of(words: ListOf[str]) -> int:
         return row if choice.pool else row * len(words)
@@ -132,11 +133,11 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
     if choice.carry_rows is None:
         sentences = (words_of(encoder, line) for line in lines)
         groups = (
-            (group, lambda group=group: embed_lines(encoder, group, **how))  # type: ignore[misc]
+            (group, lambda group=group: embed(group))  # type: ignore[misc]
             for group in _grouped(sentences, size_of)
         )
     else:
-        flow = embed_lines(encoder, lines, **how, carry_rows=choice.carry_rows)
+        flow = embed(lines, carry_rows=choice.carry_rows)
         groups = (
             ([line.words for line in group], lambda group=group: group)  # type: ignore[misc]
             for group in _grouped(flow, lambda line: size_of(line.words))

@@ -64,7 +64,7 @@ class KnownWords:
                 self._places.clear()
             if len(words) > len(self._vectors):
                 return compute(characters)
-            first, new = len(self._places), []
+            first, new = len(self._places), list[int]()
             for number, word in enumerate(words):
                 if word not in self._places:
                     self._places[word] = first + len(new)
