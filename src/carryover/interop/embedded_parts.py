@@ -14,7 +14,7 @@ from collections.abc import Sequence as ListOf
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
     name_of_all = (
         f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
     )
-    how = {"layers": choice.layers, "pool": choice.pool, "precision": choice.precision}
+    how: dict[str, Any] = {"layers": choice.layers, "pool": choice.pool, "precision": choice.precision}
 
     def size_of(words: ListOf[str]) -> int:
         return row if choice.pool else row * len(words)

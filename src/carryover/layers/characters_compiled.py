@@ -64,7 +64,8 @@ class KnownWords:
                 self._places.clear()
             if len(words) > len(self._vectors):
                 return compute(characters)
-            first, new = len(self._places), []
+            first = len(self._places)
+            new: list[int] = []
             for number, word in enumerate(words):
                 if word not in self._places:
                     self._places[word] = first + len(new)

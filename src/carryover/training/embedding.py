@@ -61,6 +61,7 @@ def embed_lines(
             read[:] = [words_of(encoder, line) for line in chunk]
             yield read
 
+    computed: Iterator[list[Tensor]]
     if carry_rows is None:
         computed = (encoder.embed(sentences, precision=precision) for sentences in batches())
     else:
