@@ -126,6 +126,7 @@ INLINE void fetch_weights(const float *line) { __builtin_prefetch(line, 0, 2); }
 /* sums[rows][64 columns] += a[rows][words] x panel[words][64 columns] */
 INLINE void multiply(float *sums, const int rows, const int low, const int *a, long stride, const float *panel, long words,
                      Ahead ahead) {
+    (void)low; /* where there are no pairs */
     const int *b = a + 3 * stride; /* two bases and one stride reach six rows */
     __m512 sum[TILE][4];
     UNROLL for (int m = 0; m < rows; m++)
@@ -180,6 +181,7 @@ INLINE void copy_row(float *to, const float *from) {
 
 /* 16 numbers as words of the next sum */
 INLINE void put(int *row, long column, const int low, __m512 values, __mmask16 kept) {
+    (void)low;
 #ifdef __AVX512BF16__
     if (low) {
         _mm256_mask_storeu_epi16((short *)row + column, kept, (__m256i)_mm512_cvtneps_pbh(values));
