@@ -172,7 +172,7 @@ def test_a_row_without_memory_gets_zeros_and_finite_gradients(build: Callable[[]
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)  # not a bias of zero
     layer.fast = fast
-    x, memory = Sequence.of(torch.randn(2, 3, 4)), Sequence.of(torch.full((2, 5, 6), torch.nan), [5, 0])
+    x, memory = Sequence.of(torch.randn(2, 3, 4)), Sequence(torch.full((2, 5, 6), torch.nan), torch.tensor([5, 0]))
     memory.values[0] = torch.randn(5, 6)
     memory.values.requires_grad_()
     y = layer(x, memory)

@@ -60,7 +60,7 @@ def test_a_row_is_by_itself(pooling: str, multi_label: bool) -> None:
     alone = torch.randn(1, 4, 6)
     values = torch.full((3, 9, 6), float("nan"))
     values[1, :4] = alone[0]
-    together = Sequence.of(values, [9, 4, 0])
+    together = Sequence(values, torch.tensor([9, 4, 0]))
     torch.testing.assert_close(task.probabilities(together)[1], task.probabilities(Sequence.of(alone))[0])
     assert task.decode(together)[1] == task.decode(Sequence.of(alone))[0]
     assert torch.isfinite(task.probabilities(together)[2]).all()

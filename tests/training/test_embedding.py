@@ -103,7 +103,7 @@ def test_a_line_too_long_to_be_read_at_once(
     assert whole.pieces == 1
     monkeypatch.setattr(embedding, "LONG", 20)
     embed = encoder.embed
-    monkeypatch.setattr(encoder, "embed", lambda sentences, choose: embed(sentences, batch_tokens=20, choose=choose))
+    monkeypatch.setattr(encoder, "embed", lambda sentences, **how: embed(sentences, batch_tokens=20, **how))
     before, long, after = embed_lines(encoder, ["a b", book, "c"], layers=layers, pool=pool)
     assert (before.pieces, after.pieces) == (1, 1) and long.pieces == -(-(len(long.words) + 2) // 20) > 5
     assert long.words == whole.words == encoder.coder.tokenize(book)

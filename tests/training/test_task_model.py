@@ -89,7 +89,7 @@ def test_neighbours_full_of_nan_change_nothing(tmp_path: Path) -> None:
         alone = torch.randn(1, 3, encoder.model.mixed_layers, encoder.model.out_size)
         values = torch.full((3, 8, *alone.shape[2:]), float("nan"))
         values[1, :3] = alone[0]
-        together = Sequence.of(values, [8, 3, 0])
+        together = Sequence(values, torch.tensor([8, 3, 0]))
         sentences = [("a",) * 8, ("a",) * 3, ()]
         expected = model.hidden(sentences[1:2], Sequence.of(alone)).values[0]
         hidden = model.hidden(sentences, together)

@@ -140,12 +140,12 @@ class LanguageModel:
     def _code(self, sentences: list[SequenceOf[str]]) -> TokenBatch:
         """A batch that is never so small that matrix products take another path, with other rounding, than in large ones.
 
-        That is what makes a sentence's vectors the same to the last bit alone and among others; empty sentences and rows
-        of padding fill up, and nothing reads them.
+        That is what makes a sentence's vectors the same to the last bit alone and among others; sentences of two words and
+        rows of padding fill up, and nothing reads them.
         """
         import torch
 
-        rows = sentences + [()] * (_FEWEST_ROWS - len(sentences))
+        rows = sentences + [("", "")] * (_FEWEST_ROWS - len(sentences))
         batch = self.coder.batch(rows, borders=True)
         if batch.characters is not None and len(batch.characters) < _FEWEST_WORDS:
             missing = _FEWEST_WORDS - len(batch.characters)
