@@ -115,45 +115,36 @@ static Parallel *parallel;
 __attribute__((constructor)) static void find_threads(void) { *(void **)&parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel"); }
 
 typedef struct {
+    void (*work)(const void *task, long row, long stop);
     const void *task;
-    atomic_long next; /* row */
+    long rows;
+    atomic_long next; /* row that nobody has taken */
 } Share;
 
-INLINE void share_out(void (*work)(void *), const void *task, long rows, long threads) {
-    Share share = {.task = task};
+static void take_rows(void *data) {
+    Share *share = data;
+    for (long row; (row = atomic_fetch_add(&share->next, ROWS_AT_ONCE)) < share->rows;)
+        share->work(share->task, row, row + ROWS_AT_ONCE < share->rows ? row + ROWS_AT_ONCE : share->rows);
+}
+
+static int share_out(void (*work)(const void *, long, long), const void *task, long rows, long threads) {
+    Share share = {.work = work, .task = task, .rows = rows};
     if (threads > rows / ROWS_AT_ONCE) threads = rows / ROWS_AT_ONCE;
-    if (parallel && threads > 1) parallel(work, &share, (unsigned)threads, 0);
-    else work(&share);
-}
-
-static void forward_share(void *data) {
-    Share *share = data;
-    const Forward *task = share->task;
-    for (long row; (row = atomic_fetch_add(&share->next, ROWS_AT_ONCE)) < task->rows;) {
-        const long stop = row + ROWS_AT_ONCE < task->rows ? row + ROWS_AT_ONCE : task->rows;
-        if (task->low) forward_rows(task, row, stop, 1);
-        else forward_rows(task, row, stop, 0);
-    }
-}
-
-static void backward_share(void *data) {
-    Share *share = data;
-    const Backward *task = share->task;
-    for (long row; (row = atomic_fetch_add(&share->next, ROWS_AT_ONCE)) < task->rows;) {
-        const long stop = row + ROWS_AT_ONCE < task->rows ? row + ROWS_AT_ONCE : task->rows;
-        if (task->low) backward_rows(task, row, stop, 1);
-        else backward_rows(task, row, stop, 0);
-    }
-}
-
-int lstm_forward(const Forward *task) {
-    share_out(forward_share, task, task->rows, task->threads);
+    if (parallel && threads > 1) parallel(take_rows, &share, (unsigned)threads, 0);
+    else take_rows(&share);
     return 0;
 }
 
-int lstm_backward(const Backward *task) {
-    share_out(backward_share, task, task->rows, task->threads);
-    return 0;
+static void forward(const void *task, long row, long stop) {
+    if (((const Forward *)task)->low) forward_rows(task, row, stop, 1);
+    else forward_rows(task, row, stop, 0);
 }
 
+static void backward(const void *task, long row, long stop) {
+    if (((const Backward *)task)->low) backward_rows(task, row, stop, 1);
+    else backward_rows(task, row, stop, 0);
+}
+
+int lstm_forward(const Forward *task) { return share_out(forward, task, task->rows, task->threads); }
+int lstm_backward(const Backward *task) { return share_out(backward, task, task->rows, task->threads); }
 int has_pairs(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */
