@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,9 +129,22 @@ def test_the_command_runs_cells_and_prints_the_table(shell: Shell, data: Path) -
     assert other.code == 2 and "finished with epochs = 2, now it is 3" in other.err
 
 
-def test_a_time_limit_leaves_the_cell_for_the_same_command(shell: Shell, data: Path) -> None:
+def test_a_time_limit_leaves_the_cell_for_the_same_command(
+    shell: Shell, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from carryover.bench import run
+
+    run_cell, left = run.run_cell, []
+
+    def at_the_last_moment(*arguments: Any, deadline: float, **options: Any) -> Any:
+        # however slow the machine the cell begins, and however fast it does not end
+        left.append(deadline - time.monotonic())
+        return run_cell(*arguments, deadline=time.monotonic(), **options)
+
+    monkeypatch.setattr(run, "run_cell", at_the_last_moment)
     line = (*BENCH, "--task", "jsb-chorales", "--model", "tcn", "--data", data, "--epochs", "200")
-    done = shell(*line, "--out", "o", "--time-limit", "0.3s")
+    done = shell(*line, "--out", "o", "--time-limit", "1h")
+    assert 0 < left[0] <= 3600
     assert done.code == 0 and "1 of 1 cells are not finished" in done.err
     assert "next: carryover bench sequence-models --task jsb-chorales" in done.err
     assert "of 200" in done.out and "seed 1 at epoch" in done.out
