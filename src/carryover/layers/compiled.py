@@ -26,7 +26,9 @@ from carryover.errors import CarryoverError
 from carryover.progress import say
 from carryover.storage import atomic_file, cache_folder
 
-INFERENCE, TRAINING = (Path(__file__).parent / "kernels" / name for name in ("inference.c", "training.c"))
+INFERENCE, TRAINING, RECURRENCE = (
+    Path(__file__).parent / "kernels" / name for name in ("inference.c", "training.c", "recurrence.c")
+)
 LEAST_WEIGHTS = 1 << 18
 """Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
 
@@ -38,17 +40,28 @@ FLAGS = ("-O2", "-march=native", "-fPIC", "-shared", "-pthread")
 _SECONDS = 120
 
 
-def usable(weights: Iterable[Tensor | None], dtype: torch.dtype, source: Path = INFERENCE) -> bool:
+def usable(
+    weights: Iterable[Tensor | None],
+    dtype: torch.dtype,
+    source: Path = INFERENCE,
+    *,
+    beside: Iterable[Tensor] = (),
+    least: int | None = None,
+) -> bool:
     """Whether a kernel of `source` may run for float32 or bfloat16 `weights` on a CPU with products of type `dtype`.
 
-    Compiles when that is first needed.
+    `beside` are inputs and states. `least` is how many weights are worth it, `LEAST_WEIGHTS` if not said. The size of a batch
+    must not decide: what a row gives would hang on its neighbours. Compiles when that is first needed.
     """
     there = [weight for weight in weights if weight is not None]
-    if torch.jit.is_tracing() or any(type(weight) not in (Tensor, torch.nn.Parameter) for weight in there):
-        return False  # what has no numbers yet, or not here
-    if dtype not in (torch.float32, torch.bfloat16) or sum(weight.numel() for weight in there) < LEAST_WEIGHTS:
+    if dtype not in (torch.float32, torch.bfloat16):
         return False
-    if any(weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16) for weight in there):
+    if sum(weight.numel() for weight in there) < (LEAST_WEIGHTS if least is None else least):
+        return False
+    tensors = [*there, *beside]
+    if any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors) or _is_watched():
+        return False  # what has no numbers yet, or not here
+    if any(tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.bfloat16) for tensor in tensors):
         return False
     if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library(source)) is None:
         return False
@@ -124,6 +137,13 @@ def compile_to(target: Path, source: Path, compiler: str) -> None:
     """Raises subprocess.CalledProcessError when the compiler refuses the source, TimeoutExpired when it takes too long."""
     command = [compiler, *FLAGS, "-o", str(target), str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+
+
+def _is_watched() -> bool:
+    """Whether somebody records or transforms what PyTorch does, who would not see a kernel of ours."""
+    return (
+        torch.jit.is_tracing() or torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    )
 
 
 def _compiler() -> str | None:

@@ -1,19 +1,16 @@
 /* Passes without gradients on a processor with AVX-512: words from characters, and LSTMs with projection and clipping.
 
-   Weights come as panels of 64 columns: a panel holds its columns side by side for one word of the sum after the other. A word
-   is a float, or two bfloat16 that one instruction multiplies and adds. Sums stay in registers until they are complete, and
-   what follows (bias, gates, clips) is done there. What a row gets depends on nothing but that row: each sum is made in one
-   order, whatever the number of rows and of threads. */
+   Weights come as panels of 64 columns (`products.h`). What follows a product (bias, gates, clips) is done where its sums are.
+   What a row gets depends on nothing but that row, whatever the number of rows and of threads. */
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "products.h"
 #include "schedule.h"
-#include "vectors.h"
 
-#define TILE 6       /* rows whose sums fit the registers: 6 x 4 of 32, four weights and one input beside them */
 #define PIECE 512    /* words of a long sum at a time, so that a panel's piece stays in the cache for all rows */
 #define MOST_THREADS 64
 
@@ -106,67 +103,16 @@ static int run_team(void (*work)(Team *, long), const void *task, long wanted) {
     return 0;
 }
 
-/* ---------------------------------------------------------------- products */
+/* ---------------------------------------------------------------- tiles */
 
-/* Weights that are wanted next, and how many of them to fetch with every word. */
-typedef struct {
-    const float *weights;
-    long each;
-} Ahead;
-
-/* A tile's share of `words` words at `next`: the panel's tiles fetch them evenly, as fast as memory can give. */
-INLINE Ahead ahead_of(const float *next, long words, long tile, long tiles) {
-    const long each = (63 + tiles) / tiles;
-    return (Ahead){next + tile * each * words, each};
-}
-
-INLINE void fetch(const void *line) { __builtin_prefetch(line, 0, 3); }
-INLINE void fetch_weights(const float *line) { __builtin_prefetch(line, 0, 2); }
-
-/* sums[rows][64 columns] += a[rows][words] x panel[words][64 columns] */
-INLINE void multiply(float *sums, const int rows, const int low, const int *a, long stride, const float *panel, long words,
-                     Ahead ahead) {
-    (void)low; /* where there are no pairs */
-    const int *b = a + 3 * stride; /* two bases and one stride reach six rows */
-    __m512 sum[TILE][4];
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++) sum[m][v] = _mm512_load_ps(sums + 64 * m + 16 * v);
-    for (const float *end = panel + 64 * words; panel != end; a++, b++, panel += 64) {
-        __m512 weight[4];
-        UNROLL for (int v = 0; v < 4; v++) {
-            weight[v] = _mm512_loadu_ps(panel + 16 * v);
-            __asm__("" : "+v"(weight[v])); /* in a register: loaded for every row again, it would take longer than the product */
-        }
-        fetch_weights(ahead.weights);
-        if (ahead.each > 16) fetch_weights(ahead.weights + 16);
-        if (ahead.each > 32) fetch_weights(ahead.weights + 32), fetch_weights(ahead.weights + 48);
-        ahead.weights += ahead.each;
-        UNROLL for (int m = 0; m < rows; m++) {
-            const __m512i x = _mm512_set1_epi32(m < 3 ? a[m * stride] : b[(m - 3) * stride]);
-            UNROLL for (int v = 0; v < 4; v++) {
-#ifdef __AVX512BF16__
-                if (low) {
-                    sum[m][v] = _mm512_dpbf16_ps(sum[m][v], (__m512bh)x, (__m512bh)weight[v]);
-                    continue;
-                }
-#endif
-                sum[m][v] = _mm512_fmadd_ps(_mm512_castsi512_ps(x), weight[v], sum[m][v]);
-            }
-        }
+#define PRODUCTS(rows)                                                                                                 \
+    static void floats_##rows(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead) {   \
+        multiply(sums, rows, 4, 64, 16, 0, a, stride, panel, words, ahead);                                            \
+    }                                                                                                                  \
+    static void pairs_##rows(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead) {    \
+        multiply(sums, rows, 4, 64, 16, 1, a, stride, panel, words, ahead);                                            \
     }
-    UNROLL for (int m = 0; m < rows; m++)
-        UNROLL for (int v = 0; v < 4; v++) _mm512_store_ps(sums + 64 * m + 16 * v, sum[m][v]);
-}
-
-/* Every height has code of its own, in which all sums stay in registers. */
-#define PRODUCTS(rows)                                                                                                     \
-    static void floats_##rows(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead) {       \
-        multiply(sums, rows, 0, a, stride, panel, words, ahead);                                                           \
-    }                                                                                                                      \
-    static void pairs_##rows(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead) {        \
-        multiply(sums, rows, 1, a, stride, panel, words, ahead);                                                           \
-    }
-PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(5) PRODUCTS(6)
+HEIGHTS(PRODUCTS)
 
 typedef void Product(float *sums, const int *a, long stride, const float *panel, long words, Ahead ahead);
 static Product *const products[2][TILE] = {{floats_1, floats_2, floats_3, floats_4, floats_5, floats_6},

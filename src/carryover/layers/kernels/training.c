@@ -4,10 +4,8 @@
    The notation is that of the scan beside it: gates i, f, s, o of doubled candidates, half cells z, u = sigmoid(4 z),
    m = o (u - 1/2). Rows are dense, four gates of `cells` numbers each; `low` says whether products come and go as bfloat16. */
 
-#define _GNU_SOURCE /* RTLD_DEFAULT */
+#include "threads.h" /* before the headers of the system */
 
-#include <dlfcn.h>
-#include <stdatomic.h>
 #include <stdint.h>
 
 #include "vectors.h"
@@ -106,35 +104,6 @@ INLINE void backward_rows(const Backward *task, long first_row, long stop, const
         }
 }
 
-/* ---------------------------------------------------------------- threads */
-
-/* PyTorch's own threads, which stand ready between two products, where its OpenMP has the usual way in; else none. */
-typedef void Parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
-static Parallel *parallel;
-
-__attribute__((constructor)) static void find_threads(void) { *(void **)&parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel"); }
-
-typedef struct {
-    void (*work)(const void *task, long row, long stop);
-    const void *task;
-    long rows;
-    atomic_long next; /* row that nobody has taken */
-} Share;
-
-static void take_rows(void *data) {
-    Share *share = data;
-    for (long row; (row = atomic_fetch_add(&share->next, ROWS_AT_ONCE)) < share->rows;)
-        share->work(share->task, row, row + ROWS_AT_ONCE < share->rows ? row + ROWS_AT_ONCE : share->rows);
-}
-
-static int share_out(void (*work)(const void *, long, long), const void *task, long rows, long threads) {
-    Share share = {.work = work, .task = task, .rows = rows};
-    if (threads > rows / ROWS_AT_ONCE) threads = rows / ROWS_AT_ONCE;
-    if (parallel && threads > 1) parallel(take_rows, &share, (unsigned)threads, 0);
-    else take_rows(&share);
-    return 0;
-}
-
 static void forward(const void *task, long row, long stop) {
     if (((const Forward *)task)->low) forward_rows(task, row, stop, 1);
     else forward_rows(task, row, stop, 0);
@@ -145,6 +114,6 @@ static void backward(const void *task, long row, long stop) {
     else backward_rows(task, row, stop, 0);
 }
 
-int lstm_forward(const Forward *task) { return share_out(forward, task, task->rows, task->threads); }
-int lstm_backward(const Backward *task) { return share_out(backward, task, task->rows, task->threads); }
+int lstm_forward(const Forward *task) { return share_out(forward, task, task->rows, ROWS_AT_ONCE, task->threads); }
+int lstm_backward(const Backward *task) { return share_out(backward, task, task->rows, ROWS_AT_ONCE, task->threads); }
 int has_pairs(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */

@@ -38,3 +38,15 @@ INLINE __m512 gated(__m512 gate, __m512 x) {
 INLINE __m512 clip(__m512 x, float limit) {
     return _mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), x));
 }
+
+/* near 0 by its series, where the difference of the other would keep few digits */
+INLINE __m512 tangent(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f), e = exponential(_mm512_mul_ps(x, _mm512_set1_ps(-2.0f)));
+    const __m512 far = _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e)), square = _mm512_mul_ps(x, x);
+    __m512 p = _mm512_set1_ps(62.0f / 2835);
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(-17.0f / 315));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(2.0f / 15));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(-1.0f / 3));
+    const __m512 near = _mm512_fmadd_ps(_mm512_mul_ps(p, square), x, x);
+    return _mm512_mask_mov_ps(far, _mm512_cmp_ps_mask(square, _mm512_set1_ps(0.0625f), _CMP_LT_OQ), near);
+}

@@ -23,8 +23,9 @@ class Elman(HiddenRecurrence):
     Values [B, T, in] to [B, T, size]; the state is h, [B, size]. A row of length l ends with its state after l steps;
     one of length 0 keeps it. Parameters: `input_weight` [size, in], `hidden_weight` [size, size], `bias` [size].
 
-    `last_path` says what the latest call ran: "fused" (tanh and relu: the library's kernel) or "scan" (sigmoid, for
-    which there is none). `elman_loop` is the plain loop both are tested against, and "loop" where `fast` is False.
+    `last_path` says what the latest call ran: "compiled" (see `compiled_recurrence`) or, where that is not to be had, "fused"
+    (tanh and relu: the library's kernel) or "scan" (sigmoid, for which there is none). `elman_loop` is the plain loop all
+    are tested against, and "loop" where `fast` is False.
     ValueError for a size that is not positive or another nonlinearity.
     """
 
@@ -36,6 +37,10 @@ class Elman(HiddenRecurrence):
     @property
     def kernel(self) -> str | None:
         return None if self.nonlinearity == "sigmoid" else self.nonlinearity
+
+    @property
+    def kind(self) -> str:
+        return self.nonlinearity
 
     def scan(self, x: Sequence, state: Tensor) -> tuple[Sequence, Tensor]:
         return elman_scan(x, state, self.input_weight, self.hidden_weight, self.bias, self.nonlinearity)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from carryover.layers.recurrent.compiled_recurrence import CellWeights
 from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
 from carryover.layers.recurrent.simple_scan import gru_scan
 from carryover.sequence import Sequence
@@ -29,8 +30,8 @@ class GRU(HiddenRecurrence):
     one of length 0 keeps it. Parameters: `input_weight` [3H, in], `hidden_weight` [3H, H], `bias` [3H], all in the order
     r, z, n, and with "after" `candidate_bias` [H] (c above).
 
-    `last_path` says what the latest call ran: "fused" ("after": the library's kernel) or "scan" ("before"). `gru_loop`
-    is the plain loop both are tested against, and "loop" where `fast` is False. ValueError for a size that is not positive
+    `last_path` says what the latest call ran: "compiled" ("after", see `compiled_recurrence`) or, where that is not to be
+    had, "fused" (the library's kernel), or "scan" ("before"). `gru_loop` is the plain loop all are tested against, and "loop" where `fast` is False. ValueError for a size that is not positive
     or another reset.
     """
 
@@ -45,6 +46,9 @@ class GRU(HiddenRecurrence):
     @property
     def kernel(self) -> str | None:
         return "gru" if self.reset == "after" else None
+
+    def cell_weights(self) -> CellWeights:
+        return CellWeights(self.input_weight, self.hidden_weight, self.bias, self.candidate_bias)
 
     def hidden_bias(self) -> Tensor:
         assert self.candidate_bias is not None

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer
 from carryover.layers.fused import FusedKernel, is_full, last_hidden, run_fused
+from carryover.layers.recurrent import compiled_recurrence
+from carryover.layers.recurrent.compiled_recurrence import CellWeights
 from carryover.sequence import Sequence
 
 
@@ -19,8 +21,8 @@ class HiddenRecurrence(Layer):
     `hidden_weight` [G · size, size] and `bias` [G · size] for G `gates`, and what a subclass adds; a subclass calls
     `reset_parameters` when it has.
 
-    `last_path` says what the latest call ran: "fused" (the library's kernel), "scan" where there is none, or "loop", the
-    plain loop both are tested against, where `fast` is False. ValueError for a size that is not positive.
+    `last_path` says what the latest call ran: "compiled" (`compiled_recurrence`), "fused" (the library's kernel), "scan" where
+    there is neither, or "loop", the plain loop all are tested against, where `fast` is False. ValueError for a size that is not positive.
     """
 
     causal = True
@@ -39,6 +41,15 @@ class HiddenRecurrence(Layer):
     def kernel(self) -> str | None:
         """Name of the library's kernel, see `carryover.layers.fused`; None where there is none."""
         return None
+
+    @property
+    def kind(self) -> str | None:
+        """Name of the compiled recurrence, one of `compiled_recurrence.KINDS`; None where there is none."""
+        return self.kernel
+
+    def cell_weights(self) -> CellWeights:
+        """What the compiled recurrence reads."""
+        return CellWeights(self.input_weight, self.hidden_weight, self.bias)
 
     def hidden_bias(self) -> Tensor:
         """Of the kernel: what it adds to the product of the hidden state alone, [G · size]."""
@@ -76,6 +87,11 @@ class HiddenRecurrence(Layer):
         if not self.fast:
             self.last_path = "loop"
             return self.loop(x, state)
+        if self._is_compiled(x, state):
+            assert self.kind is not None
+            self.last_path = "compiled"
+            outputs, last, _ = compiled_recurrence.run(self.kind, self.cell_weights(), x, state)
+            return outputs, last
         if self.kernel is None:
             return self.scan(x, state)
         full = is_full(x)
@@ -83,9 +99,12 @@ class HiddenRecurrence(Layer):
         return outputs, (last if full else last_hidden(outputs, state.to(last.dtype))).to(state.dtype)
 
     def fused_kernel(self, x: Sequence) -> FusedKernel | None:
-        if self.kernel is None or not self.fast or not x.values.numel():
+        if self.kernel is None or not self.fast or not x.values.numel() or self._is_compiled(x):
             return None
         return FusedKernel(self.kernel, self._kernel_weights())
+
+    def _is_compiled(self, x: Sequence, *state: Tensor) -> bool:
+        return self.kind is not None and compiled_recurrence.fits(self.cell_weights(), x, *state)
 
     def _kernel_weights(self) -> list[Tensor]:
         return [self.input_weight, self.hidden_weight, self.bias, self.hidden_bias()]

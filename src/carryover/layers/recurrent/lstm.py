@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from carryover.layers.base import Layer
 from carryover.layers.fused import FusedKernel, is_full, run_fused
 from carryover.layers.prepared import wants_gradients
 from carryover.layers.products import product_type
-from carryover.layers.recurrent import lstm_compiled
+from carryover.layers.recurrent import compiled_recurrence, lstm_compiled
+from carryover.layers.recurrent.compiled_recurrence import CellWeights
 from carryover.layers.recurrent.lstm_scan import Weights
 from carryover.layers.recurrent.recurrence import LSTMState, lstm_together
 from carryover.sequence import Sequence
@@ -130,10 +131,17 @@ class LSTM(Layer):
             found = self._one_step(x, state)
             if found is not None:
                 return found
+        if self.is_compiled(x, *state):
+            self.check_input(x)
+            self.check_state(x, state)
+            self.last_path = "compiled"
+            outputs, hidden, cell = compiled_recurrence.run("lstm", self._cell_weights(), x, *state)
+            assert cell is not None
+            return outputs, LSTMState(hidden, cell)
         if self.has_kernel(x):
             return self._fused(x, state)
-        outputs, states = lstm_together([self], [x], [state])
-        return outputs[0], states[0]
+        together, states = lstm_together([self], [x], [state])
+        return together[0], states[0]
 
     def has_kernel(self, x: Sequence) -> bool:
         """Whether the library's fused kernel can do a `step` over `x`.
@@ -142,9 +150,22 @@ class LSTM(Layer):
         """
         return self._kernel_fits(x) and is_full(x)
 
+    def is_compiled(self, x: Sequence, *state: Tensor) -> bool:
+        """Whether the compiled recurrence does a `step` over `x`."""
+        plain = self._is_plain and self.projection_weight is None
+        return self.fast and plain and compiled_recurrence.fits(self._cell_weights(), x, *state)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
+
+    def _cell_weights(self) -> CellWeights:
+        return CellWeights(self.input_weight, self.hidden_weight, self.bias)
+
     def _kernel_fits(self, x: Sequence) -> bool:
-        plain = self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
-        return self.fast and plain and x.values.numel() > 0 and (x.device.type == "cuda" or not self._scan_is_faster(x))
+        if not self.fast or not self._is_plain or not x.values.numel() or self.is_compiled(x):
+            return False
+        return x.device.type == "cuda" or not self._scan_is_faster(x)
 
     def _scan_is_faster(self, x: Sequence) -> bool:
         """Whether on a CPU the scan beats the kernel for `x`."""

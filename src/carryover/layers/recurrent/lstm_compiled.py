@@ -54,7 +54,7 @@ def fits(layer: LSTM, x: Tensor, dtype: torch.dtype) -> bool:
     weights = layer.weights()
     if weights.projection is None or weights.peephole is not None or x.dim() != 2 or not len(x):
         return False
-    return x.dtype in (torch.float32, torch.bfloat16) and compiled.usable((x, *weights), dtype)
+    return x.dtype in (torch.float32, torch.bfloat16) and compiled.usable(weights, dtype, beside=(x,))
 
 
 def run_compiled(layer: LSTM, x: Tensor, hidden: Tensor, cell: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:

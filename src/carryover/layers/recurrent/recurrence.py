@@ -51,7 +51,8 @@ def lstm_together(
                 f"inputs of lengths {first.lengths.tolist()} and {x.lengths.tolist()} (of {first.time} and {x.time} steps) "
                 f"cannot run together: they must have the same lengths, or run by themselves"
             )
-    if not all(layer.fast for layer in layers) or all(layer.has_kernel(x) for layer, x in zip(layers, inputs, strict=True)):
+    alone = (layer.has_kernel(x) or layer.is_compiled(x, *s) for layer, x, s in zip(layers, inputs, states, strict=True))
+    if not all(layer.fast for layer in layers) or all(alone):
         stepped = [layer.step(x, state) for layer, x, state in zip(layers, inputs, states, strict=True)]
         return [y for y, _ in stepped], [state for _, state in stepped]
 
