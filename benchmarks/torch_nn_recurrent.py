@@ -12,6 +12,8 @@ Cases
 Elman (tanh, relu), LSTM, LSTM projected to 128, GRU : 128 features to 256 units (512 cells before the projection), batch 32,
         50 steps; one and two directions, full rows and rows of 17 to 50 steps, forward and with the backward pass. What bounds
         it: the matrix products, and in the forward pass of the smaller ones starting a kernel for every step.
+Elman (tanh), LSTM, GRU of the published table : training at the sizes of the adding problem (batch 32, 600 steps), copy memory
+        (batch 32, 1,020 steps), the JSB chorales (batch 1, 60 steps), and of 1,024 units on 1,024 features (batch 32, 50 steps).
 bfloat16 : training of LSTM and GRU of 1,024 units on 1,024 features under autocast beside ours in float32. It is bound by the
         products.
 """
@@ -36,6 +38,14 @@ from carryover.sequence import Sequence
 IN_SIZE, SIZE, BATCH, STEPS = 128, 256, 32, 50
 LARGE = 1024
 TOLERANCE, LOW_TOLERANCE = 1e-4, 5e-2
+
+OTHER_SHAPES = {  # features, batch, steps, units by kind
+    "adding problem": (2, 32, 600, {"Elman": 262, "LSTM": 130, "GRU": 150}),
+    "copy memory": (10, 32, 1020, {"Elman": 110, "LSTM": 50, "GRU": 62}),
+    "JSB chorales": (88, 1, 60, {"Elman": 400, "LSTM": 200, "GRU": 240}),
+    "large": (LARGE, BATCH, STEPS, {"Elman": LARGE, "LSTM": LARGE, "GRU": LARGE}),
+}
+CLASSES: dict[str, tuple[type[Any], type[nn.RNNBase]]] = {"Elman": (Elman, nn.RNN), "LSTM": (LSTM, nn.LSTM), "GRU": (GRU, nn.GRU)}
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[..., nn.RNNBase]]] = {
     "Elman, tanh": (lambda: Elman(IN_SIZE, SIZE), lambda **o: nn.RNN(IN_SIZE, SIZE, **o)),
@@ -118,6 +128,28 @@ def layer_cases() -> dict[str, tuple[dict[str, Run], list[Any]]]:
     return cases
 
 
+def other_shapes() -> dict[str, tuple[dict[str, Run], list[Any]]]:
+    """`layer_cases` in one direction, full rows, training, at other sizes."""
+    cases = {}
+    for shape, (features, batch, steps, units) in OTHER_SHAPES.items():
+        for kind, size in units.items():
+            torch.manual_seed(0)
+            ours_of, peer_of = CLASSES[kind]
+            layer, peer = ours_of(features, size), peer_of(features, size, batch_first=True)
+            same = pairs(layer, peer, "")
+            values, weight = torch.randn(batch, steps, features, requires_grad=True), torch.randn(batch, steps, size)
+            mine = first([values, *(ours for ours, _ in same)], list(layer.parameters()))
+            its = first([values, *(theirs for _, theirs in same)], list(peer.parameters()))
+            x = Sequence.of(values)
+            outputs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]] = {
+                "ours": (lambda layer=layer, x=x: layer(x).values, mine),
+                "torch.nn": (lambda peer=peer, values=values: peer(values)[0], its),
+            }
+            runs = {label: run_of(y, leaves, weight, True, len(same) + 1) for label, (y, leaves) in outputs.items()}
+            cases[f"{kind}, {shape}, training"] = (runs, [layer])
+    return cases
+
+
 def packed(peer: nn.RNNBase, x: Sequence) -> Tensor:
     rows = pack_padded_sequence(x.values, x.lengths, batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(peer(rows)[0], batch_first=True, total_length=x.time)[0]
@@ -156,7 +188,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
     torch.set_num_threads(options.threads)
     cases: dict[str, Any] = {}
-    for name, (runs, layers) in layer_cases().items():
+    for name, (runs, layers) in (layer_cases() | other_shapes()).items():
         worst = largest_difference(name, runs, "ours", TOLERANCE)
         taken = times(runs, options.rounds)
         cases[name] = {

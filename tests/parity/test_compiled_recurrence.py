@@ -34,7 +34,6 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Names of the compiled functions that have been called, by layers of any size; skipped where there are none."""
     if compiled.library(compiled.RECURRENCE) is None:
         pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 0)
     monkeypatch.setattr(compiled_recurrence, "LEAST_WEIGHTS", 0)
     monkeypatch.delenv("CARRYOVER_KERNELS", raising=False)
     names: list[str] = []
@@ -93,9 +92,9 @@ def test_gradients_by_threads(called: list[str], name: str, monkeypatch: pytest.
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_nan_stays_in_its_row(called: list[str], name: str) -> None:
     layer = LAYERS[name][0](4, 20)
-    values = torch.randn(3, 5, 4)
+    values = torch.randn(4, 5, 4)
     values[1, 2, 0] = float("nan")
-    y = layer(Sequence(values.requires_grad_(), torch.tensor([5, 5, 5])))
+    y = layer(Sequence(values.requires_grad_(), torch.tensor([5, 5, 5, 5])))
     (gradient,) = torch.autograd.grad(y.values[[0, 2]].sum(), [values])
     assert called and y.values[1, 2:].isnan().all() and y.values[1, :2].isfinite().all()
     assert y.values[[0, 2]].isfinite().all() and gradient[[0, 2]].isfinite().all()
@@ -109,9 +108,8 @@ def test_far_from_zero(called: list[str], name: str) -> None:
     for scale in (1e-6, 300.0):
         values = torch.linspace(-1, 1, 24).view(4, 6, 1) * scale
         x, state = Sequence.of(values), layer.initial_state(4)
-        with torch.no_grad():
-            layer.bias.zero_()
-            found, expected = layer.step(x, state)[0].values, loop(layer, x, state)[0].values
+        nn.init.zeros_(layer.bias)
+        found, expected = layer.step(x, state)[0].values, loop(layer, x, state)[0].values
         torch.testing.assert_close(found, expected, rtol=2e-6, atol=0 if name == "tanh" and scale < 1 else 1e-6)
     assert called
 
@@ -163,11 +161,23 @@ def _double(layer: nn.Module, x: Sequence) -> Sequence:
     return x.with_values(x.values.double())
 
 
+def test_where_onednn_is_faster(called: list[str]) -> None:
+    layer = LSTM(3, 16)
+    full, ragged_rows = Sequence.of(torch.randn(4, 6, 3)), Sequence.of(torch.randn(4, 6, 3), [6, 2, 6, 6])
+    with torch.no_grad():
+        layer(full)
+        assert layer.last_path == "fused"
+        layer(ragged_rows)
+        assert layer.last_path == "compiled"
+    layer(Sequence.of(torch.randn(3, 6, 3)))
+    assert layer.last_path == "fused" and len(called) == 1
+
+
 @pytest.mark.parametrize("case", ["double", "off", "small", "short", "low", "transformed", "not fast"])
 @pytest.mark.parametrize("name", ["tanh", "gru", "lstm"])
 def test_what_pytorch_runs(called: list[str], monkeypatch: pytest.MonkeyPatch, name: str, case: str) -> None:
     layer = LAYERS[name][0](3, 16)
-    x = Sequence.of(torch.randn(2, 3 if case == "short" else 6, 3))
+    x = Sequence.of(torch.randn(4, 3 if case == "short" else 6, 3))
     if case == "double":
         x = _double(layer, x)
     if case == "off":

@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 
 from carryover.layers import compiled
 from carryover.layers.compiled import COLUMNS, integers, widened
-from carryover.layers.prepared import wants_gradients
 from carryover.layers.products import product, product_type
 from carryover.layers.recurrent.packing import PackedSteps
 from carryover.sequence import Sequence
@@ -26,7 +25,7 @@ Tensors = tuple[Tensor | None, ...]
 KINDS = ("tanh", "relu", "sigmoid", "gru", "lstm")
 GATES = {"tanh": 1, "relu": 1, "sigmoid": 1, "gru": 3, "lstm": 4}
 LEAST_WEIGHTS = 1 << 13
-"""Layers with fewer are left to PyTorch where they are trained; where they are not, those of `compiled.LEAST_WEIGHTS`."""
+"""Layers with fewer are left to PyTorch. Compiling this kernel takes a second."""
 LEAST_STEPS = 4
 """Fewer are left to PyTorch: the weight is laid out anew for every call."""
 
@@ -58,8 +57,7 @@ def fits(weights: CellWeights, x: Sequence, *state: Tensor) -> bool:
         return False
     if any(part.dtype != torch.float32 for part in (values, *state, *weights) if part is not None):
         return False
-    least = LEAST_WEIGHTS if wants_gradients(values, *weights, *state) else compiled.LEAST_WEIGHTS
-    return compiled.usable(weights, torch.float32, compiled.RECURRENCE, beside=(values, *state), least=least)
+    return compiled.usable(weights, torch.float32, compiled.RECURRENCE, beside=(values, *state), least=LEAST_WEIGHTS)
 
 
 def run(

@@ -19,6 +19,9 @@ from carryover.sequence import Sequence
 
 __all__ = ["LSTM", "LSTMState", "lstm_loop"]
 
+LEAST_ROWS = 4
+"""Fewest rows for which the compiled recurrence is faster than the library's kernel (measured on a CPU, 200 cells)."""
+
 LOW_PRECISION_CELLS = 512
 """Fewest cells for which the scan trains faster in bfloat16 than the library's kernel (measured on a CPU at batch 32)."""
 
@@ -47,12 +50,13 @@ class LSTM(Layer):
     Parameters: `input_weight` [4C, in], `hidden_weight` [4C, P], `bias` [4C], `projection_weight` [P, C],
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
-    `last_path` says what the latest call ran: "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever
-    the options allow, else "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes,
-    for the states of a ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster), or, for one step on a CPU
-    without gradients, "cell" (the library's cell) or "loop" where there is neither cell nor compiled kernel. Without gradients, large layers with projection run "compiled" where the processor has
-    AVX-512 and a compiler is present (`carryover.layers.recurrent.lstm_compiled`). `lstm_loop` is the plain loop both are tested against, and "loop" where `fast` is
-    False.
+    `last_path` says what the latest call ran. On a processor with AVX-512 where a compiler is present: "compiled", without
+    gradients and with projection (`lstm_compiled`), or without projection and options for training and ragged rows
+    (`compiled_recurrence`). Else "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever the options allow,
+    or "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes, for the states of a
+    ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster). For one step
+    on a CPU without gradients "cell" (the library's cell), or "loop" where there is neither cell nor compiled kernel.
+    `lstm_loop` is the plain loop all are tested against, and "loop" where `fast` is False.
 
     Raises ValueError for a size or clip that is not positive.
     """
@@ -151,9 +155,15 @@ class LSTM(Layer):
         return self._kernel_fits(x) and is_full(x)
 
     def is_compiled(self, x: Sequence, *state: Tensor) -> bool:
-        """Whether the compiled recurrence does a `step` over `x`."""
-        plain = self._is_plain and self.projection_weight is None
-        return self.fast and plain and compiled_recurrence.fits(self._cell_weights(), x, *state)
+        """Whether the compiled recurrence does a `step` over `x`.
+
+        oneDNN is as fast or faster for few rows, and for full ones without gradients.
+        """
+        if not self.fast or not self._is_plain or self.projection_weight is not None or x.batch_size < LEAST_ROWS:
+            return False
+        if not compiled_recurrence.fits(self._cell_weights(), x, *state):
+            return False
+        return wants_gradients(x.values, *self.weights(), *state) or not is_full(x)
 
     @property
     def _is_plain(self) -> bool:
