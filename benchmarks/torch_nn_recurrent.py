@@ -45,7 +45,11 @@ OTHER_SHAPES = {  # features, batch, steps, units by kind
     "JSB chorales": (88, 1, 60, {"Elman": 400, "LSTM": 200, "GRU": 240}),
     "large": (LARGE, BATCH, STEPS, {"Elman": LARGE, "LSTM": LARGE, "GRU": LARGE}),
 }
-CLASSES: dict[str, tuple[type[Any], type[nn.RNNBase]]] = {"Elman": (Elman, nn.RNN), "LSTM": (LSTM, nn.LSTM), "GRU": (GRU, nn.GRU)}
+CLASSES: dict[str, tuple[type[Any], type[nn.RNNBase]]] = {
+    "Elman": (Elman, nn.RNN),
+    "LSTM": (LSTM, nn.LSTM),
+    "GRU": (GRU, nn.GRU),
+}
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[..., nn.RNNBase]]] = {
     "Elman, tanh": (lambda: Elman(IN_SIZE, SIZE), lambda **o: nn.RNN(IN_SIZE, SIZE, **o)),

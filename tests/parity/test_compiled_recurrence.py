@@ -14,7 +14,7 @@ from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.recurrent import compiled_recurrence
 from carryover.layers.recurrent.elman import Elman, elman_loop
 from carryover.layers.recurrent.gru import GRU, gru_loop
-from carryover.layers.recurrent.lstm import LSTM, lstm_loop
+from carryover.layers.recurrent.lstm import LSTM, MOST_CELLS, lstm_loop
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.sequence import Sequence
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state
@@ -170,7 +170,12 @@ def test_where_onednn_is_faster(called: list[str]) -> None:
         layer(ragged_rows)
         assert layer.last_path == "compiled"
     layer(Sequence.of(torch.randn(3, 6, 3)))
-    assert layer.last_path == "fused" and len(called) == 1
+    assert layer.last_path == "fused"
+    for cells, path in {MOST_CELLS: "compiled", MOST_CELLS + 1: "fused"}.items():
+        layer = LSTM(3, cells)
+        layer(full)
+        assert layer.last_path == path
+    assert len(called) == 2
 
 
 @pytest.mark.parametrize("case", ["double", "off", "small", "short", "low", "transformed", "not fast"])

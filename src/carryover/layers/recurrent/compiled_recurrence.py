@@ -125,11 +125,14 @@ def _gradients(ctx: Any, x: Tensor, weights: CellWeights, d_sums: Tensor, before
     """Of x and of the four weights, all steps at once. `d_sums` are of the gates, of a GRU of n in the product with x, r, z and
     n in the other."""
     size = before.shape[1]
-    needs_x, d_x, d_candidate = ctx.needs_input_grad[0], None, None
+    needs_x, d_x = ctx.needs_input_grad[0], None
     if ctx.kind != "gru":
         if needs_x:
             d_x = product(d_sums, weights.input.mT)
-        return d_x, product(x.mT, d_sums.mT).mT, product(before.mT, d_sums.mT).mT, d_sums.sum(0), d_candidate
+        ones = x.new_ones(len(x), 1)  # the bias reads a constant 1: one pass for all three
+        whole = product(torch.cat([x, before, ones], 1).mT, d_sums.mT).mT  # [G · H, in + H + 1]
+        d_input, d_hidden, d_bias = whole.split([x.shape[1], size, 1], 1)
+        return d_x, d_input, d_hidden, d_bias.squeeze(1), None
     of_x, of_hidden = d_sums[:, : 3 * size].contiguous(), d_sums[:, size:].contiguous()
     if needs_x:
         d_x = product(of_x, weights.input.roll(size, 0).mT)

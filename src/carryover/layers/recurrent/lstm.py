@@ -19,8 +19,8 @@ from carryover.sequence import Sequence
 
 __all__ = ["LSTM", "LSTMState", "lstm_loop"]
 
-LEAST_ROWS = 4
-"""Fewest rows for which the compiled recurrence is faster than the library's kernel (measured on a CPU, 200 cells)."""
+LEAST_ROWS, MOST_CELLS = 4, 160
+"""Fewest rows, and of full ones most cells, with which the compiled recurrence trains faster than oneDNN (measured)."""
 
 LOW_PRECISION_CELLS = 512
 """Fewest cells for which the scan trains faster in bfloat16 than the library's kernel (measured on a CPU at batch 32)."""
@@ -51,8 +51,8 @@ class LSTM(Layer):
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
     `last_path` says what the latest call ran. On a processor with AVX-512 where a compiler is present: "compiled", without
-    gradients and with projection (`lstm_compiled`), or without projection and options for training and ragged rows
-    (`compiled_recurrence`). Else "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever the options allow,
+    gradients and with projection (`lstm_compiled`), or without projection and options for ragged rows and for training up to
+    160 cells (`compiled_recurrence`). Else "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever the options allow,
     or "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes, for the states of a
     ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster). For one step
     on a CPU without gradients "cell" (the library's cell), or "loop" where there is neither cell nor compiled kernel.
@@ -157,13 +157,14 @@ class LSTM(Layer):
     def is_compiled(self, x: Sequence, *state: Tensor) -> bool:
         """Whether the compiled recurrence does a `step` over `x`.
 
-        oneDNN is as fast or faster for few rows, and for full ones without gradients.
+        oneDNN is as fast or faster for few rows, and for full ones of many cells or without gradients.
         """
         if not self.fast or not self._is_plain or self.projection_weight is not None or x.batch_size < LEAST_ROWS:
             return False
         if not compiled_recurrence.fits(self._cell_weights(), x, *state):
             return False
-        return wants_gradients(x.values, *self.weights(), *state) or not is_full(x)
+        training = wants_gradients(x.values, *self.weights(), *state)
+        return (training and self.cell_size <= MOST_CELLS) or not is_full(x)
 
     @property
     def _is_plain(self) -> bool:
