@@ -20,6 +20,15 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernels(one_thread: None) -> None:
+    """Compiled before anything is tested: a first use says so on standard error, where tests expect nothing."""
+    from carryover.layers import compiled
+
+    for source in (compiled.INFERENCE, compiled.TRAINING, compiled.RECURRENCE):
+        compiled.library(source)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets; a test that asks for it is skipped, and says so, where there is none."""
