@@ -30,6 +30,7 @@ from carryover.cli import (
     version,
 )
 from carryover.cli.configuration import nearest, read_defaults
+from carryover.cli.memory import COMMANDS, keep_memory
 from carryover.errors import CarryoverError, UsageError
 
 app = typer.Typer(
@@ -67,7 +68,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script: run a command and leave with the documented exit code."""
-    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in COMMANDS:
+        keep_memory()
+    code = run_command(arguments)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
