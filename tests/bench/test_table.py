@@ -207,7 +207,12 @@ def test_mean_and_spread_over_seeds_beside_the_published_number(tmp_path: Path) 
     settings = {**result.settings, "epochs": 100}
     for seed, score in ((1, 8.0), (2, 8.2), (5, 8.4)):
         store(tmp_path, result, Cell("jsb-chorales", None, "tcn", seed), result=score, settings=settings, parameters=269_938)
-    store(tmp_path, result, Cell("adding", 600, "gru", 1), result=6.12345e-5, settings={**settings, "epochs": 10})
+    curve = [
+        {"step": n, "held_out": {"loss": loss}}
+        for n, loss in enumerate([0.2, 0.1, 3e-5, 5e-4, 2e-5, 0.3, 0.1, 0.1, 4e-5, 7e-4])
+    ]
+    adding = {"result": 6.12345e-5, "settings": {**settings, "epochs": 10}, "curve": curve}
+    store(tmp_path, result, Cell("adding", 600, "gru", 1), **adding)
     store(tmp_path, result, Cell("sequential-mnist", None, "lstm", 7), result=87.123, settings={**settings, "epochs": 20})
     rows = collect(tmp_path)
     assert [(row.entry.name, row.model) for row in rows] == [
@@ -220,6 +225,7 @@ def test_mean_and_spread_over_seeds_beside_the_published_number(tmp_path: Path) 
     assert shown["parameters"] == "269,938" and shown["published size"] == "≈ 300,000" and shown["state"] == ""
     single = dict(zip(HEAD, lines_of(rows[0]), strict=True))
     assert single["ours"] == "6.12e-05" and single["spread"] == "–" and single["published"] == "5.3e-05"
+    assert single["state"] == "4e-05 to 0.0007 held out, last fifth" and found["late_held_out"] is None
     assert dict(zip(HEAD, lines_of(rows[1]), strict=True))["ours"] == "87.12"
     text = plain_table(rows).splitlines()
     ends = {re.search(r"published size|≈ [\d,]+", line).end() for line in text[:4]}  # type: ignore[union-attr]

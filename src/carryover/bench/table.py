@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from carryover.bench.cell import CellResult
+from carryover.bench.published import LOSS
 from carryover.bench.run import Row
 from carryover.storage import atomic_write
 
@@ -22,7 +24,11 @@ NAMES = {"lstm": "LSTM", "gru": "GRU", "elman": "RNN (Elman)", "tcn": "TCN"}
 
 
 def summary(row: Row) -> dict[str, Any]:
-    """A row as JSON: numbers as they were measured, and what is unfinished."""
+    """A row as JSON: numbers as they were measured, and what is unfinished.
+
+    Where the weights of the last step are scored, after a rate that never falls, `late_held_out` has the lowest and the
+    highest held-out loss of the last fifth of the epochs: how much of the number is the moment at which it was taken.
+    """
     full = [result for result in row.results if not result.shortened]
     scores = [result.result for result in full]
     return {
@@ -38,6 +44,7 @@ def summary(row: Row) -> dict[str, Any]:
         "results": scores,
         "mean": statistics.fmean(scores) if scores else None,
         "spread": statistics.stdev(scores) if len(scores) > 1 else None,
+        "late_held_out": [_late(result) for result in full] if row.entry.metric == LOSS else None,
         "seconds": [result.seconds for result in full],
         "trials": [
             {"seed": result.cell.seed, "epochs": result.settings["epochs"], "result": result.result}
@@ -103,8 +110,15 @@ def write_tables(rows: Sequence[Row], out: Path) -> None:
     atomic_write(out / "results.json", json.dumps(to_json(rows), ensure_ascii=False, allow_nan=False, indent=1))
 
 
+def _late(result: CellResult) -> list[float]:
+    measured = [entry["held_out"]["loss"] for entry in result.curve if "held_out" in entry]
+    late = measured[-max(2, len(measured) // 5) :]
+    return [min(late), max(late)] if late else []
+
+
 def _state(row: Row, found: dict[str, Any]) -> str:
-    parts = [f"trial of {trial['epochs']} epochs: {trial['result']:{row.entry.metric.digits}}" for trial in found["trials"]]
+    parts = [f"{low:.2g} to {high:.2g} held out, last fifth" for low, high in filter(None, found["late_held_out"] or ())]
+    parts += [f"trial of {trial['epochs']} epochs: {trial['result']:{row.entry.metric.digits}}" for trial in found["trials"]]
     for seed, progress in sorted(row.progress.items()):
         if "error" in progress:
             parts.append(f"seed {seed} failed: {progress['error']}")
