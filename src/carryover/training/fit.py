@@ -22,7 +22,7 @@ import torch
 
 import carryover
 from carryover.data.coding import TokenCoder
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, check_choice
 from carryover.progress import say
 from carryover.tasks import TASKS, build_task
 from carryover.training.beginning import Beginning, Vectors, begin, check_material, with_new_tensors
@@ -82,8 +82,7 @@ def fit_task(
     Raises UsageError when plan and material do not fit, BadData when the examples cannot be learned from or the proof of
     the carrying over fails, TrainingFailed on a loss that is not finite.
     """
-    if kind not in TASKS:
-        raise UsageError(f"task {kind!r} is unknown", repair=f"use {' or '.join(TASKS)}")
+    check_choice("task", kind, TASKS)
     if not train:
         raise BadData("there is no labelled example to train on", repair="give at least a few for each label")
     settings = (settings or FitSettings()).resolve(plan)
