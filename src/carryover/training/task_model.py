@@ -244,7 +244,7 @@ class TaskPredictor:
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
         """Raises BadData where configuration, labels, vocabulary and weights disagree, showing both values."""
-        from carryover.training.loading import fill
+        from carryover.training.restoring import fill
 
         labels = (stored.labels or {}).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
