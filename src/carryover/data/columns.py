@@ -169,7 +169,8 @@ def to_iob2(
     """The same sentences with span tags as IOB2; tags that name no spans stay as they are.
 
     `lines`: for each sentence of the file, the line of every word, the sentence known by the first of them. `scheme`
-    overrides detection. A tag that cannot stand where it stands makes its sentence faulty.
+    overrides detection. A tag that cannot stand where it stands makes its sentence faulty: BadData when `on_error` is
+    "stop", else it is set aside. Raises UsageError for an unknown scheme.
     """
     if scheme is not None and scheme not in SCHEMES:
         raise UsageError(f"span scheme {scheme!r} is unknown", repair=f"use one of {', '.join(SCHEMES)}")

@@ -99,7 +99,7 @@ class Shards:
         """The types at positions start … stop−1, [stop − start].
 
         Reads from the file rather than from a mapping, so that a pass over the corpus leaves nothing behind in the
-        memory of the process.
+        memory of the process. Raises BadData when the file ends before.
         """
         data = os.pread(self._ids_file, 4 * (stop - start), 4 * start)
         if len(data) != 4 * (stop - start):
