@@ -14,9 +14,8 @@ import json
 import os
 import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-
-from measuring.results import RESULTS, heading, write
 
 from carryover.cli.main import run_command
 
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--budgets", default="50,100,200,400")
     parser.add_argument("--seeds", default="5")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     if options.data is None:
         print("not run: --data names no folder of data sets, nor does CARRYOVER_TEST_DATA", file=sys.stderr)
@@ -65,8 +64,11 @@ def main() -> None:
              "--seeds", options.seeds, "--out", str(out)]
         )  # fmt: skip
         found = json.loads((out / "results.json").read_text())
+        date = datetime.now(UTC).strftime("%Y-%m-%d")
         result = {
-            **heading(f"compare_real_data {name}"),
+            "schema": "carryover.benchmark/1",
+            "benchmark": f"compare_real_data {name}",
+            "date": date,
             "language_model": {
                 "command": PRETRAIN,
                 "held_out_perplexity": record["held_out"]["perplexity"],
@@ -75,7 +77,10 @@ def main() -> None:
             **{key: found[key] for key in KEPT},
             "cells": [{key: cell[key] for key in ("rung", "budget", "seed", "score", "seconds")} for cell in found["cells"]],
         }
-        write(options.results, f"compare_real_data-{name}-{result['date']}", result)
+        options.results.mkdir(parents=True, exist_ok=True)
+        path = options.results / f"compare_real_data-{name}-{date}.json"
+        path.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+        print(f"stored in {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":  # worker processes import this file again

@@ -10,12 +10,13 @@ each word, which is all that a static vector can know. Words with a single sense
 
 from __future__ import annotations
 
+import argparse
 import gzip
+import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-
-from measuring.results import command_line, heading, write
 
 import carryover
 from carryover.inspect.occurrences import Occurrence
@@ -46,10 +47,11 @@ def predicates(path: Path) -> list[SenseOccurrence]:
 
 
 def main() -> None:
-    parser = command_line(__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("CARRYOVER_TEST_DATA"))
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--layers", default="0,mix,top")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     if options.data is None:
         print("not run: --data names no folder of data sets, nor does CARRYOVER_TEST_DATA", file=sys.stderr)
@@ -61,8 +63,10 @@ def main() -> None:
     for layers in options.layers.split(","):
         scores[layers] = sense_accuracy(encoder, labelled, test, layers=layers).to_json()
         print(f"layers {layers}: {scores[layers]}")
-    result = {**heading("word_senses"), "scores": scores}
-    write(options.out, f"word_senses-{result['date']}", result)
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    result = {"schema": "carryover.benchmark/1", "benchmark": "word_senses", "date": date, "scores": scores}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"word_senses-{date}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

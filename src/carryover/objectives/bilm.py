@@ -17,10 +17,15 @@ from torch import Tensor
 
 from carryover.data.coding import TokenBatch, TokenCoder
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
+from carryover.errors import UsageError
 from carryover.layers.base import choose_rows, detach_state
 from carryover.models.bilm import BiLanguageModel, BiLanguageModelState
-from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets, softmax_of
-from carryover.objectives.softmax import Softmax
+from carryover.models.language_model import LanguageModel
+from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
+from carryover.objectives.adaptive import AdaptiveSoftmax
+from carryover.objectives.sampled import SampledSoftmax
+from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets
+from carryover.objectives.softmax import FullSoftmax, Softmax
 
 
 class BiLanguageModelObjective:
@@ -64,6 +69,27 @@ class BiLanguageModelObjective:
             "targets": forward_tokens + backward_tokens,
         }
         return total / max(1, forward_tokens + backward_tokens), state, figures
+
+
+def softmax_of(
+    model: BiLanguageModel | LanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
+) -> Softmax:
+    """The softmax that the model's configuration names, over the model's own output layer.
+
+    Raises UsageError for a model whose weights came without an output layer.
+    """
+    output = model.output_layer() if isinstance(model, LanguageModel) else model.output
+    if isinstance(output, NoOutputLayer):
+        raise UsageError(
+            "the language model has no output layer (its weights were published without one), so it gives vectors but "
+            "cannot be scored",
+            repair="use it with embed, train or compare, or make it an output layer with `carryover pretrain --begin-with`",
+        )
+    if isinstance(output, AdaptiveOutputLayer):
+        return AdaptiveSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+    if model.config.softmax == "sampled":
+        return SampledSoftmax(output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+    return FullSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
 
 
 def _advance(

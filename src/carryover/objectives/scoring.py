@@ -1,4 +1,4 @@
-"""What the objectives of language models share: the softmax over a model's output layer, targets, and how scores are taken."""
+"""What objectives share: the targets of ids, a pass over a stream without training, and means in nats as perplexities."""
 
 from __future__ import annotations
 
@@ -10,35 +10,7 @@ import torch
 from torch import Tensor
 
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
-from carryover.errors import UsageError
-from carryover.models.bilm import BiLanguageModel
-from carryover.models.language_model import LanguageModel
-from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
-from carryover.objectives.adaptive import AdaptiveSoftmax
-from carryover.objectives.sampled import SampledSoftmax
-from carryover.objectives.softmax import FullSoftmax, Softmax
 from carryover.sequence import Sequence
-
-
-def softmax_of(
-    model: BiLanguageModel | LanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
-) -> Softmax:
-    """The softmax that the model's configuration names, over the model's own output layer.
-
-    Raises UsageError for a model whose weights came without an output layer.
-    """
-    output = model.output_layer() if isinstance(model, LanguageModel) else model.output
-    if isinstance(output, NoOutputLayer):
-        raise UsageError(
-            "the language model has no output layer (its weights were published without one), so it gives vectors but "
-            "cannot be scored",
-            repair="use it with embed, train or compare, or make it an output layer with `carryover pretrain --begin-with`",
-        )
-    if isinstance(output, AdaptiveOutputLayer):
-        return AdaptiveSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
-    if model.config.softmax == "sampled":
-        return SampledSoftmax(output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
-    return FullSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
 
 
 def next_targets(ids: Sequence) -> Tensor:
