@@ -26,9 +26,9 @@ from carryover.data.vocabulary import Vocabulary
 from carryover.models.bilm import BiLanguageModel
 from carryover.sequence import Sequence
 from carryover.tasks import Tag
-from carryover.training.cache import RepresentationCache, Representations
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import TaskModel
+from carryover.training.fitting.cache import RepresentationCache, Representations
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import TaskModel
 
 LABELS = tuple(f"tag{number:02d}" for number in range(17))
 CELLS = 128

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from carryover.data.coding import TokenCoder
-from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import lines_perplexity

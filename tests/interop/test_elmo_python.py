@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from torch import nn
 
-from carryover.data.text import TextExample
+from carryover.data.formats.text import TextExample
 from carryover.errors import BadData, UsageError
 from carryover.interop.elmo_embedder import ElmoEmbedder, TextVectors
 from carryover.interop.elmo_module import ElmoModule

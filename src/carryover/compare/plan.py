@@ -28,7 +28,7 @@ class ComparePlan:
 
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
     `raw` text to pretrain on; `valid` raw text held out in pretraining; `encoder` a folder with a pretrained language
-    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.reading`.
+    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from carryover.data import grammar, pydocs, pydocs_roles
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.grammar import GrammarSize
 from carryover.data.once import build_once
 from carryover.data.splits import stratified_split
-from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import UsageError, nearest
 from carryover.progress import say
 from carryover.storage import atomic_folder, cache_folder, fingerprint

@@ -11,17 +11,17 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.splits import stratified_split
-from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
 from carryover.interop.encoders import check_texts, language_model
 from carryover.interop.text_input import TextInput
 from carryover.training.carry import CarryPlan
 from carryover.training.devices import choose_device
-from carryover.training.fit import FitResult, fit_task
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.fit import FitResult, fit_task
+from carryover.training.fitting.fit_settings import FitSettings
+from carryover.training.fitting.task_model import TaskPredictor
 from carryover.training.loading import LanguageModel
-from carryover.training.task_model import TaskPredictor
 
 
 class _Estimator(TextInput):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from carryover.data.text import TaggedSentence
+from carryover.data.formats.text import TaggedSentence
 from carryover.errors import BadData, UsageError
 from carryover.layers import Dropout
 from carryover.sequence import Sequence

@@ -38,7 +38,7 @@ def load(folder: Path | str, *, device: str = "cpu") -> Any:
 
         return TextGenerator.from_artefact(stored, device=device)
     if stored.kind == "task":
-        from carryover.training.task_model import TaskPredictor
+        from carryover.training.fitting.task_model import TaskPredictor
 
         return TaskPredictor.from_artefact(stored, device=device)
     raise BadData(

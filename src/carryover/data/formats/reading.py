@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from carryover.data import tables
-from carryover.data.columns import SCHEMES, read_columns, to_iob2
-from carryover.data.conllu import read_conllu
-from carryover.data.folders import read_files
-from carryover.data.opening import Source, inner_suffix, scan_lines
-from carryover.data.text import (
+from carryover.data.formats import tables
+from carryover.data.formats.columns import SCHEMES, read_columns, to_iob2
+from carryover.data.formats.conllu import read_conllu
+from carryover.data.formats.folders import read_files
+from carryover.data.formats.opening import Source, inner_suffix, scan_lines
+from carryover.data.formats.text import (
     Faulty,
     ReadResult,
     Rejected,

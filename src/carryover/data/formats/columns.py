@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from carryover.data.opening import Source, scan_lines
-from carryover.data.text import Faulty, ReadResult, TaggedSentence, collect
+from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
 from carryover.errors import BadData, UsageError
 
 SCHEMES = ("IOB1", "IOB2", "BIOES", "BILOU")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from carryover.data.opening import Source, scan_lines
+from carryover.data.formats.opening import Source, scan_lines
 from carryover.errors import BadData, UsageError
 
 

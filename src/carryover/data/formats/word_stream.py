@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from carryover.data.columns import split_columns
-from carryover.data.opening import Source, read_lines
-from carryover.data.reading import check_unicode, choose_format, is_builtin, read_raw
-from carryover.data.tables import missing_column, read_objects
+from carryover.data.formats.columns import split_columns
+from carryover.data.formats.opening import Source, read_lines
+from carryover.data.formats.reading import check_unicode, choose_format, is_builtin, read_raw
+from carryover.data.formats.tables import missing_column, read_objects
 from carryover.errors import BadData
 
 FORMATS = ("text", "jsonl", "conll", "conllu")

@@ -25,14 +25,14 @@ from carryover.data.coding import TokenCoder
 from carryover.errors import BadData, check_choice
 from carryover.progress import say
 from carryover.tasks import TASKS, build_task
-from carryover.training.beginning import Beginning, Vectors, begin, check_material, with_new_tensors
-from carryover.training.cache import RepresentationCache, encoder_hash
 from carryover.training.carry import CarryPlan, CarryProof, LanguageModelLike
-from carryover.training.fit_loop import FitLoop, Part, update_seed
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.beginning import Beginning, Vectors, begin, check_material, with_new_tensors
+from carryover.training.fitting.cache import RepresentationCache, encoder_hash
+from carryover.training.fitting.fit_loop import FitLoop, Part, update_seed
+from carryover.training.fitting.fit_settings import FitSettings
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import TaskModel, TaskPredictor, state_size
 from carryover.training.stopping import StopRequest
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import TaskModel, TaskPredictor, state_size
 
 __all__ = ["CarryPlan", "CarryProof", "FitResult", "FitSettings", "fit_task"]
 

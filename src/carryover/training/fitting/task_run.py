@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import carryover
-from carryover.data.reading import read_tagged, read_texts, write_rejected
+from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
+from carryover.data.formats.text import ReadResult
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
-from carryover.data.text import ReadResult
 from carryover.errors import BadData, UsageError, check_choice
 from carryover.progress import say
 from carryover.storage import fingerprint
 from carryover.tasks import TASKS
 from carryover.training import artefact
-from carryover.training.beginning import Vectors, check_material
 from carryover.training.carry import CarryPlan
-from carryover.training.fit import FitResult, fit_task
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.beginning import Vectors, check_material
+from carryover.training.fitting.fit import FitResult, fit_task
+from carryover.training.fitting.fit_settings import FitSettings
 from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
@@ -37,7 +37,7 @@ FEWEST_TO_DIVIDE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Where text and labels stand in a file; see `carryover.data.reading`."""
+    """Where text and labels stand in a file; see `carryover.data.formats.reading`."""
 
     text_column: str | int = "text"
     label_column: str | int | None = None
