@@ -116,12 +116,7 @@ def import_circles(modules: Mapping[str, str]) -> list[str]:
     top = {name: _top_level_targets(name, source, modules) for name, source in modules.items()}
     circles = set()
     for start in top:
-        reached, waiting = set(), list(top[start])
-        while waiting:
-            name = waiting.pop()
-            if name not in reached:
-                reached.add(name)
-                waiting += top[name]
+        reached = _reach(start, top)
         if start in reached:
             circles.add(" ".join(sorted(name for name in reached if name in top and start in _reach(name, top))))
     return sorted(circles)
