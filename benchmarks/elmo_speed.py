@@ -41,7 +41,6 @@ from typing import Any, cast
 
 import h5py
 import torch
-from measuring.results import write
 from peers.allennlp_modules import find_allennlp
 from torch import Tensor
 
@@ -252,7 +251,10 @@ def main() -> None:
         "targets": {name: {"float32": low, "bfloat16": high} for name, (low, high) in TARGETS.items()},
     }
     if options.out is not None:
-        write(options.out, f"elmo_speed-{datetime.now(UTC):%Y-%m-%d}-threads{torch.get_num_threads()}", result)
+        options.out.mkdir(parents=True, exist_ok=True)
+        path = options.out / f"elmo_speed-{datetime.now(UTC):%Y-%m-%d}-threads{torch.get_num_threads()}.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"written: {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

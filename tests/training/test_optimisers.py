@@ -129,7 +129,7 @@ def test_gradients_that_are_not_finite_are_left_for_the_report() -> None:
 
 
 def test_what_cannot_be_built_is_refused() -> None:
-    with pytest.raises(UsageError, match="optimiser 'adan' is unknown"):
+    with pytest.raises(UsageError, match="unknown optimiser 'adan'"):
         build_optimiser(model(), "adan", learning_rate=0.1)
     with pytest.raises(UsageError, match="no trainable parameter"):
         build_optimiser(model().requires_grad_(False), "adam", learning_rate=0.1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carryover.errors import BadData, UsageError, check_choice
+from carryover.errors import BadData, UsageError
 
 KINDS = ("adam", "adamw", "adagrad", "rmsprop", "sgd")
 
@@ -22,7 +22,8 @@ def build_optimiser(
     initial accumulator 1.0 that the published ELMo was trained with), rmsprop (Tieleman and Hinton 2012), sgd. Weight decay spares vectors (biases, peepholes,
     normalisation), which have no direction to shrink.
     """
-    check_choice("optimiser", kind, KINDS)
+    if kind not in KINDS:
+        raise UsageError(f"unknown optimiser {kind!r}", repair=f"use one of {', '.join(KINDS)}")
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trainable}]
     if weight_decay:
