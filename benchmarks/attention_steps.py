@@ -19,24 +19,17 @@ forward, training : self-attention of 256 features and 4 heads, batch 8, 256 ste
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
+from measuring.results import add_clock, command_line, store
+from measuring.rounds import Run, largest_difference, ratio, spread, tell, times
 from torch import Tensor
 
 from carryover.layers import SelfAttention, State, Transformer
 from carryover.sequence import Sequence
 
-Run = Callable[[], list[Tensor]]
 POSITIONS = (100, 1_000, 10_000)
 HORIZON, DEPTH, SIZE, HEADS = 128, 4, 256, 4
 TOKENS = 20
@@ -128,92 +121,47 @@ def _run(layer: SelfAttention, x: Sequence, leaves: list[Tensor], weight: Tensor
     return run
 
 
-def disagreement(name: str, runs: dict[str, Run]) -> float:
-    """Largest relative distance of any result from the plain path's; ends the program when it is too large."""
-    results = {label: run() for label, run in runs.items()}
-    worst = 0.0
-    for found, expected in zip(*(_on_one_scale(results[label]) for label in ("fused", "plain")), strict=True):
-        distance = float(((found - expected).norm() / expected.norm()).detach())
-        if not distance <= TOLERANCE:
-            raise SystemExit(
-                f"{name}: the fused and the plain path differ by {distance:.1e} of their size: nothing to report"
-            )
-        worst = max(worst, distance)
-    return worst
+def on_one_scale(runs: dict[str, Run]) -> dict[str, Run]:
+    """The same with all gradients as one vector: that of a key's bias is zero but for rounding and has no size of its own."""
 
+    def joined(run: Run) -> list[Tensor]:
+        outputs, *gradients = run()
+        return [outputs, *([torch.cat([gradient.flatten() for gradient in gradients])] if gradients else [])]
 
-def _on_one_scale(results: list[Tensor]) -> list[Tensor]:
-    """Outputs, and all gradients as one vector: that of a key's bias is zero but for rounding and has no size of its own."""
-    outputs, *gradients = results
-    return [outputs, *([torch.cat([gradient.flatten() for gradient in gradients])] if gradients else [])]
-
-
-def times(runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    taken: dict[str, list[float]] = {label: [] for label in runs}
-    for number in range(rounds + 1):
-        for label in list(runs) if number % 2 else list(runs)[::-1]:
-            before = clock()
-            runs[label]()
-            if number:  # the first round warms up
-                taken[label].append(clock() - before)
-    return taken
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "smallest": min(values), "largest": max(values)}
+    return {label: partial(joined, run) for label, run in runs.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
+    parser = command_line(__doc__, rounds=9)
+    add_clock(parser)
     options = parser.parse_args()
-    clock = time.process_time if options.cpu_time else time.perf_counter
+    clock = "processor_seconds" if options.cpu_time else "seconds"
     torch.set_num_threads(options.threads)
     cases: dict[str, Any] = {}
 
-    taken = times(generation_cases(options.rounds), options.rounds, clock)
-    cases["generation, seconds a token"] = {label: spread([t / TOKENS for t in values]) for label, values in taken.items()}
+    taken = times(generation_cases(options.rounds), options.rounds)
+    cases["generation, seconds a token"] = {
+        label: spread([t / TOKENS for t in values]) for label, values in taken[clock].items()
+    }
     for label, value in cases["generation, seconds a token"].items():
         kind = label.split(",")[0]
-        ratios = [one / base for one, base in zip(taken[label], taken[f"{kind}, position {POSITIONS[0]}"], strict=True)]
-        value[f"ratio to position {POSITIONS[0]}"] = spread(ratios)
+        growth = ratio(taken, label, f"{kind}, position {POSITIONS[0]}", clock)
+        value[f"ratio to position {POSITIONS[0]}"] = growth
         print(
-            f"{label}: {1e3 * value['median']:.2f} ms a token, {statistics.median(ratios):.2f} of position {POSITIONS[0]}",
+            f"{label}: {1e3 * value['median']:.2f} ms a token, {growth['median']:.2f} of position {POSITIONS[0]}",
             flush=True,
         )
 
     for name, runs in path_cases().items():
-        worst = disagreement(name, runs)
-        taken = times(runs, options.rounds, clock)
-        ratios = [plain / fused for plain, fused in zip(taken["plain"], taken["fused"], strict=True)]
+        worst = largest_difference(name, on_one_scale(runs), "plain", TOLERANCE)
+        taken = times(runs, options.rounds)
         cases[name] = {
             "largest_relative_difference": worst,
-            "seconds": {label: spread(values) for label, values in taken.items()},
-            "fused against plain, ratio of seconds": spread(ratios),
+            "seconds": {label: spread(values) for label, values in taken[clock].items()},
+            "fused against plain, ratio of seconds": ratio(taken, "plain", "fused", clock),
         }
-        print(
-            f"{name}: fused against plain: {statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})",
-            flush=True,
-        )
-
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    result = {
-        "schema": "carryover.benchmark/1",
-        "benchmark": "attention_steps",
-        "date": date,
-        "rounds": options.rounds,
-        "threads": torch.get_num_threads(),
-        "clock": "processor time" if options.cpu_time else "elapsed time",
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
-        "cases": cases,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"attention_steps-{date}-threads{torch.get_num_threads()}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"stored in {path}", file=sys.stderr)
+        tell(f"{name}: fused against plain", cases[name]["fused against plain, ratio of seconds"])
+    store("attention_steps", options.out, {"clock": clock, "rounds": options.rounds}, cases)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring.results import write
 from peers.allennlp_modules import find_allennlp
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -361,10 +362,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=2))
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"bilm_training-{datetime.now(UTC):%Y-%m-%d}-threads{torch.get_num_threads()}.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"written: {path}", file=sys.stderr)
+        write(options.out, f"bilm_training-{datetime.now(UTC):%Y-%m-%d}-threads{torch.get_num_threads()}", result)
 
 
 if __name__ == "__main__":

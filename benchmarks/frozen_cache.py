@@ -10,18 +10,15 @@ epochs in one process; the ratio is the median over pairs of neighbouring epochs
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import random
 import statistics
-import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from measuring.results import command_line, heading, write
 
 from carryover.data.buckets import BucketSampler
 from carryover.data.coding import TokenCoder
@@ -29,9 +26,9 @@ from carryover.data.vocabulary import Vocabulary
 from carryover.models.bilm import BiLanguageModel
 from carryover.sequence import Sequence
 from carryover.tasks import Tag
-from carryover.training.cache import RepresentationCache, Representations
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import TaskModel
+from carryover.training.fitting.cache import RepresentationCache, Representations
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import TaskModel
 
 LABELS = tuple(f"tag{number:02d}" for number in range(17))
 CELLS = 128
@@ -133,9 +130,7 @@ def run(count: int, epochs: int) -> dict[str, object]:
                     raise SystemExit(f"losses of ready and {name} differ by {worst:.2e} in epoch {epoch}: nothing to report")
     ratios = [cached / ready for cached, ready in zip(seconds["cached"], seconds["ready"], strict=True)]
     return {
-        "schema": "carryover.benchmark/1",
-        "benchmark": "frozen_cache",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **heading("frozen_cache"),
         "sentences": count,
         "words": sum(map(len, sentences)),
         "batches": len(sampler.epoch(0)),
@@ -149,24 +144,18 @@ def run(count: int, epochs: int) -> dict[str, object]:
         "target": TARGET,
         "met": statistics.median(ratios) <= TARGET,
         "threads": torch.get_num_threads(),
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__, threads=1)
     parser.add_argument("--sentences", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     result = run(options.sentences, options.epochs)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"frozen_cache-{result['date']}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
-    print(f"stored in {path}", file=sys.stderr)
+    write(options.out, f"frozen_cache-{result['date']}", result)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,12 @@ starting operations; with 16 rows the LSTM's and the Transformer's also their pr
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from measuring.rounds import Run, largest_difference, ratio, spread, store, tell, times
+from measuring.results import add_clock, command_line, store
+from measuring.rounds import Run, largest_difference, ratio, spread, tell, times
 from torch import Tensor
 
 from carryover.layers import LSTM, TCN, Layer, State, Transformer, WaveNet
@@ -101,11 +100,8 @@ def case(kind: str, rows: int, rounds: int, clock: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
+    parser = command_line(__doc__, rounds=5)
+    add_clock(parser)
     options = parser.parse_args()
     clock = "processor_seconds" if options.cpu_time else "seconds"
     torch.set_num_threads(options.threads)

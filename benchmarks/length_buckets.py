@@ -19,14 +19,13 @@ attention : a causal Transformer of two blocks, 128 features, 4 heads.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measuring.rounds import ratio, spread, store, tell, times
+from measuring.results import add_clock, command_line, store
+from measuring.rounds import ratio, spread, tell, times
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -108,12 +107,9 @@ def case(kind: str, ways: dict[str, list[list[Tensor]]], tokens: int, rounds: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser = command_line(__doc__, rounds=5)
     parser.add_argument("--examples", type=int, default=256)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
+    add_clock(parser)
     options = parser.parse_args()
     clock = "processor_seconds" if options.cpu_time else "seconds"
     torch.set_num_threads(options.threads)

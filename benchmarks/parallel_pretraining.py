@@ -15,18 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from measuring.results import heading, write
 
 CONTESTANTS = {"1 process × 1 thread": (1, 1), "1 process × 2 threads": (1, 2), "2 processes × 1 thread": (2, 1)}
 OURS, PEER = "2 processes × 1 thread", "1 process × 2 threads"
@@ -109,9 +107,7 @@ def main() -> None:
             agreed = check_agreement(outs)
     ratios = [ours / peer for ours, peer in zip(rates[OURS], rates[PEER], strict=True)]
     result = {
-        "schema": "carryover.benchmark/1",
-        "benchmark": "parallel_pretraining",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **heading("parallel_pretraining"),
         "settings": {name: value for name, value in vars(options).items() if name != "out"},
         "tokens_per_second": {name: [round(rate, 1) for rate in found] for name, found in rates.items()},
         "ratio": {
@@ -122,14 +118,10 @@ def main() -> None:
             "highest": round(max(ratios), 3),
         },
         "agreed": agreed,
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processors": os.cpu_count()},
     }
     print(json.dumps(result, indent=1, ensure_ascii=False))
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"parallel_pretraining-{result['date']}.json"
-        path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        print(f"stored in {path}", file=sys.stderr)
+        write(options.out, f"parallel_pretraining-{result['date']}", result)
 
 
 if __name__ == "__main__":

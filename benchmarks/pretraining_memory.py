@@ -10,19 +10,16 @@ times a second. Mapped files count as resident and not as own.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
+from measuring.results import command_line, heading, write
 
 LINES = 2000
 TARGET = 1.1
@@ -105,32 +102,25 @@ def run(tokens: int, times: int, seconds: float, size: str) -> dict[str, object]
             text.unlink()
     ratio = rows[1]["own_mebibytes"] / rows[0]["own_mebibytes"]
     return {
-        "schema": "carryover.benchmark/1",
-        "benchmark": "pretraining_memory",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **heading("pretraining_memory"),
         "size": size,
         "rows": rows,
         "ratio_own": round(ratio, 3),
         "target": TARGET,
         "met": ratio <= TARGET,
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--tokens", type=int, default=3_000_000)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=40, help="of training, after the text is read")
     parser.add_argument("--size", default="small")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     result = run(options.tokens, options.times, options.seconds, options.size)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"pretraining_memory-{result['date']}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
-    print(f"stored in {path}", file=sys.stderr)
+    write(options.out, f"pretraining_memory-{result['date']}", result)
 
 
 if __name__ == "__main__":

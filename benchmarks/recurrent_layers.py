@@ -22,20 +22,14 @@ plain LSTM, GRU, GRU that resets before, Elman (sigmoid) : forward and backward 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
+from measuring.results import command_line, store
+from measuring.rounds import Run, largest_difference, ratio, spread, tell, times
 from peers.allennlp_modules import find_allennlp
 from torch import Tensor, nn
 
@@ -46,7 +40,6 @@ from carryover.layers.recurrent.lstm import LSTM, lstm_loop
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.sequence import Sequence
 
-Run = Callable[[], list[Tensor]]
 LOW = "bfloat16"
 TOLERANCE, LOW_TOLERANCE = 1e-4, 3e-2
 
@@ -244,45 +237,20 @@ def plain_cases(batch: int = 32, time: int = 30) -> dict[str, dict[str, Run]]:
     return cases
 
 
-def disagreement(name: str, runs: dict[str, Run]) -> float:
-    """Largest relative distance of any result from ours; ends the program when it is too large."""
-    results = {label: run() for label, run in runs.items()}
-    worst = 0.0
-    for label, found in results.items():
-        for tensor, expected in zip(found, results["ours"], strict=True):
-            distance = float(((tensor.float() - expected).norm() / expected.norm()).detach())
-            if not distance <= (LOW_TOLERANCE if LOW in label else TOLERANCE):
-                raise SystemExit(f"{name}: {label} and ours differ by {distance:.1e} of their size: nothing to report")
-            worst = max(worst, distance if LOW not in label else 0.0)
-    return worst
-
-
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, Any]:
-    clocks = {"seconds": time.perf_counter, "processor_seconds": time.process_time}
-    taken: dict[str, dict[str, list[float]]] = {clock: {label: [] for label in runs} for clock in clocks}
-    for number in range(rounds + 1):
-        for label in list(runs) if number % 2 else list(runs)[::-1]:
-            before = {clock: read() for clock, read in clocks.items()}
-            runs[label]()
-            if number:  # the first round warms up
-                for clock, read in clocks.items():
-                    taken[clock][label].append(read() - before[clock])
-    result: dict[str, Any] = {}
-    pairs = [(label, peer) for label in runs if "ours" in label for peer in runs if "ours" not in peer]
-    for clock, times in taken.items():
-        result[clock] = {label: statistics.median(values) for label, values in times.items()}
-        for label, peer in pairs:
-            ratios = [theirs / own for theirs, own in zip(times[peer], times[label], strict=True)]
-            spread = {"median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
-            result[f"{label} against {peer}, ratio of {clock}"] = spread
+    taken = times(runs, rounds)
+    result: dict[str, Any] = {
+        clock: {label: spread(values)["median"] for label, values in taken[clock].items()} for clock in taken
+    }
+    for clock in taken:
+        for label in (label for label in runs if "ours" in label):
+            for peer in (label for label in runs if "ours" not in label):
+                result[f"{label} against {peer}, ratio of {clock}"] = ratio(taken, peer, label, clock)
     return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser = command_line(__doc__, rounds=9)
     options = parser.parse_args()
     # torch says of its own LSTM with projection that oneDNN has no kernel for it.
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
@@ -290,27 +258,16 @@ def main() -> None:
     torch.manual_seed(0)
     cases: dict[str, Any] = {}
     for name, runs in {**projection_cases(), **elmo_cases(), **two_directions(), **plain_cases()}.items():
-        worst = disagreement(name, runs)
+        worst = largest_difference(name, {label: run for label, run in runs.items() if LOW not in label}, "ours", TOLERANCE)
+        largest_difference(
+            name, {label: run for label, run in runs.items() if LOW in label or label == "ours"}, "ours", LOW_TOLERANCE
+        )
         cases[name] = {"largest_relative_difference": worst, **measure(runs, options.rounds)}
         for key, value in cases[name].items():
             if "ratio" in key:
-                print(f"{name}: {key}: {value['median']:.2f} ({value['smallest']:.2f} … {value['largest']:.2f})", flush=True)
+                tell(f"{name}: {key}", value)
     cases["projection, forward"]["floor"] = floor()
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    result = {
-        "schema": "carryover.benchmark/1",
-        "benchmark": "recurrent_layers",
-        "date": date,
-        "rounds": options.rounds,
-        "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 2),
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
-        "cases": cases,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"recurrent_layers-{date}-threads{torch.get_num_threads()}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"stored in {path}", file=sys.stderr)
+    store("recurrent_layers", options.out, {"rounds": options.rounds}, cases)
 
 
 if __name__ == "__main__":

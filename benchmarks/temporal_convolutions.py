@@ -26,19 +26,13 @@ WaveNet           : the same for 10 levels, 32 channels, kernel 2 (1,025 steps).
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
+from measuring.results import command_line, store
+from measuring.rounds import largest_difference, ratio, spread, tell, times
 from peers.pytorch_tcn_network import find_pytorch_tcn, leaves_of
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -247,42 +241,25 @@ def double() -> bool:
 def disagreement(name: str, runs: dict[str, Run]) -> float:
     """Largest relative distance from ours of any output, in double precision of any gradient too; ends the program when
     it is too large."""
-    results = {label: run.results() for label, run in runs.items()}
-    worst = 0.0
-    for label, found in results.items():
-        for tensor, expected in list(zip(found, results["ours"], strict=True))[: None if double() else 1]:
-            distance = float(((tensor - expected).norm() / expected.norm()).detach())
-            if not distance <= TOLERANCES[tensor.dtype]:
-                raise SystemExit(f"{name}: {label} and ours differ by {distance:.1e} of their size: nothing to report")
-            worst = max(worst, distance)
-    return worst
+    compared = {label: run.results if double() else (lambda run=run: run.results()[:1]) for label, run in runs.items()}
+    return largest_difference(name, compared, "ours", TOLERANCES[torch.get_default_dtype()])
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, Any]:
-    clocks = {"seconds": time.perf_counter, "processor_seconds": time.process_time}
-    taken: dict[str, dict[str, list[float]]] = {clock: {label: [] for label in runs} for clock in clocks}
-    for number in range(rounds + 1):
-        for label in list(runs) if number % 2 else list(runs)[::-1]:
-            before = {clock: read() for clock, read in clocks.items()}
-            runs[label].results()
-            if number:  # the first round warms up
-                for clock, read in clocks.items():
-                    taken[clock][label].append((read() - before[clock]) / runs[label].units)
+    taken = {
+        clock: {label: [seconds / runs[label].units for seconds in values] for label, values in found.items()}
+        for clock, found in times({label: run.results for label, run in runs.items()}, rounds).items()
+    }
     result: dict[str, Any] = {}
-    for clock, times in taken.items():
-        result[clock] = {label: statistics.median(values) for label, values in times.items()}
+    for clock, found in taken.items():
+        result[clock] = {label: spread(values)["median"] for label, values in found.items()}
         for peer in (label for label in runs if label != "ours"):
-            ratios = [theirs / own for theirs, own in zip(times[peer], times["ours"], strict=True)]
-            spread = {"median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
-            result[f"ours against {peer}, ratio of {clock}"] = spread
+            result[f"ours against {peer}, ratio of {clock}"] = ratio(taken, peer, "ours", clock)
     return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser = command_line(__doc__, rounds=9)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -295,21 +272,8 @@ def main() -> None:
         cases[name] = {"largest_relative_difference": worst[name], **measure(runs, options.rounds)}
         for key, value in cases[name].items():
             if "ratio" in key:
-                print(f"{name}: {key}: {value['median']:.2f} ({value['smallest']:.2f} … {value['largest']:.2f})", flush=True)
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    result = {
-        "schema": "carryover.benchmark/1",
-        "benchmark": "temporal_convolutions",
-        "date": date,
-        "rounds": options.rounds,
-        "threads": torch.get_num_threads(),
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
-        "cases": cases,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"temporal_convolutions-{date}-threads{torch.get_num_threads()}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"stored in {path}", file=sys.stderr)
+                tell(f"{name}: {key}", value)
+    store("temporal_convolutions", options.out, {"rounds": options.rounds}, cases)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,13 @@ bfloat16 : training of LSTM and GRU of 1,024 units on 1,024 features under autoc
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from measuring.rounds import Run, largest_difference, ratio, spread, store, tell, times
+from measuring.results import add_clock, command_line, store
+from measuring.rounds import Run, largest_difference, ratio, spread, tell, times
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -181,11 +180,8 @@ def low_cases() -> dict[str, dict[str, Run]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--cpu-time", action="store_true", help="processor time: with one thread, on a machine others use")
+    parser = command_line(__doc__, rounds=9)
+    add_clock(parser)
     options = parser.parse_args()
     clock = "processor_seconds" if options.cpu_time else "seconds"
     # torch says of its own LSTM with projection that oneDNN has no kernel for it.

@@ -13,7 +13,6 @@ The text is drawn where it is needed, chunk by chunk: what grows with its length
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring.rounds import store
+from measuring.results import command_line, store
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -100,10 +99,8 @@ def train(way: str, length: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__, threads=torch.get_num_threads())
     parser.add_argument("--lengths", default="1000,10000,100000")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "LENGTH"), help="what the processes are started with")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from carryover.data.coding import TokenCoder
-from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import lines_perplexity
+from carryover.training.artefact import save_artefact
 from carryover.training.loading import LanguageModel
 
 NOUNS = {"sea": ["boat", "wave", "gull", "port"], "farm": ["cow", "barn", "field", "plough"]}
@@ -68,6 +71,21 @@ def language_model(kind: str = "characters", seed: int = 0) -> LanguageModel:
     model = BiLanguageModel(config).eval()
     check = {"lines": len(lines), **lines_perplexity(model, coder, lines)}
     return LanguageModel(model, coder, {"heldout_check": check, "seed": seed}, lines)
+
+
+def store_language_model(folder: Path, encoder: LanguageModel, record: dict[str, Any] | None = None) -> Path:
+    """The folder, with the language model in it as an artefact, without its held-out lines."""
+    save_artefact(
+        folder,
+        kind="bilm",
+        config=encoder.model.config.to_json(),
+        tensors=encoder.model.state_dict(),
+        tokenizer=encoder.coder.to_json(),
+        labels=None,
+        record=encoder.record if record is None else record,
+        card="# A model\n",
+    )
+    return folder
 
 
 def word_vectors(size: int = 8) -> tuple[Vocabulary, np.ndarray]:

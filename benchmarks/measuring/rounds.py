@@ -1,19 +1,12 @@
-"""Contestants timed in turn, round by round in one process, and where the figures go."""
+"""Contestants compared, then timed in turn, round by round in one process."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 Run = Callable[[], list[Tensor]]
@@ -56,29 +49,10 @@ def largest_difference(name: str, runs: Mapping[str, Run], reference: str, toler
     worst = 0.0
     for label, results in with_name.items():
         for found, expected in zip(results, with_name[reference], strict=False):
-            distance = float(((found.float() - expected.float()).norm() / expected.float().norm()).detach())
+            distance = float(((found.to(expected.dtype) - expected).norm() / expected.norm()).detach())
             if found.shape != expected.shape or not distance <= tolerance:
                 raise SystemExit(
                     f"{name}: {label} and {reference} differ by {distance:.1e} of their size: nothing to report"
                 )
             worst = max(worst, distance)
     return worst
-
-
-def store(benchmark: str, folder: Path, settings: dict[str, Any], cases: dict[str, Any]) -> None:
-    """A dated result file in `folder`, one for each number of threads."""
-    date, threads = datetime.now(UTC).strftime("%Y-%m-%d"), torch.get_num_threads()
-    result = {
-        "schema": "carryover.benchmark/1",
-        "benchmark": benchmark,
-        "date": date,
-        "threads": threads,
-        "load": round(os.getloadavg()[0], 2),
-        "settings": settings,
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine()},
-        "cases": cases,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{benchmark}-{date}-threads{threads}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"stored in {path}", file=sys.stderr)

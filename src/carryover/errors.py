@@ -6,6 +6,8 @@ Python exceptions; everything here is the fault of an input, a machine or a miss
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from os import PathLike
 
 
@@ -99,3 +101,22 @@ class Busy(CarryoverError):
     """Another live run holds the folder."""
 
     exit_code = 75
+
+
+def nearest(name: object, choices: Iterable[str], *, otherwise: str | None = None, cutoff: float = 0.6) -> str:
+    """The repair for a name that is none of `choices`: the one spelled most like it; none near, `otherwise` or all of them.
+
+    `cutoff` from 0 to 1 is how alike they must be, as `difflib.get_close_matches` counts it.
+    """
+    choices = list(choices)
+    near = get_close_matches(str(name), choices, n=1, cutoff=cutoff)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"use one of {', '.join(choices)}" if otherwise is None else otherwise
+
+
+def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
+    """Raise UsageError, with the nearest spelling, unless the option called `what` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        raise UsageError(f"{what} {value!r} is unknown", repair=nearest(value, choices))

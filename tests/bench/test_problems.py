@@ -15,8 +15,8 @@ from carryover.bench import problem as problem_module
 from carryover.bench.music import PianoRollProblem
 from carryover.bench.problem import Part, RowProblem
 from carryover.bench.stress_tests import AddingProblem, CopyMemory, PixelMnist
-from carryover.data.idx import read_labelled_images
-from carryover.data.piano_rolls import read_piano_rolls
+from carryover.data.formats.idx import read_labelled_images
+from carryover.data.formats.piano_rolls import read_piano_rolls
 from carryover.layers import GRU
 from carryover.models.sequence_model import SequenceModel
 from carryover.sequence import Sequence

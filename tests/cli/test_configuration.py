@@ -81,7 +81,3 @@ def test_where_the_users_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.delenv("CARRYOVER_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert configuration.user_file().name == "config.toml" and "carryover" in configuration.user_file().parts
-
-
-def test_nearest_lists_all_when_nothing_is_near() -> None:
-    assert configuration.nearest("zzz", {"tag", "classify"}) == "use one of classify, tag"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from carryover.training import task_use
+from carryover.training.fitting import task_use
 from command_line import Material, Shell
 
 PROGRAM = [sys.executable, "-m", "carryover.cli.main"]

@@ -15,9 +15,9 @@ import pytest
 import scipy.io
 
 from bench.tiny_tables import idx, piano_rolls
-from carryover.data.idx import read_idx, read_labelled_images
-from carryover.data.matlab import read_matlab
-from carryover.data.piano_rolls import read_piano_rolls
+from carryover.data.formats.idx import read_idx, read_labelled_images
+from carryover.data.formats.matlab import read_matlab
+from carryover.data.formats.piano_rolls import read_piano_rolls
 from carryover.errors import BadData, CarryoverError, InputMissing
 
 MUTANTS = 500

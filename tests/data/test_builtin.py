@@ -16,8 +16,8 @@ import pytest
 
 from carryover.data import builtin, grammar, pydocs, pydocs_roles
 from carryover.data.builtin import BuiltinName, classified, parse_name, pydocs_folder, raw_lines, tagged
+from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.grammar import GrammarSize
-from carryover.data.reading import read_raw, read_tagged, read_texts
 from carryover.errors import UsageError
 
 SMALL = "grammar?raw=800&labelled=300&words=200"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from carryover.data.folders import text_files
-from carryover.data.reading import read_raw
+from carryover.data.formats.folders import text_files
+from carryover.data.formats.reading import read_raw
 from carryover.data.shards import content_fingerprint
 from carryover.errors import BadData, InputMissing
 
@@ -71,6 +71,6 @@ def test_a_folder_that_may_not_be_read_is_not_passed_over(thesis: Path, monkeypa
         onerror(PermissionError(13, "Permission denied", str(top / "parts")))
         return []
 
-    monkeypatch.setattr("carryover.data.folders.os.walk", refuse)
+    monkeypatch.setattr("carryover.data.formats.folders.os.walk", refuse)
     with pytest.raises(InputMissing, match=r"parts: cannot be read \(Permission denied\)"):
         text_files(thesis)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from carryover.data import opening
-from carryover.data.opening import inner_suffix, read_lines, scan_lines
-from carryover.data.reading import read_raw
+from carryover.data.formats import opening
+from carryover.data.formats.opening import inner_suffix, read_lines, scan_lines
+from carryover.data.formats.reading import read_raw
 from carryover.errors import BadData, InputMissing
 
 TEXT = "first\n\nthird, with é\nlast"

@@ -17,7 +17,7 @@ import pytest
 
 from carryover.data.coding import TokenCoder
 from carryover.data.doctor import examine
-from carryover.data.reading import read_raw, read_tagged, read_texts
+from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.subwords import SubwordTokenizer
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, CarryoverError, InputMissing

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.splits import (
     downsample,
     k_fold,
@@ -18,7 +19,6 @@ from carryover.data.splits import (
     stratified_split,
     walk_forward,
 )
-from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
 
 

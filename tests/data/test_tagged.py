@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from carryover.data.columns import as_iob2, detect_scheme, first_fault
-from carryover.data.reading import ReadResult, TaggedSentence, read_tagged
+from carryover.data.formats.columns import as_iob2, detect_scheme, first_fault
+from carryover.data.formats.reading import ReadResult, TaggedSentence, read_tagged
 from carryover.errors import BadData, UsageError
 
 

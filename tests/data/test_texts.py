@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from carryover.data.reading import Rejected, TextExample, read_texts, write_rejected
+from carryover.data.formats.reading import Rejected, TextExample, read_texts, write_rejected
 from carryover.errors import BadData, ExtraMissing, InputMissing, UsageError
 
 
@@ -268,7 +268,7 @@ def test_rejected_rows_are_written(tmp_path: Path) -> None:
 
 def test_builtin_data_is_read_by_the_same_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     from carryover.data import builtin
-    from carryover.data.reading import read_raw
+    from carryover.data.formats.reading import read_raw
 
     monkeypatch.setattr(builtin, "classified", lambda name: [TextExample(name, ("a",), 1)])
     monkeypatch.setattr(builtin, "raw_lines", lambda name: iter([name, ""]))

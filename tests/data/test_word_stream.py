@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from carryover.data.reading import read_tagged
-from carryover.data.word_stream import read_items
+from carryover.data.formats.reading import read_tagged
+from carryover.data.formats.word_stream import read_items
 from carryover.errors import BadData, CarryoverError, UsageError
 
 COLUMNS = (

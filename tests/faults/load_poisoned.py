@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 import carryover
-import carryover.training.task_model
+import carryover.training.fitting.task_model
 from carryover.errors import CarryoverError
 from carryover.training.artefact import load_artefact
 from faults.poisons import MARK, poisons

@@ -163,7 +163,7 @@ ARGUMENTS = [
     Case("no time", "train --task tag --out new --train {tagged} --time-limit 0", 2, ("time limit '0'",)),
     Case("negative time", "train --task tag --out new --train {tagged} --time-limit=-5m", 2, ("time limit '-5m'",)),
     Case("misspelled size", f"{PRETRAIN} {{raw}} --size smal", 2, ("size is 'smal'", "did you mean 'small'?")),
-    Case("misspelled objective", f"{PRETRAIN} {{raw}} --objective bilstm", 2, ("unknown objective 'bilstm'", "bilm")),
+    Case("misspelled objective", f"{PRETRAIN} {{raw}} --objective bilstm", 2, ("objective 'bilstm' is unknown", "bilm")),
     Case("misspelled input", f"{PRETRAIN} {{raw}} --input chars", 2, ("'chars'", "characters")),
     Case("misspelled softmax", f"{PRETRAIN} {{raw}} --softmax sample", 2, ("'sample'", "sampled")),
     Case("misspelled optimiser", f"{PRETRAIN} {{raw}} --optimiser adan", 2, ("did you mean 'adam",)),

@@ -12,7 +12,7 @@ import torch
 
 from carryover import load
 from carryover.data import builtin
-from carryover.data.text import TaggedSentence
+from carryover.data.formats.text import TaggedSentence
 from carryover.errors import BadData, UsageError
 from carryover.inspect import occurrences, senses
 from carryover.inspect.occurrences import Occurrence, diverse, find_occurrences, neighbours_in_context, occurrence_vectors

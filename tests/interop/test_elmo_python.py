@@ -18,14 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from torch import nn
 
-from carryover.data.text import TextExample
+from carryover.data.formats.text import TextExample
 from carryover.errors import BadData, UsageError
 from carryover.interop.elmo_embedder import ElmoEmbedder, TextVectors
 from carryover.interop.elmo_module import ElmoModule
-from carryover.training.artefact import save_artefact
 from carryover.training.loading import LanguageModel
 from interop.test_estimators import CHECKS, PRETRAINING
-from task_material import classified, language_model
+from task_material import classified, language_model, store_language_model
 
 TEXTS = ["the boat sees Ann Lee", "", "Don't stop."]
 
@@ -37,18 +36,7 @@ def encoder() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def folder(encoder: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stored") / "lm"
-    save_artefact(
-        path,
-        kind="bilm",
-        config=encoder.model.config.to_json(),
-        tensors=encoder.model.state_dict(),
-        tokenizer=encoder.coder.to_json(),
-        labels=None,
-        record=encoder.record,
-        card="",
-    )
-    return path
+    return store_language_model(tmp_path_factory.mktemp("stored") / "lm", encoder)
 
 
 # The embedder -------------------------------------------------------------------------------------------------------

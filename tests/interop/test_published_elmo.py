@@ -19,7 +19,7 @@ from carryover.objectives.bilm import lines_perplexity
 from carryover.training.embedding import embed_carrying
 from carryover.training.loading import LanguageModel, load
 from interop.elmo_files import OPTIONS, changed, random_arrays, write_files
-from task_material import language_model
+from task_material import language_model, store_language_model
 
 h5py = pytest.importorskip("h5py", reason="published ELMo files need h5py: pip install carryover[published]")
 
@@ -180,19 +180,9 @@ def test_options_and_arrays_come_back(shape: str) -> None:
 
 def test_what_is_trained_here_is_exported_and_read_back_equal(tmp_path: Path) -> None:
     from carryover.interop.published_elmo import export_elmo, import_elmo
-    from carryover.training.artefact import save_artefact
 
     ours = language_model()
-    save_artefact(
-        tmp_path / "lm",
-        kind="bilm",
-        config=ours.model.config.to_json(),
-        tensors=ours.model.state_dict(),
-        tokenizer=ours.coder.to_json(),
-        labels=None,
-        record=ours.record,
-        card="",
-    )
+    store_language_model(tmp_path / "lm", ours)
     told = export_elmo(tmp_path / "lm", tmp_path / "files")
     assert told["largest_difference"] == 0 and told["left_out"] == ["output.weight", "output.bias"]
     options, weights = tmp_path / "files" / "options.json", tmp_path / "files" / "weights.hdf5"

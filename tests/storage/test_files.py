@@ -12,6 +12,7 @@ import pytest
 from carryover import storage
 from carryover.errors import BadData, InputMissing
 from carryover.storage import files
+from damage import one_bit_flipped
 
 
 def names(folder: Path) -> list[str]:
@@ -73,17 +74,9 @@ def test_only_what_the_dead_left_is_swept(tmp_path: Path) -> None:
 
 def test_every_single_byte_flip_is_noticed(tmp_path: Path) -> None:
     make(tmp_path / "folder", "some text that is long enough to matter")
-    chosen = random.Random(0)
-    places = [place for place in (tmp_path / "folder").rglob("*") if place.is_file()]
-    for _ in range(500):
-        place = chosen.choice(places)
-        whole = place.read_bytes()
-        damaged = bytearray(whole)
-        damaged[chosen.randrange(len(damaged))] ^= 1 << chosen.randrange(8)
-        place.write_bytes(damaged)
+    for _ in one_bit_flipped(tmp_path / "folder", 500, random.Random(0)):
         with pytest.raises((BadData, InputMissing)):
             storage.verify_manifest(tmp_path / "folder")
-        place.write_bytes(whole)
     storage.verify_manifest(tmp_path / "folder")
 
 

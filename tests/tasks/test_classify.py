@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from carryover.data.text import TextExample
+from carryover.data.formats.text import TextExample
 from carryover.errors import BadData, UsageError
 from carryover.layers.pooling import POOLINGS
 from carryover.sequence import Sequence

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from carryover.data.text import TaggedSentence
+from carryover.data.formats.text import TaggedSentence
 from carryover.errors import BadData, UsageError
 from carryover.sequence import Sequence
 from carryover.tasks import Tag, task_from_json

@@ -16,6 +16,7 @@ from carryover.errors import BadData, InputMissing, UsageError
 from carryover.training import artefact
 from carryover.training.artefact import load_artefact, save_artefact
 from carryover.training.loading import load
+from damage import one_bit_flipped
 
 
 def save(folder: Path, number: int = 1, **changes: Any) -> None:
@@ -138,18 +139,9 @@ def test_ten_thousand_single_byte_flips_are_noticed(tmp_path: Path) -> None:
 
 def flips(folder: Path, count: int) -> None:
     save(folder)
-    chosen = random.Random(2)
-    places = [place for place in folder.iterdir() if place.is_file()]
-    for _ in range(count):
-        place = chosen.choice(places)
-        whole = place.read_bytes()
-        damaged = bytearray(whole)
-        damaged[chosen.randrange(len(damaged))] ^= 1 << chosen.randrange(8)
-        place.write_bytes(damaged)
+    for _ in one_bit_flipped(folder, count, random.Random(2)):
         with pytest.raises((BadData, InputMissing)):
             load_artefact(folder)
-        place.write_bytes(whole)
-    load_artefact(folder)
 
 
 def test_a_future_version_is_refused_clearly(tmp_path: Path) -> None:

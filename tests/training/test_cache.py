@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from carryover.errors import UsageError
-from carryover.training import cache as cache_module
-from carryover.training.cache import RepresentationCache, encoder_hash, represent
+from carryover.training.fitting import cache as cache_module
+from carryover.training.fitting.cache import RepresentationCache, encoder_hash, represent
 from task_material import language_model, tagged
 
 SENTENCES = [sentence.tokens for sentence in tagged(30)] + [(), ("alone",), tuple(["long"] * 150)]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from carryover.errors import UsageError
-from carryover.training import cache, embedding
+from carryover.training import embedding
 from carryover.training.embedding import embed_lines
+from carryover.training.fitting import cache
 from task_material import classified, language_model
 
 LINES = [example.text for example in classified(30)]

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.errors import BadData, TrainingFailed, UsageError
-from carryover.training import fit_loop
 from carryover.training.carry import encoder_layers
-from carryover.training.fit import CarryPlan, FitResult, FitSettings, fit_task
+from carryover.training.fitting import fit_loop
+from carryover.training.fitting.fit import CarryPlan, FitResult, FitSettings, fit_task
+from carryover.training.fitting.task_encoders import MixedLanguageModel
 from carryover.training.stopping import Interrupted, StopRequest
-from carryover.training.task_encoders import MixedLanguageModel
 from task_material import examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")

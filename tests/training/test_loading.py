@@ -15,8 +15,10 @@ from carryover.data.coding import TokenCoder
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData
 from carryover.models.bilm import BiLanguageModel
-from carryover.training.artefact import load_artefact, save_artefact
-from carryover.training.loading import LanguageModel, fill
+from carryover.training.artefact import load_artefact
+from carryover.training.loading import LanguageModel
+from carryover.training.restoring import fill
+from task_material import store_language_model
 
 
 def model(input: str = "characters") -> LanguageModel:
@@ -71,34 +73,20 @@ def test_nothing_gives_nothing_and_a_string_is_refused() -> None:
         model().embed(["the boat"])
 
 
-def store(folder: Path, encoder: LanguageModel) -> Path:
-    save_artefact(
-        folder,
-        kind="bilm",
-        config=encoder.model.config.to_json(),
-        tensors=encoder.model.state_dict(),
-        tokenizer=encoder.coder.to_json(),
-        labels=None,
-        record={"objective": "bilm"},
-        card="# A model\n",
-    )
-    return folder
-
-
 def test_what_is_loaded_gives_the_vectors_of_what_was_saved(tmp_path: Path, sentences: list[list[str]]) -> None:
     encoder = model()
-    loaded = carryover.load(store(tmp_path / "lm", encoder))
+    loaded = carryover.load(store_language_model(tmp_path / "lm", encoder, {"objective": "bilm"}))
     assert loaded.record == {"objective": "bilm"} and loaded.folder == tmp_path / "lm"
     for one, other in zip(encoder.embed(sentences), loaded.embed(sentences), strict=True):
         assert torch.equal(one, other)
 
 
 def test_a_mismatch_of_parts_shows_both_values(tmp_path: Path) -> None:
-    folder = store(tmp_path / "lm", model())
+    folder = store_language_model(tmp_path / "lm", model(), {"objective": "bilm"})
     for field, value, message in (
         ("cells", 97, r"float32 \[384, 48\], config\.json asks for float32 \[388, 48\]"),
-        ("vocabulary_size", 8, r"characters with 7 words, config\.json characters with 8"),
-        ("input", "words", r"has characters with 7 words, config\.json words with 7"),
+        ("vocabulary_size", 8, r"characters with 7 entries, config\.json characters with 8"),
+        ("input", "words", r"has characters with 7 entries, config\.json words with 7"),
         ("layers", 3, "has no tensor"),
         ("cels", 96, "did you mean 'cells'"),
     ):
@@ -119,7 +107,7 @@ def test_filling_takes_no_memory_for_what_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_an_artefact_in_the_move_is_loaded(tmp_path: Path) -> None:
-    folder = store(tmp_path / "lm", model())
+    folder = store_language_model(tmp_path / "lm", model(), {"objective": "bilm"})
     following = folder / ".next"
     following.mkdir()
     for place in list(folder.iterdir()):

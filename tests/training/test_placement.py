@@ -13,10 +13,10 @@ import carryover
 from carryover.errors import UsageError
 from carryover.models.bilm import BiLanguageModel
 from carryover.training.carry import CarryPlan
-from carryover.training.fit import FitResult, FitSettings, fit_task
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import build_task_model
-from carryover.training.task_run import TaskRunResult
+from carryover.training.fitting.fit import FitResult, FitSettings, fit_task
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import build_task_model
+from carryover.training.fitting.task_run import TaskRunResult
 from task_material import language_model, tagged
 
 SETTINGS = FitSettings(epochs=1, least_updates=12, hidden=8, word_size=8, token_budget=128, seed=3)

@@ -231,7 +231,7 @@ def test_wrong_input_is_one_clear_line(tmp_path: Path, text: Path) -> None:
         ({"objective": "bil"}, "did you mean 'bilm'"), ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"optimiser": "adm"}, "did you mean 'adam'"), ({"epochs": 0}, "epochs is 0"), ({"clip": -1.0}, "clip is -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"), ({"held_out_share": 1.0}, "held_out_share is 1.0"),
-        ({"patience": 0}, "patience is 0"), ({"seed": -1}, "seed is -1"), ({"precision": "float16"}, "unknown precision"),
+        ({"patience": 0}, "patience is 0"), ({"seed": -1}, "seed is -1"), ({"precision": "float16"}, "precision 'float16' is unknown"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_refused_before_anything_is_read(changes: dict[str, Any], message: str) -> None:

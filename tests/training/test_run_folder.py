@@ -101,7 +101,7 @@ def test_devices_and_precisions() -> None:
         choose_device("cuda:99")
     assert caught.value.exit_code == 69
     assert choose_precision("auto", "cpu") == "float32" and choose_precision("bfloat16", "cpu") == "bfloat16"
-    with pytest.raises(UsageError, match="unknown precision 'half'"):
+    with pytest.raises(UsageError, match="precision 'half' is unknown"):
         choose_precision("half", "cpu")
     import torch
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.errors import BadData
 from carryover.sequence import Sequence
-from carryover.training.fit import CarryPlan, FitSettings, fit_task
+from carryover.training.fitting.fit import CarryPlan, FitSettings, fit_task
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import TaskPredictor
 from carryover.training.loading import load
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import TaskPredictor
 from task_material import classified, examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")

@@ -17,10 +17,10 @@ from carryover.errors import BadData, UsageError
 from carryover.storage import is_temporary
 from carryover.training.artefact import has_artefact
 from carryover.training.calibration import estimate_task
+from carryover.training.fitting.task_model import TaskPredictor
+from carryover.training.fitting.task_run import Columns, TaskRun, read_material, train_task
+from carryover.training.fitting.task_use import evaluate_task, items_to_predict, prediction_rows, score_lines
 from carryover.training.stopping import Interrupted, StopRequest
-from carryover.training.task_model import TaskPredictor
-from carryover.training.task_run import Columns, TaskRun, read_material, train_task
-from carryover.training.task_use import evaluate_task, items_to_predict, prediction_rows, score_lines
 from task_material import classified, tagged, word_vectors
 
 SMALL = {

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from carryover.bench.problem import Batch, Part, RowProblem
-from carryover.data.piano_rolls import read_piano_rolls
+from carryover.data.formats.piano_rolls import read_piano_rolls
 from carryover.models.sequence_model import SequenceModel
 from carryover.sequence import Sequence
 

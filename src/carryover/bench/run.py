@@ -15,7 +15,7 @@ from carryover.bench.problem import Problem
 from carryover.bench.published import ENTRIES, MODELS, TASKS, Entry, Recipe, find_entry
 from carryover.bench.stress_tests import AddingProblem, CopyMemory, PixelMnist
 from carryover.bench.treebank import RunningText, treebank_files
-from carryover.errors import Busy, InputMissing, TrainingFailed, UsageError
+from carryover.errors import Busy, InputMissing, TrainingFailed, UsageError, nearest
 from carryover.progress import say
 from carryover.storage import file_digest, sweep
 from carryover.training.stopping import stop_signals
@@ -266,10 +266,6 @@ def _seeds_of(out: Path, entry: Entry, model: str) -> list[int]:
 
 
 def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
-    from difflib import get_close_matches
-
     for name in names or [""]:
         if name not in (*known, "all"):
-            near = get_close_matches(name, [*known, "all"], n=1)
-            repair = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}, all"
-            raise UsageError(f"there is no {what} {name!r}", repair=repair)
+            raise UsageError(f"there is no {what} {name!r}", repair=nearest(name, [*known, "all"]))

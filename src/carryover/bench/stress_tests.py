@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carryover.bench.problem import Batch, Part, RowProblem
-from carryover.data.idx import LabelledImages, read_labelled_images
+from carryover.data.formats.idx import LabelledImages, read_labelled_images
 from carryover.data.order import permutation
 from carryover.data.synthetic import DIGITS, adding_problem, copy_memory
 from carryover.models.sequence_model import SequenceModel

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from carryover.bench.problem import Batch, Part, Problem
-from carryover.data.opening import read_lines
+from carryover.data.formats.opening import read_lines
 from carryover.errors import BadData, InputMissing
 from carryover.layers.base import State, detach_state
 from carryover.models.sequence_model import SequenceModel

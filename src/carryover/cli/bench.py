@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import options
-from carryover.cli.configuration import nearest
 from carryover.cli.output import given_words, print_document, print_lines, suggest_again, suggest_next
-from carryover.errors import UsageError
+from carryover.errors import UsageError, nearest
 from carryover.progress import duration, say
 
 TABLES = ("sequence-models",)
@@ -54,7 +53,7 @@ def bench(
     was; several commands may work in one folder at once, each cell is held by one of them.
     """
     if table not in TABLES:
-        raise UsageError(f"there is no table {table!r}", repair=nearest(table, set(TABLES)))
+        raise UsageError(f"there is no table {table!r}", repair=nearest(table, sorted(TABLES)))
     if seeds < 1 or (epochs is not None and epochs < 1):
         raise UsageError(f"--seeds is {seeds} and --epochs {epochs}", repair="give whole numbers from 1")
     from carryover.bench import run

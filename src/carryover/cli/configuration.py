@@ -9,13 +9,12 @@ Both files hold one table a command, with the long option names without dashes:
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from carryover.errors import UsageError
+from carryover.errors import UsageError, nearest
 
 
 def user_file() -> Path:
@@ -63,10 +62,4 @@ def _as_written(path: Path, name: str, value: Any) -> Any:
 
 def _known(path: Path, what: str, name: str, names: set[str]) -> None:
     if name not in names:
-        raise UsageError(f"{name!r} is no {what}", path=path, repair=nearest(name, names))
-
-
-def nearest(name: str, names: set[str]) -> str:
-    """Words that suggest the nearest valid spelling, or list all."""
-    close = difflib.get_close_matches(name, sorted(names), n=1)
-    return f"did you mean {close[0]!r}?" if close else "use one of " + ", ".join(sorted(names))
+        raise UsageError(f"{name!r} is no {what}", path=path, repair=nearest(name, sorted(names)))

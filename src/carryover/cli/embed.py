@@ -63,7 +63,7 @@ def embed(
     A line's vectors never depend on the lines beside it, unless --carry-state asks for that. Killed with --out, the same
     command goes on with what was done.
     """
-    from carryover.data.word_stream import read_items
+    from carryover.data.formats.word_stream import read_items
     from carryover.interop.vector_files import save_embedded
     from carryover.training.devices import choose_device, choose_precision
     from carryover.training.embedding import embed_lines

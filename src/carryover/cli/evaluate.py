@@ -35,9 +35,9 @@ def evaluate(
     trained counts as one that was missed.
     """
     from carryover.training.devices import choose_device
+    from carryover.training.fitting.task_model import TaskPredictor
+    from carryover.training.fitting.task_use import evaluate_task, score_lines
     from carryover.training.loading import load
-    from carryover.training.task_model import TaskPredictor
-    from carryover.training.task_use import evaluate_task, score_lines
 
     device = choose_device(device)
     found = load(model, device=device)

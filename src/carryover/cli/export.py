@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from carryover.cli import options
-from carryover.cli.configuration import nearest
 from carryover.cli.output import print_document, print_lines, suggest_next
-from carryover.errors import UsageError
+from carryover.errors import UsageError, nearest
 from carryover.progress import say
 
 FORMATS = ("elmo",)
@@ -27,7 +26,7 @@ def export(
 ) -> None:
     """Write a model in a published format. The files are read back and compared before they take their place."""
     if format not in FORMATS:
-        raise UsageError(f"cannot export {format!r}", repair=nearest(format, set(FORMATS)))
+        raise UsageError(f"cannot export {format!r}", repair=nearest(format, sorted(FORMATS)))
     from carryover.interop.published_elmo import export_elmo
 
     found = export_elmo(model, out)

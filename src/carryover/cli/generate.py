@@ -51,7 +51,7 @@ def generate(
     quiet: options.Quiet = False,
 ) -> None:
     """Write text that follows a prompt, to standard output as it comes."""
-    from carryover.data.opening import read_lines
+    from carryover.data.formats.opening import read_lines
     from carryover.generation import Sampling
     from carryover.training.devices import choose_device
     from carryover.training.generating import Continuation, TextGenerator

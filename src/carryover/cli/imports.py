@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from carryover.cli import options
-from carryover.cli.configuration import nearest
 from carryover.cli.output import print_document, print_lines, suggest_next
-from carryover.errors import UsageError
+from carryover.errors import UsageError, nearest
 from carryover.progress import say
 
 # What each format is read from: what must be given, what may be.
@@ -77,7 +76,7 @@ def import_published(
 def _sources(format: str, given: dict[str, Path | None]) -> dict[str, Path]:
     """What the format is read from. Raises UsageError for an unknown format and for a file too few or too many."""
     if format not in FORMATS:
-        raise UsageError(f"cannot import {format!r}", repair=nearest(format, {"elmo", "allennlp"}))
+        raise UsageError(f"cannot import {format!r}", repair=nearest(format, ("allennlp", "elmo")))
     needed, allowed = FORMATS[format]
     repair = f"give {' and '.join(f'--{name}' for name in needed)}"
     for name in needed:

@@ -29,9 +29,9 @@ from carryover.cli import (
     train,
     version,
 )
-from carryover.cli.configuration import nearest, read_defaults
+from carryover.cli.configuration import read_defaults
 from carryover.cli.memory import COMMANDS, keep_memory
-from carryover.errors import CarryoverError, UsageError
+from carryover.errors import CarryoverError, UsageError, nearest
 
 app = typer.Typer(
     name="carryover",
@@ -160,10 +160,10 @@ def _spelling(error: Any) -> str:
     command: Any = getattr(context, "command", None)
     if hasattr(error, "option_name") and command is not None and "No such option" in message:
         names = {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
-        message = f"there is no option {error.option_name}; {nearest(error.option_name, names)}"
+        message = f"there is no option {error.option_name}; {nearest(error.option_name, sorted(names))}"
     elif "No such command" in message and hasattr(command, "commands"):
         wrong = message.split("'")[1] if "'" in message else ""
-        message = f"there is no command {wrong!r}; {nearest(wrong, set(command.commands))}"
+        message = f"there is no command {wrong!r}; {nearest(wrong, sorted(command.commands))}"
     path = context.command_path if context is not None else "carryover"
     return f"{message.rstrip('.')}; see {path} --help"
 

@@ -82,7 +82,7 @@ def _in_context(
     seed: int,
     device: str,
 ) -> dict[str, Any]:
-    from carryover.data.word_stream import read_items
+    from carryover.data.formats.word_stream import read_items
     from carryover.inspect.occurrences import find_occurrences, neighbours_in_context
     from carryover.training.devices import choose_device
     from carryover.training.loading import LanguageModel, load

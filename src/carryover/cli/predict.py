@@ -32,8 +32,8 @@ def predict(
     An answer never depends on the lines beside it.
     """
     from carryover.training.devices import choose_device
+    from carryover.training.fitting.task_use import items_to_predict, prediction_lines, prediction_rows, require_task
     from carryover.training.loading import load
-    from carryover.training.task_use import items_to_predict, prediction_lines, prediction_rows, require_task
 
     predictor = require_task(load(model, device=choose_device(device)), model)
     say_when_waiting(source)

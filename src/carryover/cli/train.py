@@ -76,7 +76,7 @@ def train(
     interrupted, the same command continues.
     """
     from carryover.training.devices import choose_device
-    from carryover.training.task_run import Columns, TaskRun, train_task
+    from carryover.training.fitting.task_run import Columns, TaskRun, train_task
 
     mode = mode or ("frozen" if encoder is not None else "scratch")
     vectors = None

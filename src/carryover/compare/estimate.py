@@ -96,7 +96,7 @@ def _seconds_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Pa
 
 
 def _settings(plan: ComparePlan, rung: str) -> Any:
-    from carryover.training.fit import FitSettings
+    from carryover.training.fitting.fit import FitSettings
 
     return FitSettings(**plan.fitting).resolve(carry_plan(rung, plan.placement))
 
@@ -128,7 +128,7 @@ def _calibrate_neural(
     rung: str, plan: ComparePlan, problem: Problem, sample: list[Any], folder: Path
 ) -> tuple[float, float, float]:
     """Seconds whatever the budget, seconds an update, seconds to predict an example."""
-    from carryover.training.fit import FitSettings, fit_task
+    from carryover.training.fitting.fit import FitSettings, fit_task
 
     encoder = _encoder(plan, folder) if needs_encoder(rung) else None
     vectors = _vectors(plan, problem, sample) if rung == "static" else None

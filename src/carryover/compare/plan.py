@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import Any
 
 from carryover.compare.cells import RUNGS, needs_encoder, table_rank
 from carryover.compare.scoring import METRICS
-from carryover.errors import UsageError
+from carryover.errors import UsageError, check_choice, nearest
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
 TASKS = ("classify", "tag")
@@ -29,7 +28,7 @@ class ComparePlan:
 
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
     `raw` text to pretrain on; `valid` raw text held out in pretraining; `encoder` a folder with a pretrained language
-    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.reading`.
+    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
@@ -67,10 +66,10 @@ class ComparePlan:
     placement: str = USUAL["placement"]
 
     def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
-        _one_of("metric", self.metric, ("auto", *METRICS))
-        _one_of("on-error", self.on_error, ("stop", "skip"))
-        _one_of("placement", self.placement, PLACEMENTS)
+        check_choice("task", self.task, TASKS)
+        check_choice("metric", self.metric, ("auto", *METRICS))
+        check_choice("on-error", self.on_error, ("stop", "skip"))
+        check_choice("placement", self.placement, PLACEMENTS)
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
         least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))
@@ -141,9 +140,8 @@ def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
         if family == "top" and layers.isdigit() and int(layers) > 0:
             continue
         if name not in RUNGS:
-            close = difflib.get_close_matches(name, RUNGS, n=1)
-            nearest = f"did you mean {close[0]!r}?" if close else f"use {', '.join(RUNGS)} (top-k with any number)"
-            raise UsageError(f"rung {name!r} is unknown", repair=nearest)
+            repair = nearest(name, RUNGS, otherwise=f"use {', '.join(RUNGS)} (top-k with any number)")
+            raise UsageError(f"rung {name!r} is unknown", repair=repair)
     return tuple(sorted(set(names), key=table_rank))
 
 
@@ -200,10 +198,3 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
 def _shown(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        close = difflib.get_close_matches(value, known, n=1)
-        nearest = f"did you mean {close[0]!r}?" if close else "use one of " + ", ".join(known)
-        raise UsageError(f"{name} {value!r} is unknown", repair=nearest)

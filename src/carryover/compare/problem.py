@@ -126,7 +126,7 @@ def name_of(path: str | Path) -> str:
 
 
 def _read(plan: ComparePlan, path: str) -> tuple[list[Any], list[Any]]:
-    from carryover.data.reading import read_tagged, read_texts
+    from carryover.data.formats.reading import read_tagged, read_texts
 
     if plan.task == "tag":
         tagged = read_tagged(

@@ -40,7 +40,7 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     (also for an `out` that holds another comparison, naming the difference), InputMissing, BadData, Busy, CannotWrite,
     DiskFault, and after Ctrl-C or SIGTERM `Interrupted` or `Terminated`, every finished cell stored.
     """
-    from carryover.data.reading import write_rejected
+    from carryover.data.formats.reading import write_rejected
     from carryover.training.stopping import stop_signals
 
     started = time.monotonic()

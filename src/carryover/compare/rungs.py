@@ -82,7 +82,7 @@ def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, m
 def _neural(
     rung: str, task: str, train: Sequence[Any], test: Sequence[Any], seed: int, resources: Resources, multi_label: bool
 ) -> CellOutcome:
-    from carryover.training.fit import FitSettings, fit_task
+    from carryover.training.fitting.fit import FitSettings, fit_task
 
     kept, held_out = split_budget(train, seed)
     options = {**resources.fitting, "seed": seed}

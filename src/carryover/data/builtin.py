@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from carryover.data import grammar, pydocs, pydocs_roles
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.grammar import GrammarSize
 from carryover.data.once import build_once
 from carryover.data.splits import stratified_split
-from carryover.data.text import TaggedSentence, TextExample
-from carryover.errors import UsageError
+from carryover.errors import UsageError, nearest
 from carryover.progress import say
 from carryover.storage import atomic_folder, cache_folder, fingerprint
 
@@ -254,6 +254,6 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _unknown(name: str, what: str, given: str, choices: tuple[str, ...]) -> UsageError:
-    close = get_close_matches(given, choices, n=1, cutoff=0.4)
     there = f"there is {', '.join(choices)}" if choices else "it has none"
-    return UsageError(f"{name!r}: no {what} is called {given!r}", repair=f"did you mean {close[0]!r}?" if close else there)
+    repair = nearest(given, choices, otherwise=there, cutoff=0.4)
+    return UsageError(f"{name!r}: no {what} is called {given!r}", repair=repair)

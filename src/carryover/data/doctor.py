@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from carryover.data.opening import Source, inner_suffix
+from carryover.data.formats.opening import Source, inner_suffix
+from carryover.data.formats.reading import read_raw, read_tagged, read_texts
+from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
 from carryover.data.overlap import RawScan
-from carryover.data.reading import read_raw, read_tagged, read_texts
-from carryover.data.text import ReadResult, TaggedSentence, TextExample
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
 

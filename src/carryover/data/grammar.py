@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from carryover.data.text import TextExample
+from carryover.data.formats.text import TextExample
 
 TOPICS = ("harbour", "kitchen", "market", "orchard")
 

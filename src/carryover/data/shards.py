@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.folders import text_files
+from carryover.data.formats.folders import text_files
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
@@ -99,7 +99,7 @@ class Shards:
         """The types at positions start … stop−1, [stop − start].
 
         Reads from the file rather than from a mapping, so that a pass over the corpus leaves nothing behind in the
-        memory of the process.
+        memory of the process. Raises BadData when the file ends before.
         """
         data = os.pread(self._ids_file, 4 * (stop - start), 4 * start)
         if len(data) != 4 * (stop - start):
@@ -266,7 +266,7 @@ def _check_kind(kind: str, vocabulary: Vocabulary | None) -> None:
 
 
 def _raw_lines(raw: Path | str) -> Iterator[tuple[int, str]]:
-    from carryover.data.reading import read_raw
+    from carryover.data.formats.reading import read_raw
 
     return read_raw(raw)
 

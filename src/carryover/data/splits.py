@@ -103,7 +103,10 @@ def stratified_split(examples: Sequence[Any], fractions: Sequence[float], seed: 
 
 
 def k_fold(examples: Sequence[Any], folds: int, seed: int) -> list[tuple[list[int], list[int]]]:
-    """(training, test) positions of each fold; every example is tested once, classes are even to within one example."""
+    """(training, test) positions of each fold; every example is tested once, classes are even to within one example.
+
+    Raises UsageError for fewer than two folds, or more than there are examples.
+    """
     if not 2 <= folds <= len(examples):
         raise UsageError(f"{folds} folds of {len(examples)} examples", repair=f"ask for 2 to {len(examples)} folds")
     strata = strata_of(examples)

@@ -51,7 +51,7 @@ class Vocabulary:
         """The tokens seen at least `minimum` times, most frequent first, equal counts in the order of their code points.
 
         `max_size` bounds len(vocabulary), the four fixed entries included. Fixed entries met in the text keep their own
-        ids. The same text gives the same vocabulary on every machine.
+        ids. The same text gives the same vocabulary on every machine. Raises UsageError for a `max_size` below 4.
         """
         if max_size is not None and max_size < len(cls.FIXED):
             raise UsageError(f"a vocabulary of {max_size} has no room for its 4 fixed entries", repair="allow at least 5")

@@ -114,7 +114,10 @@ class Limits:
             )
 
     def allow(self, log_probabilities: Tensor, made: int) -> Tensor:
-        """The same [B, V] with −∞ where a token may not come as number `made`, from 0."""
+        """The same [B, V] with −∞ where a token may not come as number `made`, from 0.
+
+        Raises UsageError for a stop or forbidden token that is no id of the model, and where a row is left without any.
+        """
         closed = sorted({*self.forbidden, *(self.stop if made < self.min_tokens else ())})
         size = log_probabilities.shape[-1]
         for number in closed:

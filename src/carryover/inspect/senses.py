@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from carryover.data.text import TaggedSentence
+from carryover.data.formats.text import TaggedSentence
 from carryover.errors import BadData
 from carryover.inspect.occurrences import Occurrence, occurrence_vectors
 from carryover.training.loading import LanguageModel

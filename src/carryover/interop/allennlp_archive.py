@@ -18,6 +18,7 @@ from torch import Tensor
 
 from carryover.data.coding import CHARACTER_IDS
 from carryover.errors import BadData
+from carryover.interop.allennlp_modules import lstm_shapes, lstms_to_state, spelling_shapes, spelling_to_state
 from carryover.interop.elmo_layout import parse_options, read_options
 from carryover.interop.packed import read_archive, read_pickled_weights
 from carryover.interop.published_elmo import Imported, described, keep_imported
@@ -26,6 +27,7 @@ from carryover.models.bilm import BiLanguageModel
 CONFIG, WEIGHTS = "config.json", "weights.th"
 _TABLE = "_token_embedder._char_embedding_weights"
 _LSTMS = "_elmo_lstm."
+_SPELLING = ("_token_embedder.char_conv_", "_token_embedder._highways._layers.")
 
 
 def import_allennlp(archive: Path, out: Path, *, options: Path | None = None, tokenizer: str = "words") -> Imported:
@@ -125,12 +127,7 @@ def _names(config: BiLanguageModel.Config) -> dict[str, tuple[int, ...]]:
     """Every tensor of ELMo in such an archive, with its shape."""
     size, total = config.projection, sum(count for _, count in config.filters)
     names: dict[str, tuple[int, ...]] = {_TABLE: (CHARACTER_IDS, config.character_size)}
-    for number, (width, count) in enumerate(config.filters):
-        names[f"_token_embedder.char_conv_{number}.weight"] = (count, config.character_size, width)
-        names[f"_token_embedder.char_conv_{number}.bias"] = (count,)
-    for number in range(config.highway_layers):
-        names[f"_token_embedder._highways._layers.{number}.weight"] = (2 * total, total)
-        names[f"_token_embedder._highways._layers.{number}.bias"] = (2 * total,)
+    names |= spelling_shapes(config, *_SPELLING)
     names |= {"_token_embedder._projection.weight": (size, total), "_token_embedder._projection.bias": (size,)}
     return names | lstm_shapes(config, _LSTMS)
 
@@ -158,51 +155,8 @@ def _to_state(
     table = checked[_TABLE].clone()
     table[0] = 0
     state = {"token_encoder.characters": table}
-    for number in range(len(config.filters)):
-        for part in ("weight", "bias"):
-            state[f"token_encoder.convolutions.{number}.{part}"] = checked[f"_token_embedder.char_conv_{number}.{part}"]
-    state |= highways_to_state(checked, config, "_token_embedder._highways._layers", "token_encoder.highways")
+    state |= spelling_to_state(checked, config, *_SPELLING, to="token_encoder")
     for part in ("weight", "bias"):
         state[f"token_encoder.projection.{part}"] = checked[f"_token_embedder._projection.{part}"]
     state |= lstms_to_state(checked, config, _LSTMS)
     return {name: tensor.contiguous() for name, tensor in state.items()}
-
-
-def highways_to_state(
-    tensors: Mapping[str, Tensor], config: BiLanguageModel.Config, prefix: str, to: str
-) -> dict[str, Tensor]:
-    """Our highway parameters, at `to`, from AllenNLP's below `prefix`."""
-    state = {}
-    for number in range(config.highway_layers):
-        for part in ("weight", "bias"):
-            transform, carry = tensors[f"{prefix}.{number}.{part}"].chunk(2)
-            state[f"{to}.{number}.transform.{part}"] = transform
-            state[f"{to}.{number}.gate.{part}"] = -carry
-    return state
-
-
-def lstm_shapes(config: BiLanguageModel.Config, prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Every tensor of AllenNLP's LSTMs below `prefix`, with its shape."""
-    size, cells = config.projection, config.cells
-    shapes: dict[str, tuple[int, ...]] = {}
-    for side in ("forward", "backward"):
-        for layer in range(config.layers):
-            at = f"{prefix}{side}_layer_{layer}"
-            shapes[f"{at}.input_linearity.weight"] = (4 * cells, size)
-            shapes[f"{at}.state_linearity.weight"] = (4 * cells, size)
-            shapes[f"{at}.state_linearity.bias"] = (4 * cells,)
-            shapes[f"{at}.state_projection.weight"] = (size, cells)
-    return shapes
-
-
-def lstms_to_state(tensors: Mapping[str, Tensor], config: BiLanguageModel.Config, prefix: str = "") -> dict[str, Tensor]:
-    """Our LSTM parameters from AllenNLP's below `prefix`."""
-    state = {}
-    for side in ("forward", "backward"):
-        for layer in range(config.layers):
-            to, at = f"{side}_layers.{layer}", f"{prefix}{side}_layer_{layer}"
-            state[f"{to}.input_weight"] = tensors[f"{at}.input_linearity.weight"]
-            state[f"{to}.hidden_weight"] = tensors[f"{at}.state_linearity.weight"]
-            state[f"{to}.bias"] = tensors[f"{at}.state_linearity.bias"]
-            state[f"{to}.projection_weight"] = tensors[f"{at}.state_projection.weight"]
-    return state

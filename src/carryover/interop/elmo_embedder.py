@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import Tags
 
 from carryover.errors import BadData, UsageError
-from carryover.interop.encoders import check_texts, language_model, learn_from
+from carryover.interop.encoders import check_texts, language_model
+from carryover.interop.text_input import TextInput
 from carryover.training.embedding import POOLS, check_choice, embed_lines, words_of
 from carryover.training.loading import LanguageModel
 
@@ -55,7 +55,7 @@ class ElmoEmbedder:
         return words_of(self.encoder, text)
 
 
-class TextVectors(TransformerMixin, BaseEstimator):
+class TextVectors(TransformerMixin, TextInput):
     """One contextual vector a text, as input for any estimator of scikit-learn.
 
     `fit(texts)` loads `encoder` (a folder or a `LanguageModel`); without one it pretrains on the texts themselves.
@@ -88,12 +88,6 @@ class TextVectors(TransformerMixin, BaseEstimator):
         self.device = device
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
-
     def fit(self, X: ListOf[str], y: Any = None) -> Self:
         """Raises BadData for no texts, UsageError for a wrong choice."""
         check_texts(X)
@@ -101,11 +95,7 @@ class TextVectors(TransformerMixin, BaseEstimator):
             raise BadData("X is empty", repair="give at least a few texts")
         if self.pool not in POOLS:
             raise UsageError(f"pool {self.pool!r} is unknown", repair=f"use one of {', '.join(POOLS)}")
-        if self.encoder is None:
-            settings = {"size": "small", "seed": self.seed, **(self.pretraining or {})}
-            encoder = learn_from(X, settings, device=self.device, quiet=not self.verbose)
-        else:
-            encoder = language_model(self.encoder, device=self.device)
+        encoder = self._pretrain(X) if self.encoder is None else language_model(self.encoder, device=self.device)
         self.embedder_ = ElmoEmbedder(encoder, layers=self.layers, pool=self.pool)
         return self
 

@@ -51,7 +51,7 @@ def read_options(path: Path) -> BiLanguageModel.Config:
 
 
 def parse_options(options: dict[str, Any], path: Path) -> BiLanguageModel.Config:
-    """As `read_options`, from the document itself; `path` is where it stands."""
+    """As `read_options`, from the document itself; `path` is where it stands. Raises BadData naming the field."""
     lstm, characters = _part(options, "lstm", path), _part(options, "char_cnn", path)
     embedding = _part(characters, "embedding", path, "char_cnn.")
     number = _required(characters, "n_characters", path, "char_cnn.")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from carryover.interop.encoders import language_model
 from carryover.layers import Dropout, ScalarMix
 from carryover.sequence import Sequence
+from carryover.training.fitting.task_encoders import layers_of
 from carryover.training.loading import LanguageModel
-from carryover.training.task_encoders import layers_of
 
 
 class ElmoModule(nn.Module):

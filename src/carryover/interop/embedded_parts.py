@@ -24,8 +24,8 @@ from safetensors import safe_open
 from carryover import storage
 from carryover.errors import BadData, CarryoverError
 from carryover.progress import Progress, say
-from carryover.training.cache import encoder_hash
 from carryover.training.embedding import EmbeddedLine, Item, check_choice, cut_words, embed_lines, pieces_of, words_of
+from carryover.training.fitting.cache import encoder_hash
 from carryover.training.loading import LanguageModel
 
 PART_BYTES = 32 << 20

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.splits import stratified_split
-from carryover.data.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
-from carryover.interop.encoders import check_texts, language_model, learn_from
+from carryover.interop.encoders import check_texts, language_model
+from carryover.interop.text_input import TextInput
 from carryover.training.carry import CarryPlan
 from carryover.training.devices import choose_device
-from carryover.training.fit import FitResult, fit_task
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.fit import FitResult, fit_task
+from carryover.training.fitting.fit_settings import FitSettings
+from carryover.training.fitting.task_model import TaskPredictor
 from carryover.training.loading import LanguageModel
-from carryover.training.task_model import TaskPredictor
 
 
-class _Estimator(BaseEstimator):
+class _Estimator(TextInput):
     """What classifier and tagger share.
 
     Parameters
@@ -65,8 +66,6 @@ class _Estimator(BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
         tags.target_tags.required = False
         return tags
 
@@ -113,10 +112,6 @@ class _Estimator(BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Write the fitted task as an artefact that `carryover.load` and the command line read."""
         self._fitted().save(Path(folder))
-
-    def _pretrain(self, texts: list[str]) -> LanguageModel:
-        settings = {"size": "small", "seed": self.seed, **(self.pretraining or {})}
-        return learn_from(texts, settings, device=self.device, quiet=not self.verbose)
 
     def _language_model(self) -> LanguageModel | None:
         if self.mode == "scratch":

@@ -49,7 +49,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
 
 
 def data_sets(file: Any) -> list[str]:
-    """Names of all data sets that are reached without leaving the file, sorted."""
+    """Names of all data sets that are reached without leaving the file, sorted. Raises BadData for far too many objects."""
     h5py = load_h5py(Path(file.filename))
     found: list[str] = []
     seen = {file["/"].id}

@@ -23,7 +23,7 @@ from torch import Tensor
 from carryover.data.lexicon import Lexicon
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
-from carryover.interop.allennlp_archive import highways_to_state, lstm_shapes, lstms_to_state
+from carryover.interop.allennlp_modules import lstm_shapes, lstms_to_state, spelling_shapes, spelling_to_state
 from carryover.interop.packed import read_pickled_weights
 from carryover.interop.published_elmo import Imported, described, keep_imported
 from carryover.models.bilm import NO_SOFTMAX, BiLanguageModel
@@ -32,6 +32,7 @@ from carryover.storage import read_json
 CONFIG, CHARACTERS, WORDS, TOKENS, ENCODER = "config.json", "char.dic", "word.dic", "token_embedder.pkl", "encoder.pkl"
 _MOST, _LARGEST = 64, 1 << 20
 _CHARACTER_TABLE, _WORD_TABLE = "char_emb_layer.embedding.weight", "word_emb_layer.embedding.weight"
+_SPELLING = ("convolutions.", "highways._layers.")
 _SPACE = "\u3000"
 """What their reader makes of every sign that is white space: the ideographic space."""
 
@@ -246,10 +247,7 @@ def _to_state(
     at = "token_encoder.spelling" if config.word_forms else "token_encoder"
     table = checked[_CHARACTER_TABLE]
     state = {f"{at}.characters": torch.cat([torch.zeros_like(table[:1]), table])}
-    for number in range(len(config.filters)):
-        for part in ("weight", "bias"):
-            state[f"{at}.convolutions.{number}.{part}"] = checked[f"convolutions.{number}.{part}"]
-    state |= highways_to_state(checked, config, "highways._layers", f"{at}.highways")
+    state |= spelling_to_state(checked, config, *_SPELLING, to=at)
     for part in ("weight", "bias"):
         state[f"token_encoder.projection.{part}"] = checked[f"projection.{part}"]
     if config.word_forms:
@@ -264,13 +262,11 @@ def _token_shapes(config: BiLanguageModel.Config) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {_CHARACTER_TABLE: (config.characters - 1, config.character_size)}
     if config.word_forms:
         shapes[_WORD_TABLE] = (config.word_forms, config.word_size)
-    for number, (width, count) in enumerate(config.filters):
-        shapes[f"convolutions.{number}.weight"] = (count, config.character_size, width)
-        shapes[f"convolutions.{number}.bias"] = (count,)
-    for number in range(config.highway_layers):
-        shapes[f"highways._layers.{number}.weight"] = (2 * total, total)
-        shapes[f"highways._layers.{number}.bias"] = (2 * total,)
-    return shapes | {
-        "projection.weight": (config.projection, config.word_size + total),
-        "projection.bias": (config.projection,),
-    }
+    return (
+        shapes
+        | spelling_shapes(config, *_SPELLING)
+        | {
+            "projection.weight": (config.projection, config.word_size + total),
+            "projection.bias": (config.projection,),
+        }
+    )

@@ -75,7 +75,11 @@ def read_elmo(options: Path, weights: Path) -> tuple[BiLanguageModel.Config, dic
 
 
 def read_weights(path: Path, config: BiLanguageModel.Config, asked_by: Path) -> tuple[Arrays, list[str]]:
-    """The published arrays of an HDF5 file, and the names of what else it holds."""
+    """The published arrays of an HDF5 file, shaped as `published_shapes` says, and the names of what else it holds.
+
+    Raises InputMissing and ExtraMissing as `open_hdf5` does, BadData where an array is missing, of another shape, not
+    finite, or of a layer that `asked_by`, the file of the options, does not ask for.
+    """
     shapes = published_shapes(config)
     with open_hdf5(path) as file:
         others = [name for name in data_sets(file) if name not in shapes]

@@ -64,14 +64,19 @@ class Layer(nn.Module, ABC):
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> State:
         """State before the first step, every tensor [batch_size, ...]. Raises TypeError when the layer is not causal."""
-        raise TypeError(self._not_causal("has no initial state"))
+        raise self._not_causal("has no initial state")
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
         """Advance by `x.values.shape[1]` steps; a row moves by its own length only. Raises TypeError if not causal."""
-        raise TypeError(self._not_causal("cannot be stepped"))
+        raise self._not_causal("cannot be stepped")
 
-    def _not_causal(self, what: str) -> str:
-        return f"{type(self).__name__} {what}: causal is {self.causal}; run the whole pass, or use a causal layer"
+    def require_causal(self, otherwise: str) -> None:
+        """Raise TypeError unless the layer is causal; `otherwise` says what it cannot do then: "cannot be stepped"."""
+        if not self.causal:
+            raise self._not_causal(otherwise)
+
+    def _not_causal(self, what: str) -> TypeError:
+        return TypeError(f"{type(self).__name__} {what}: causal is {self.causal}; run the whole pass, or use a causal layer")
 
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError as `check_kind` does, ValueError when the feature size of `x` is not `in_size`."""

@@ -80,7 +80,10 @@ class CharacterCNN(ElementLayer):
         self.last_path: str | None = None
 
     def encode_types(self, characters: Tensor) -> Tensor:
-        """Vectors [U, out_size] of words given as character ids [U, characters a word], one row a word."""
+        """Vectors [U, out_size] of words given as character ids [U, characters a word], one row a word.
+
+        Raises ValueError when the rows are shorter than the widest filter.
+        """
         if characters.shape[1] < self.widest:
             raise ValueError(
                 f"words are given as {characters.shape[1]} characters and the widest filter spans {self.widest}: "
@@ -118,6 +121,7 @@ class CharacterCNN(ElementLayer):
         return vectors[place].view(*values.shape[:-1], self.out_size)
 
     def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on real numbers, ValueError on another shape than [batch, time, characters a word]."""
         super().check_input(x)
         if x.values.dim() != 3:
             raise ValueError(

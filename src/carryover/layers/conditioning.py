@@ -70,6 +70,7 @@ class Conditioned(Layer):
         return map_state(lambda part: part.to(device, dtype if part.is_floating_point() else None), state)
 
     def check_condition(self, condition: Tensor) -> None:
+        """Raise ValueError on another shape than [batch, condition_size]."""
         if condition.dim() != 2 or condition.shape[1] != self.condition_size:
             raise ValueError(
                 f"{type(self).__name__} is about vectors [batch, {self.condition_size}] and got {tuple(condition.shape)}: "

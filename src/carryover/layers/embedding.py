@@ -74,6 +74,7 @@ class Embedding(ElementLayer):
             raise IndexError(no_such_id(self, values)) from error
 
     def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on real numbers, ValueError on another shape than [batch, time]."""
         super().check_input(x)
         if x.values.dim() != 2:
             raise ValueError(f"Embedding reads ids [batch, time], got shape {tuple(x.values.shape)}: give one id a step")

@@ -49,6 +49,7 @@ class ScalarMix(ElementLayer):
         return self.scale * torch.einsum("...ld,l->...d", values, self.shares())
 
     def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on ids, ValueError on another shape than [batch, time, layers, in_size]."""
         super().check_input(x)
         if x.values.dim() != 4 or x.values.shape[2] != self.layers:
             raise ValueError(

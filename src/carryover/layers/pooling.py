@@ -28,6 +28,7 @@ class Pooling(nn.Module, ABC):
         """[B, T, in_size] to [B, out_size]. TypeError on integers, ValueError when the feature size is not `in_size`."""
 
     def check_input(self, x: Sequence) -> None:
+        """Raise TypeError on integers, ValueError on another shape than [batch, time, in_size]."""
         if not x.values.is_floating_point():
             raise TypeError(
                 f"{type(self).__name__} reads real numbers and got {x.values.dtype}: embed the ids first, or turn counts into floats"
@@ -39,13 +40,17 @@ class Pooling(nn.Module, ABC):
             )
 
 
-@final
-class SumPooling(Pooling):
-    """Σ_t x_t over the real steps."""
+class _EachFeature(Pooling):
+    """A pooling that gives as many features as it reads."""
 
     def __init__(self, in_size: int) -> None:
         super().__init__()
         self.in_size = self.out_size = in_size
+
+
+@final
+class SumPooling(_EachFeature):
+    """Σ_t x_t over the real steps."""
 
     def forward(self, x: Sequence) -> Tensor:
         self.check_input(x)
@@ -53,12 +58,8 @@ class SumPooling(Pooling):
 
 
 @final
-class MeanPooling(Pooling):
+class MeanPooling(_EachFeature):
     """Σ_t x_t / length over the real steps."""
-
-    def __init__(self, in_size: int) -> None:
-        super().__init__()
-        self.in_size = self.out_size = in_size
 
     def forward(self, x: Sequence) -> Tensor:
         self.check_input(x)
@@ -66,12 +67,8 @@ class MeanPooling(Pooling):
 
 
 @final
-class MaxPooling(Pooling):
+class MaxPooling(_EachFeature):
     """The largest value of each feature over the real steps."""
-
-    def __init__(self, in_size: int) -> None:
-        super().__init__()
-        self.in_size = self.out_size = in_size
 
     def forward(self, x: Sequence) -> Tensor:
         self.check_input(x)
@@ -82,7 +79,7 @@ class MaxPooling(Pooling):
 
 
 @final
-class LastPooling(Pooling):
+class LastPooling(_EachFeature):
     """The last real step; with `both_ends`, what a bidirectional layer knows after reading the whole row.
 
     With `both_ends` the first half of the features (the forward direction) is taken at the last step and the second
@@ -90,10 +87,9 @@ class LastPooling(Pooling):
     """
 
     def __init__(self, in_size: int, *, both_ends: bool = False) -> None:
-        super().__init__()
+        super().__init__(in_size)
         if both_ends and in_size % 2:
             raise ValueError(f"in_size is {in_size} and both_ends takes two halves: in_size must be even")
-        self.in_size = self.out_size = in_size
         self.both_ends = both_ends
 
     def forward(self, x: Sequence) -> Tensor:
@@ -106,7 +102,7 @@ class LastPooling(Pooling):
 
 
 @final
-class AttentionPooling(Pooling):
+class AttentionPooling(_EachFeature):
     """Σ_t a_t x_t with a = softmax_t(vᵀ tanh(W x_t + b)): the row's steps weighted by a learned question.
 
     Yang et al. 2016, "Hierarchical attention networks", equations 5–7.
@@ -116,8 +112,7 @@ class AttentionPooling(Pooling):
     """
 
     def __init__(self, in_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.in_size = self.out_size = in_size
+        super().__init__(in_size)
         self.score_hidden = nn.Linear(in_size, attention_size)
         self.question = nn.Parameter(torch.randn(attention_size) / attention_size**0.5)
 

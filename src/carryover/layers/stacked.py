@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, prod
@@ -64,27 +65,33 @@ class Stacked(Layer):
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        self._require_causal("has no initial state")
+        self.require_causal("has no initial state")
         return tuple(layer.initial_state(batch_size, device=device, dtype=dtype) for layer in self._each())
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
-        self._require_causal("cannot be stepped")
-        if len(state) != len(self.layers):
-            raise ValueError(
-                f"Stacked was given {len(state)} states for {len(self.layers)} layers: make one with initial_state"
-            )
-        states = []
-        for layer, before in zip(self._each(), state, strict=True):
-            x, after = layer.step(x, before)
-            states.append(after)
-        return x, tuple(states)
+        self.require_causal("cannot be stepped")
+        return step_each(self, list(self._each()), x, state, "layers")
 
     def _each(self) -> Iterable[Layer]:
         return cast("Iterable[Layer]", self.layers)
 
-    def _require_causal(self, what: str) -> None:
-        if not self.causal:
-            raise TypeError(self._not_causal(what))
+
+def step_each(
+    owner: Layer, layers: SequenceOf[Layer], x: Sequence, states: State, called: str
+) -> tuple[Sequence, tuple[State, ...]]:
+    """`x` through `layers` from the first to the last, each from its own state; what the last gives, and the new states.
+
+    Raises ValueError, naming the `owner` and what its layers are `called`, where there are not as many states as layers.
+    """
+    if len(states) != len(layers):
+        raise ValueError(
+            f"{type(owner).__name__} was given {len(states)} states for {len(layers)} {called}: make one with initial_state"
+        )
+    after = []
+    for layer, before in zip(layers, states, strict=True):
+        x, state = layer.step(x, before)
+        after.append(state)
+    return x, tuple(after)
 
 
 def _receptive_field(layers: tuple[Layer, ...]) -> int | None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ from carryover.layers.prepared import forget, prepared, wants_gradients
 from carryover.layers.products import product_type
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.layers.recurrent.recurrence import lstm_together
-from carryover.models.configuration import ModelConfig
+from carryover.models.configuration import ModelConfig, check_field
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
 from carryover.models.sizes import SIZES
 from carryover.models.word_forms import FormsAndSpelling
@@ -121,12 +120,7 @@ class BiLanguageModel(nn.Module):
         @classmethod
         def of_size(cls, size: str, **others: Any) -> BiLanguageModel.Config:
             """One of `SIZES` with `others` on top. Raises UsageError for an unknown name."""
-            if size not in SIZES:
-                near = get_close_matches(str(size), SIZES, n=1)
-                raise UsageError(
-                    f"size is {size!r} but must be one of {', '.join(SIZES)}",
-                    repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
-                )
+            check_field("size", size, SIZES)
             return cls(**{**SIZES[size], **others})
 
     SIZES = SIZES
@@ -172,7 +166,10 @@ class BiLanguageModel(nn.Module):
     # ------------------------------------------------------------------ tokens
 
     def token_representations(self, batch: TokenBatch) -> Sequence:
-        """Context-free vector of every token, [B, T, P]; the character encoder runs once a distinct word."""
+        """Context-free vector of every token, [B, T, P]; the character encoder runs once a distinct word.
+
+        Raises ValueError for a batch of a coder of another kind than the model reads.
+        """
         kind = "characters" if batch.characters is not None else "subwords" if batch.word_of_unit is not None else "words"
         if (kind == "characters") != (self.config.input == "characters"):
             raise ValueError(

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from carryover.errors import UsageError
 from carryover.generation.steps import Started
@@ -71,12 +71,8 @@ class ConditionalLanguageModel(nn.Module, ABC):
         hidden, state = self.decoder.step(self.drop_input(self.embedding(ids)), state)
         return self._scores(self.drop_output(hidden)), state
 
-    def output_weights(self) -> tuple[Tensor, Tensor]:
-        """W [V, decoder.out_size] and c [V]: scores are W h + c."""
-        return self.output.weight, self.output.bias
-
     def _scores(self, hidden: Sequence) -> Sequence:
-        return hidden.with_values(nn.functional.linear(hidden.values, *self.output_weights())).zero_padding()
+        return hidden.with_values(self.output.scores(hidden.values)).zero_padding()
 
 
 def build_conditioned(stack: StackConfig, in_size: int, condition_size: int, how: str) -> Conditioned:

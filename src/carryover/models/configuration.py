@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
-from difflib import get_close_matches
 from typing import Any, Self
 
-from carryover.errors import UsageError
+from carryover.errors import UsageError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,8 @@ class ModelConfig:
         known = [field.name for field in fields(cls)]
         for name in content:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                raise UsageError(
-                    f"unknown field {name!r} in {cls.__qualname__}",
-                    repair=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
-                )
+                repair = nearest(name, known, otherwise=f"known are {', '.join(known)}")
+                raise UsageError(f"unknown field {name!r} in {cls.__qualname__}", repair=repair)
         needed = [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
         if missing := [name for name in needed if name not in content]:
             raise UsageError(f"{cls.__qualname__} has no {', '.join(missing)}", repair="add what is missing")
@@ -40,13 +37,7 @@ class ModelConfig:
 
     def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         """Raise UsageError unless the field is one of `choices`."""
-        value = getattr(self, name)
-        if value not in choices:
-            near = get_close_matches(str(value), choices, n=1)
-            raise UsageError(
-                f"{name} is {value!r} but must be one of {', '.join(choices)}",
-                repair=f"did you mean {near[0]!r}?" if near else "choose one of them",
-            )
+        check_field(name, getattr(self, name), choices)
 
     def check_positive(self, *names: str) -> None:
         """Raise UsageError for a field below 1; None passes."""
@@ -60,3 +51,11 @@ class ModelConfig:
         value = getattr(self, name)
         if not 0 <= value < 1:
             raise UsageError(f"{name} is {value}", repair="give a probability from 0 up to but without 1")
+
+
+def check_field(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise UsageError, with the nearest spelling, unless the field's value is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        repair = nearest(value, choices, otherwise="choose one of them")
+        raise UsageError(f"{name} is {value!r} but must be one of {', '.join(choices)}", repair=repair)

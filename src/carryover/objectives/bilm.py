@@ -9,10 +9,8 @@ always computed with the exact softmax, whatever the model was trained with.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,8 +24,8 @@ from carryover.models.language_model import LanguageModel
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
 from carryover.objectives.adaptive import AdaptiveSoftmax
 from carryover.objectives.sampled import SampledSoftmax
+from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets
 from carryover.objectives.softmax import FullSoftmax, Softmax
-from carryover.sequence import Sequence
 
 
 class BiLanguageModelObjective:
@@ -157,30 +155,6 @@ def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float,
     }
 
 
-def exponential(nats: float) -> float:
-    """e to the power of a mean in nats; infinity where no number is as large."""
-    return math.exp(nats) if nats < 700 else math.inf
-
-
-def batches_of(stream: LanguageModelStream) -> Iterator[LanguageModelBatch]:
-    """One pass over a stream, epoch 0 of seed 0; nothing where no lane is read here."""
-    if not stream.part:
-        return
-    for step in range(stream.steps_per_epoch()):
-        yield stream.batch(0, 0, step)
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, whatever it was before afterwards."""
-    was = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was)
-
-
 @torch.no_grad()
 def lines_perplexity(
     model: BiLanguageModel, coder: TokenCoder, lines: SequenceOf[str], *, batch_size: int = 32
@@ -222,13 +196,3 @@ def _reversed(batch: TokenBatch) -> TokenBatch:
         word_of_unit=None if batch.word_of_unit is None else batch.index.with_values(batch.word_of_unit).reverse().values,
         word_lengths=batch.word_lengths,
     )
-
-
-def next_targets(ids: Sequence) -> Tensor:
-    """[B, T]: at each step the id of the next one, −1 at the last step and in the padding."""
-    if ids.time == 0:
-        return ids.values
-    targets = torch.full_like(ids.values, -1)
-    targets[:, :-1] = ids.values[:, 1:]
-    real = torch.arange(ids.time, device=ids.device) < (ids.lengths - 1).unsqueeze(1)
-    return targets.masked_fill(~real, -1)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from carryover.generation import generate
 from carryover.models.conditional import ConditionalLanguageModel
-from carryover.objectives.bilm import evaluation_mode, exponential
-from carryover.objectives.softmax import chunked_cross_entropy
+from carryover.objectives.scoring import evaluation_mode, exponential
+from carryover.objectives.softmax import FullSoftmax
 from carryover.sequence import Sequence
 
 
@@ -32,7 +32,7 @@ class Pairs(NamedTuple):
 class ConditionalObjective:
     """Batch in, mean loss out. `begin` is read before the first id of every row, `end` is to be guessed after the last.
 
-    `logits_dtype` (None: that of the weights) and `chunk_rows` are those of `chunked_cross_entropy`.
+    `logits_dtype` (None: that of the weights) and `chunk_rows` are those of `FullSoftmax`.
     """
 
     def __init__(
@@ -46,10 +46,8 @@ class ConditionalObjective:
         sum in nats) and `tokens` (the number of targets)."""
         inputs, targets = self.shift(batch.target)
         hidden = model.hidden(batch.source, inputs).values.flatten(0, 1)
-        weight, bias = model.output_weights()
-        total, parts = chunked_cross_entropy(
-            hidden, weight, bias, targets.flatten(), chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype
-        )
+        softmax = FullSoftmax(model.output, chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype)
+        total, parts = softmax.loss(hidden, targets.flatten())
         tokens = int((targets >= 0).sum())
         return total / max(1, tokens), {"nll": float(parts.sum()), "tokens": tokens}
 

@@ -20,7 +20,8 @@ from carryover.data.coding import TokenCoder
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.layers.base import State, choose_rows, detach_state
 from carryover.models.language_model import LanguageModel
-from carryover.objectives.bilm import batches_of, evaluation_mode, exponential, next_targets, softmax_of
+from carryover.objectives.bilm import softmax_of
+from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets
 from carryover.sequence import Sequence
 
 

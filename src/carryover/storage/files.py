@@ -38,19 +38,8 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 def replace_file(path: Path, parts: Iterable[bytes | memoryview], size: int) -> None:
     """`atomic_write` of a content that comes in parts of `size` bytes together."""
-    with writing(path, size):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_name(path, _PARTIAL)
-        try:
-            write_file(temporary, parts)
-            faults.crash_point("file rename")
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        faults.crash_point("file renamed")
-        faults.flush_folder(path.parent)
+    with _replacing(path, size) as temporary:
+        write_file(temporary, parts)
 
 
 @contextmanager
@@ -59,13 +48,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     On any error in the block `path` stays as it was. Raises CannotWrite, DiskFault.
     """
-    path = Path(path)
-    with writing(path):
+    with _replacing(Path(path)) as temporary:
+        yield temporary
+        faults.flush_file(temporary)
+
+
+@contextmanager
+def _replacing(path: Path, size: int = 0) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block has written and flushed it, removed on any error."""
+    with writing(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(path, _PARTIAL)
         try:
             yield temporary
-            faults.flush_file(temporary)
             faults.crash_point("file rename")
             temporary.replace(path)
         except BaseException:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from carryover.data.text import TextExample
+from carryover.data.formats.text import TextExample
 from carryover.errors import BadData
 from carryover.layers.pooling import build_pooling
 from carryover.sequence import Sequence

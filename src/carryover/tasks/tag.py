@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from carryover.data.text import TaggedSentence
+from carryover.data.formats.text import TaggedSentence
 from carryover.errors import BadData, UsageError
 from carryover.layers import Dropout
 from carryover.sequence import Sequence
@@ -108,7 +108,10 @@ class Tag(Task):
         return [tuple(self.labels[number] for number in path) for path in self.crf.decode(scores)]
 
     def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
-        """Accuracy and F1 over words; for spans precision, recall and F1 of exact spans, together and for each type."""
+        """Accuracy and F1 over words; for spans precision, recall and F1 of exact spans, together and for each type.
+
+        Raises ValueError when a sentence has not as many predicted tags as gold ones.
+        """
         spans = span_scores(gold, predicted) if self.spans else None
         for number, (one, other) in enumerate(zip(gold, predicted, strict=True)):
             if len(one) != len(other):

@@ -20,17 +20,17 @@ from carryover.data.stream import LanguageModelStream
 from carryover.errors import BadData
 from carryover.progress import duration
 from carryover.tasks import TASKS
-from carryover.training.beginning import Vectors
 from carryover.training.continuing import read_start
 from carryover.training.corpus import text_coder
 from carryover.training.devices import autocast, choose_device, choose_precision
 from carryover.training.families import Family, family_of
-from carryover.training.fit import fit_task
+from carryover.training.fitting.beginning import Vectors
+from carryover.training.fitting.fit import fit_task
+from carryover.training.fitting.task_run import TaskRun, read_material
 from carryover.training.held_out import raw_lines
 from carryover.training.lanes import lanes_for
 from carryover.training.optimisers import build_optimiser
 from carryover.training.settings import PretrainSettings
-from carryover.training.task_run import TaskRun, read_material
 
 SAMPLE_LINES = 2000
 STEPS = 5

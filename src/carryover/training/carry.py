@@ -11,13 +11,12 @@ import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_choice
 from carryover.storage import fingerprint
 
 if TYPE_CHECKING:
@@ -84,12 +83,7 @@ class CarryPlan:
     context: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            near = get_close_matches(str(self.mode), MODES, n=1)
-            raise UsageError(
-                f"mode {self.mode!r} is unknown",
-                repair=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(MODES)}",
-            )
+        check_choice("mode", self.mode, MODES)
         if self.top < 1:
             raise UsageError(f"top is {self.top}", repair="give the number of layers to train, at least 1")
         if not 0 < self.layer_rate_decay <= 1:
@@ -107,12 +101,7 @@ class CarryPlan:
         self._check_placement()
 
     def _check_placement(self) -> None:
-        if self.placement not in PLACEMENTS:
-            near = get_close_matches(str(self.placement), PLACEMENTS, n=1)
-            raise UsageError(
-                f"placement {self.placement!r} is unknown",
-                repair=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(PLACEMENTS)}",
-            )
+        check_choice("placement", self.placement, PLACEMENTS)
         if self.placement != "input" and not self.has_context:
             raise UsageError(
                 f"placement {self.placement!r} needs an LSTM of the task's own, and mode {self.mode} has none",

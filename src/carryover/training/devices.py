@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from carryover.errors import ExtraMissing, UsageError
+from carryover.errors import ExtraMissing, UsageError, check_choice
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -40,8 +40,7 @@ def choose_precision(wanted: str, device: str) -> str:
 
     Raises UsageError for an unknown name.
     """
-    if wanted not in PRECISIONS:
-        raise UsageError(f"unknown precision {wanted!r}", repair=f"use one of {', '.join(PRECISIONS)}")
+    check_choice("precision", wanted, PRECISIONS)
     if wanted != "auto":
         return wanted
     on_gpu = torch.device(device).type == "cuda"

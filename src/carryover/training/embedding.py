@@ -52,7 +52,8 @@ def embed_lines(
     `layers` is "mix" (mean over all), "top", "all" or the number of one, 0 the tokens. `pool` "mean" or "max" makes one
     vector a line of those of its words. With `carry_rows` so many lines at a time are a batch of `embed_carrying`: line i
     goes on from line i − `carry_rows`. With `precision` "bfloat16" products are of numbers rounded to 8 bits: faster where
-    the processor has them, and near the exact vectors. What comes out is float32.
+    the processor has them, and near the exact vectors. What comes out is float32. Raises UsageError for a choice that
+    does not exist.
     """
     check_choice(encoder, layers, pool)
     if carry_rows is not None and carry_rows < 1:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover.data.joining import WordJoiner
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, UsageError
+from carryover.errors import UsageError
 from carryover.training.artefact import Artefact
-from carryover.training.loading import fill, parsed, read_heldout
+from carryover.training.restoring import Pretrained, check_layers, check_vocabulary, fill, parsed, read_heldout
 
 if TYPE_CHECKING:
     from carryover.data.coding import TokenCoder
@@ -57,7 +56,7 @@ class Continuation:
         }
 
 
-class TextGenerator:
+class TextGenerator(Pretrained):
     """A pretrained language model that predicts the next token, ready to write.
 
     `model` is the network in evaluation mode, `coder` turns text into its ids, `record` says how it came about, `heldout`
@@ -65,19 +64,7 @@ class TextGenerator:
     reads: characters and subwords exactly, words by rule.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        coder: TokenCoder,
-        record: dict[str, Any],
-        heldout: ListOf[str] = (),
-        folder: Path | None = None,
-    ) -> None:
-        self.model = model.eval()
-        self.coder = coder
-        self.record = record
-        self.heldout = list(heldout)
-        self.folder = folder
+    model: LanguageModel
 
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TextGenerator:
@@ -88,19 +75,8 @@ class TextGenerator:
         config = parsed(LanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
         coder = parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
         kind = "characters" if coder.tokenizer.kind == "characters" else coder.kind
-        if kind != config.input or len(coder.vocabulary) != config.vocabulary_size:
-            raise BadData(
-                f"tokenizer.json has {kind} with {len(coder.vocabulary)} entries, config.json {config.input} with "
-                f"{config.vocabulary_size}",
-                path=stored.folder,
-                repair="restore the folder from a copy",
-            )
-        if config.layers > len(stored.tensors):
-            raise BadData(
-                f"config.json asks for {config.layers} layers, model.safetensors has {len(stored.tensors)} tensors",
-                path=stored.folder,
-                repair="restore the folder from a copy",
-            )
+        check_vocabulary(stored, kind, len(coder.vocabulary), config)
+        check_layers(stored, config.layers)
         model = fill(lambda: LanguageModel(config), stored.tensors, stored.folder)
         return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 

@@ -125,6 +125,6 @@ def line_hash(line: str) -> int:
 
 def raw_lines(raw: str | Path, *, exact: bool = False) -> Iterator[tuple[int, str]]:
     """Lines of a file, of a folder, or of a built-in corpus by its name; `exact` keeps the white space around them."""
-    from carryover.data.reading import read_raw
+    from carryover.data.formats.reading import read_raw
 
     return iter(read_raw(raw, exact=exact))

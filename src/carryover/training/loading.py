@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from carryover.errors import BadData
 from carryover.training.artefact import Artefact, load_artefact
+from carryover.training.restoring import Pretrained, check_layers, check_vocabulary, fill, parsed, read_heldout
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from carryover.data.coding import TokenBatch, TokenCoder
     from carryover.models.bilm import BiLanguageModel
-
-Model = TypeVar("Model", bound="nn.Module")
-Value = TypeVar("Value")
 
 KINDS = ("bilm", "lm", "task")
 LONG = 4096
@@ -41,7 +38,7 @@ def load(folder: Path | str, *, device: str = "cpu") -> Any:
 
         return TextGenerator.from_artefact(stored, device=device)
     if stored.kind == "task":
-        from carryover.training.task_model import TaskPredictor
+        from carryover.training.fitting.task_model import TaskPredictor
 
         return TaskPredictor.from_artefact(stored, device=device)
     raise BadData(
@@ -51,26 +48,14 @@ def load(folder: Path | str, *, device: str = "cpu") -> Any:
     )
 
 
-class LanguageModel:
+class LanguageModel(Pretrained):
     """A pretrained bidirectional language model, ready to turn words into vectors.
 
     `model` is the network in evaluation mode, `coder` turns words into its input, `record` says how it came about,
     `heldout` are the lines whose perplexity `record["heldout_check"]` holds.
     """
 
-    def __init__(
-        self,
-        model: BiLanguageModel,
-        coder: TokenCoder,
-        record: dict[str, Any],
-        heldout: SequenceOf[str] = (),
-        folder: Path | None = None,
-    ) -> None:
-        self.model = model.eval()
-        self.coder = coder
-        self.record = record
-        self.heldout = list(heldout)
-        self.folder = folder
+    model: BiLanguageModel
 
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> LanguageModel:
@@ -80,21 +65,9 @@ class LanguageModel:
 
         config = parsed(BiLanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
         coder = parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
-        if coder.kind != config.input or len(coder.vocabulary) != config.vocabulary_size:
-            raise BadData(
-                f"tokenizer.json has {coder.kind} with {len(coder.vocabulary)} words, config.json {config.input} with "
-                f"{config.vocabulary_size}",
-                path=stored.folder,
-                repair="restore the folder from a copy",
-            )
+        check_vocabulary(stored, coder.kind, len(coder.vocabulary), config)
         _check_lexicon(coder, config, stored.folder)
-        if max(config.layers, config.highway_layers) > len(stored.tensors):
-            raise BadData(
-                f"config.json asks for {max(config.layers, config.highway_layers)} layers, model.safetensors has "
-                f"{len(stored.tensors)} tensors",
-                path=stored.folder,
-                repair="restore the folder from a copy",
-            )
+        check_layers(stored, max(config.layers, config.highway_layers))
         model = fill(lambda: BiLanguageModel(config), stored.tensors, stored.folder)
         return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 
@@ -153,11 +126,6 @@ class LanguageModel:
             batch = replace(batch, characters=filled)
         return batch.to(self.device)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
 
 def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config, folder: Path) -> None:
     """Raise BadData where the coder gives other numbers of characters or words than the model has vectors for."""
@@ -181,76 +149,11 @@ def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config, folder: Pa
         )
 
 
-def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path) -> Model:
-    """The module that `build` makes, with `tensors` for its parameters and buffers.
-
-    It is first built without memory, so that a configuration which does not fit its weights costs nothing, however large
-    the sizes it names. Raises BadData naming the first tensor that is missing, unknown or of another shape.
-    """
-    import torch
-
-    path = Path(folder) / "model.safetensors"
-    try:
-        with torch.device("meta"):
-            wanted = build().state_dict()
-    except Exception as error:  # whatever a forged configuration makes a constructor stumble over
-        raise BadData(
-            f"cannot be built: {_short(error)}", path=Path(folder) / "config.json", repair="restore it from a copy"
-        ) from error
-    for name, tensor in wanted.items():
-        if name not in tensors:
-            raise BadData(
-                f"has no tensor {name!r}, which config.json asks for", path=path, repair="restore the folder from a copy"
-            )
-        if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
-            raise BadData(
-                f"tensor {name!r} is {_describe(tensors[name])}, config.json asks for {_describe(tensor)}",
-                path=path,
-                repair="restore the folder from a copy",
-            )
-    unknown = sorted(set(tensors) - set(wanted))
-    if unknown:
-        raise BadData(
-            f"has a tensor {unknown[0][:80]!r} that config.json does not ask for",
-            path=path,
-            repair="restore the folder from a copy",
-        )
-    module = build()
-    module.load_state_dict(dict(tensors))
-    return module
-
-
-def read_heldout(stored: Artefact) -> list[str]:
-    """The held-out lines that go with a language model. Raises BadData when they are not UTF-8."""
-    try:
-        return stored.files.get("heldout.txt", b"").decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise BadData("is not UTF-8", path=stored.folder / "heldout.txt", repair="restore it from a copy") from error
-
-
 def what_it_is(found: Any) -> str:
     """A loaded model in a few words, for the message where another kind was needed."""
     if isinstance(found, LanguageModel):
         return "a bidirectional language model"
     return "a task model" if hasattr(found, "task") else "a language model that only writes (objective lm)"
-
-
-def parsed(parse: Callable[[Any], Value], content: Any, path: Path) -> Value:
-    """What `parse` makes of a stored document; whatever it stumbles over is a fault of the document."""
-    try:
-        return parse(content)
-    except BadData as error:
-        raise BadData(error.message, path=path, repair=error.repair) from error
-    except Exception as error:
-        raise BadData(f"cannot be used: {_short(error)}", path=path, repair="restore it from a copy") from error
-
-
-def _short(error: Exception) -> str:
-    return str(error)[:300] or type(error).__name__
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _batches(order: list[int], lengths: list[int], limit: int) -> Iterator[list[int]]:

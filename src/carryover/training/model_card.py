@@ -10,28 +10,18 @@ from carryover.progress import duration
 def language_model_card(config: dict[str, Any], record: dict[str, Any]) -> str:
     """Model card of a bidirectional language model from its configuration and record, as Markdown."""
     corpus, held_out, check, versions = record["corpus"], record["held_out"], record["heldout_check"], record["versions"]
-    figures = [
+    measures = [
         ("held-out perplexity, both directions", f"{held_out['perplexity']:.2f}"),
         ("forward", f"{held_out['forward_perplexity']:.2f}"),
         ("backward", f"{held_out['backward_perplexity']:.2f}"),
-        ("held-out targets", f"{held_out['tokens']:,} in {held_out['lines']:,} lines"),
-        ("held-out words outside the vocabulary", f"{held_out['unknown_share']:.2%}"),
-        ("parameters", f"{record['parameters']:,}"),
-        ("training tokens in the corpus", f"{corpus['tokens']:,} in {corpus['lines']:,} lines"),
-        ("training tokens read", f"{record['tokens']:,} in {record['steps']:,} steps, ended by {record['stopped_by']}"),
-        ("best model after step", f"{held_out['best_step']:,}"),
-        ("time", duration(record["seconds"])),
     ]
-    rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     return f"""# Bidirectional language model
 
 Reads {config["input"]}, {config["layers"]} layers of {config["cells"]} cells projected to {config["projection"]} in each
 direction; predicts one of {config["vocabulary_size"]:,} words with a {config["softmax"]} softmax. Pretrained by carryover
 {versions["carryover"]} on raw text, without labels.
 
-| | |
-|---|---|
-{rows}
+{_figures(measures, record, "words")}
 
 Perplexities are exact (full softmax) and count the end (backward: the beginning) of every line. They compare only with
 models of the same vocabulary and the same held-out text.
@@ -63,6 +53,23 @@ checkpoints; the model does not need it.
 """
 
 
+def _figures(measures: list[tuple[str, str]], record: dict[str, Any], units: str) -> str:
+    """Table of what was measured on held-out text, then of how much was read, learned and predicted; `units` are its items."""
+    corpus, held_out = record["corpus"], record["held_out"]
+    figures = [
+        *measures,
+        ("held-out targets", f"{held_out['tokens']:,} in {held_out['lines']:,} lines"),
+        (f"held-out {units} outside the vocabulary", f"{held_out['unknown_share']:.2%}"),
+        ("parameters", f"{record['parameters']:,}"),
+        ("training tokens in the corpus", f"{corpus['tokens']:,} in {corpus['lines']:,} lines"),
+        ("training tokens read", f"{record['tokens']:,} in {record['steps']:,} steps, ended by {record['stopped_by']}"),
+        ("best model after step", f"{held_out['best_step']:,}"),
+        ("time", duration(record["seconds"])),
+    ]
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
+    return f"| | |\n|---|---|\n{rows}"
+
+
 def _begun_with(record: dict[str, Any]) -> str:
     """Section of a card: the model that this one began with, and what it scored before."""
     if "begun_with" not in record:
@@ -91,18 +98,10 @@ What that model was trained on is in `record.json` under `begun_with`.
 def generator_card(config: dict[str, Any], record: dict[str, Any]) -> str:
     """Model card of a language model that predicts the next token, as Markdown."""
     corpus, held_out, check, versions = record["corpus"], record["held_out"], record["heldout_check"], record["versions"]
-    figures = [
+    measures = [
         ("held-out perplexity of a token", f"{held_out['perplexity']:.3f}"),
         ("held-out bits per character", f"{held_out['bits_per_character']:.4f}"),
-        ("held-out targets", f"{held_out['tokens']:,} in {held_out['lines']:,} lines"),
-        ("held-out tokens outside the vocabulary", f"{held_out['unknown_share']:.2%}"),
-        ("parameters", f"{record['parameters']:,}"),
-        ("training tokens in the corpus", f"{corpus['tokens']:,} in {corpus['lines']:,} lines"),
-        ("training tokens read", f"{record['tokens']:,} in {record['steps']:,} steps, ended by {record['stopped_by']}"),
-        ("best model after step", f"{held_out['best_step']:,}"),
-        ("time", duration(record["seconds"])),
     ]
-    rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     tied = "tied to" if config["tied"] else "apart from"
     return f"""# Language model
 
@@ -110,9 +109,7 @@ Reads and predicts {config["input"]}, {config["vocabulary_size"]:,} of them, wit
 {config["stack"]} and an output layer {tied} the embedding. Pretrained by carryover {versions["carryover"]} on raw text, without
 labels.
 
-| | |
-|---|---|
-{rows}
+{_figures(measures, record, "tokens")}
 
 Figures count the end of every line. Perplexities compare only with models of the same vocabulary and the same held-out text,
 bits per character with any model of that text as long as no token is outside the vocabulary.

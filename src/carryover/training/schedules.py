@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carryover.errors import UsageError
+from carryover.errors import UsageError, check_choice
 
 KINDS = ("constant", "linear", "cosine", "slanted-triangular", "inverse-square-root", "staircase")
 
@@ -49,8 +49,7 @@ class Schedule:
     stairs: int = 2
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UsageError(f"unknown schedule {self.kind!r}", repair=f"use one of {', '.join(KINDS)}")
+        check_choice("schedule", self.kind, KINDS)
         if not (self.peak > 0 and math.isfinite(self.peak)):
             raise UsageError(f"the learning rate is {self.peak}", repair="give a positive number")
         if self.total < 1 or self.warm_up < 0 or self.stairs < 1:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from carryover.errors import UsageError
+from carryover.errors import UsageError, check_choice
 from carryover.training import devices, optimisers, schedules
 
 OBJECTIVES = ("bilm", "lm")
@@ -81,10 +80,10 @@ class PretrainSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _choice("objective", self.objective, OBJECTIVES)
-        _choice("schedule", self.schedule, schedules.KINDS)
-        _choice("optimiser", self.optimiser, optimisers.KINDS)
-        _choice("precision", self.precision, devices.PRECISIONS)
+        check_choice("objective", self.objective, OBJECTIVES)
+        check_choice("schedule", self.schedule, schedules.KINDS)
+        check_choice("optimiser", self.optimiser, optimisers.KINDS)
+        check_choice("precision", self.precision, devices.PRECISIONS)
         for name in ("vocabulary_size", "minimum_count", "steps", "block_tokens", "epochs", "evaluations", "log_steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
@@ -132,11 +131,3 @@ class PretrainSettings:
 def usual_steps(objective: str, input: str) -> int:
     """Tokens of a chunk where none are asked for: 20, and 100 where single characters are predicted, which say less each."""
     return 100 if objective == "lm" and input == "characters" else 20
-
-
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        raise UsageError(
-            f"unknown {name} {value!r}", repair=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(choices)}"
-        )

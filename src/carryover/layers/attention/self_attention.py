@@ -106,8 +106,7 @@ class SelfAttention(Layer):
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> AttentionState:
         """An empty cache: no slot, or `horizon` slots, for each row. TypeError when the layer is not causal."""
-        if not self.causal:
-            raise TypeError(self._not_causal("has no initial state"))
+        self.require_causal("has no initial state")
         like = self.query.weight.new_empty(0, device=device, dtype=dtype)
         empty = like.new_zeros(batch_size, self.horizon or 0, self.heads, self.in_size // self.heads)
         return AttentionState(empty, empty, torch.zeros(batch_size, dtype=torch.int64, device=like.device))
@@ -131,8 +130,7 @@ class SelfAttention(Layer):
         return self._finish(x, *self._attend(queries, keys, values, visible=visible, bias=bias))
 
     def step(self, x: Sequence, state: AttentionState) -> tuple[Sequence, AttentionState]:
-        if not self.causal:
-            raise TypeError(self._not_causal("cannot be stepped"))
+        self.require_causal("cannot be stepped")
         self.check_input(x)
         self.check_state(x, state)
         positions = state.steps.unsqueeze(1) + torch.arange(x.time, device=x.device)  # [B, T]

@@ -17,6 +17,7 @@ from carryover.layers.base import Layer
 from carryover.layers.dropout import check_probability, drop
 from carryover.layers.layer_norm import LayerNorm
 from carryover.layers.perceptron import Perceptron
+from carryover.layers.stacked import step_each
 from carryover.sequence import Sequence
 
 Activation = Literal["gelu", "relu"]
@@ -100,8 +101,7 @@ class TransformerBlock(Layer):
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> BlockState:
         """An empty cache and, with cross-attention, an empty memory."""
-        if not self.causal:
-            raise TypeError(self._not_causal("has no initial state"))
+        self.require_causal("has no initial state")
         attention = self.attention.initial_state(batch_size, device=device, dtype=dtype)
         if self.memory_attention is None:
             return BlockState(attention, ())
@@ -116,8 +116,7 @@ class TransformerBlock(Layer):
         return BlockState(state.attention, self.memory_attention.remember(memory))
 
     def step(self, x: Sequence, state: BlockState) -> tuple[Sequence, BlockState]:
-        if not self.causal:
-            raise TypeError(self._not_causal("cannot be stepped"))
+        self.require_causal("cannot be stepped")
         self.check_input(x)
         x = x.zero_padding()
         y, attention = self.attention.step(self._before(self.attention_norm, x), state.attention)
@@ -213,8 +212,7 @@ class Transformer(Layer):
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> tuple[BlockState, ...]:
-        if not self.causal:
-            raise TypeError(self._not_causal("has no initial state"))
+        self.require_causal("has no initial state")
         return tuple(block.initial_state(batch_size, device=device, dtype=dtype) for block in self._each())
 
     def remember(self, memory: Sequence, state: tuple[BlockState, ...] | None = None) -> tuple[BlockState, ...]:
@@ -223,17 +221,9 @@ class Transformer(Layer):
         return tuple(block.remember(memory, part) for block, part in zip(self._each(), state, strict=True))
 
     def step(self, x: Sequence, state: tuple[BlockState, ...]) -> tuple[Sequence, tuple[BlockState, ...]]:
-        if not self.causal:
-            raise TypeError(self._not_causal("cannot be stepped"))
-        if len(state) != len(self.blocks):
-            raise ValueError(
-                f"Transformer was given {len(state)} states for {len(self.blocks)} blocks: make one with initial_state"
-            )
-        states = []
-        for block, before in zip(self._each(), state, strict=True):
-            x, after = block.step(x, before)
-            states.append(after)
-        return self._top(x), tuple(states)
+        self.require_causal("cannot be stepped")
+        x, state = step_each(self, list(self._each()), x, state, "blocks")
+        return self._top(x), state
 
     def _top(self, x: Sequence) -> Sequence:
         return x if self.top_norm is None else self.top_norm(x)

@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from carryover.data import tables
-from carryover.data.columns import SCHEMES, read_columns, to_iob2
-from carryover.data.conllu import read_conllu
-from carryover.data.folders import read_files
-from carryover.data.opening import Source, inner_suffix, scan_lines
-from carryover.data.text import (
+from carryover.data.formats import tables
+from carryover.data.formats.columns import SCHEMES, read_columns, to_iob2
+from carryover.data.formats.conllu import read_conllu
+from carryover.data.formats.folders import read_files
+from carryover.data.formats.opening import Source, inner_suffix, scan_lines
+from carryover.data.formats.text import (
     Faulty,
     ReadResult,
     Rejected,
@@ -104,7 +104,7 @@ def _read_texts(
     require_labels: bool,
 ) -> ReadResult[TextExample]:
     given = format
-    format = _format(path, format, TEXT_FORMATS, _TEXT_SUFFIXES) or _text_format(path, require_labels)
+    format = choose_format(path, format, TEXT_FORMATS, _TEXT_SUFFIXES) or _text_format(path, require_labels)
     if format == "text":
         if require_labels:
             raise UsageError("plain text has no labels", path=path, repair="give a TSV, CSV, JSONL or label-first file")
@@ -143,7 +143,7 @@ def read_tagged(
 
         sentences = builtin.tagged(str(path).removeprefix("builtin:"))
         return ReadResult(sentences, [], len(sentences))
-    format = _format(path, format, TAG_FORMATS, _TAG_SUFFIXES) or "conll"
+    format = choose_format(path, format, TAG_FORMATS, _TAG_SUFFIXES) or "conll"
     if format == "conllu":
         return read_conllu(path, label_column=label_column, on_error=on_error, require_labels=require_labels)
     if format == "jsonl":
@@ -183,7 +183,8 @@ def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
     atomic_write(Path(path), "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rejected))
 
 
-def _format(path: Source, format: str | None, known: tuple[str, ...], suffixes: dict[str, str]) -> str | None:
+def choose_format(path: Source, format: str | None, known: tuple[str, ...], suffixes: dict[str, str]) -> str | None:
+    """The format asked for, else the one that the name's ending tells. Raises UsageError for one that is not in `known`."""
     if format is None:
         return suffixes.get(inner_suffix(path))
     if format not in known:

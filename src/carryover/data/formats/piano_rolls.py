@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.matlab import read_matlab
-from carryover.data.opening import Source
+from carryover.data.formats.matlab import read_matlab
+from carryover.data.formats.opening import Source
 from carryover.errors import BadData, InputMissing
 
 _VARIABLES = ("traindata", "validdata", "testdata")

@@ -24,8 +24,8 @@ from carryover.training.carry import (
     encoder_layers,
     measure_again,
 )
-from carryover.training.fit_settings import FitSettings
-from carryover.training.task_encoders import Encoder, MixedLanguageModel, OwnWords, WordsAndSpelling
+from carryover.training.fitting.fit_settings import FitSettings
+from carryover.training.fitting.task_encoders import Encoder, MixedLanguageModel, OwnWords, WordsAndSpelling
 
 Vectors = tuple[Vocabulary, np.ndarray]
 Layers = dict[str, dict[str, Tensor]]

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from carryover.data.opening import Source, scan_lines
-from carryover.data.text import Faulty, ReadResult, TaggedSentence, collect
+from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
 from carryover.errors import BadData, UsageError
 
 SCHEMES = ("IOB1", "IOB2", "BIOES", "BILOU")
@@ -169,7 +169,8 @@ def to_iob2(
     """The same sentences with span tags as IOB2; tags that name no spans stay as they are.
 
     `lines`: for each sentence of the file, the line of every word, the sentence known by the first of them. `scheme`
-    overrides detection. A tag that cannot stand where it stands makes its sentence faulty.
+    overrides detection. A tag that cannot stand where it stands makes its sentence faulty: BadData when `on_error` is
+    "stop", else it is set aside. Raises UsageError for an unknown scheme.
     """
     if scheme is not None and scheme not in SCHEMES:
         raise UsageError(f"span scheme {scheme!r} is unknown", repair=f"use one of {', '.join(SCHEMES)}")

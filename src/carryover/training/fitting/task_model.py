@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.data.coding import TokenCoder
-from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.layers import LSTM, Bidirectional, ScalarMix
@@ -30,8 +30,8 @@ from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.tasks import Labels, Task, task_from_json
 from carryover.training.artefact import Artefact, save_artefact
-from carryover.training.cache import batches_by_length
-from carryover.training.task_encoders import Encoder, MixedLanguageModel, OwnWords, Words, WordsAndSpelling
+from carryover.training.fitting.cache import batches_by_length
+from carryover.training.fitting.task_encoders import Encoder, MixedLanguageModel, OwnWords, Words, WordsAndSpelling
 
 Item = str | Words | TextExample | TaggedSentence
 """What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
@@ -236,7 +236,7 @@ class TaskPredictor:
         """`mix.svg`, where a language model's layers were mixed."""
         if not self.record.get("mix"):
             return {}
-        from carryover.training.mix_figure import mixture_figure
+        from carryover.training.fitting.mix_figure import mixture_figure
 
         task = {"classify": "classification", "tag": "tagging"}[self.task.kind]
         return {"mix.svg": mixture_figure(self.record["mix"], f"How {task} mixes the layers of the language model").encode()}
@@ -244,7 +244,7 @@ class TaskPredictor:
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
         """Raises BadData where configuration, labels, vocabulary and weights disagree, showing both values."""
-        from carryover.training.loading import fill
+        from carryover.training.restoring import fill
 
         labels = (stored.labels or {}).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

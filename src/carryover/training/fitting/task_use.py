@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from carryover.data.opening import inner_suffix, read_lines
-from carryover.data.text import TaggedSentence, TextExample
+from carryover.data.formats.opening import inner_suffix, read_lines
+from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
-from carryover.training.task_model import Prediction, TaskPredictor
-from carryover.training.task_run import Columns, read_examples
+from carryover.training.fitting.task_model import Prediction, TaskPredictor
+from carryover.training.fitting.task_run import Columns, read_examples
 
 ITEMS_AT_ONCE = 2048
 _TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")

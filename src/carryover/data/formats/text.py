@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from carryover.data.opening import Source, scan_lines
+from carryover.data.formats.opening import Source, scan_lines
 from carryover.errors import BadData, UsageError
 
 
@@ -96,6 +96,7 @@ def collect(items: Iterable[E | Faulty], path: Source, on_error: str) -> ReadRes
 
 
 def check_on_error(on_error: str) -> None:
+    """Raise UsageError unless it is "stop" or "skip"."""
     if on_error not in ("stop", "skip"):
         raise UsageError(f"on_error={on_error!r} is unknown", repair='use "stop" or "skip"')
 

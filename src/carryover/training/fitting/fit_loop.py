@@ -21,15 +21,15 @@ from carryover.data.order import random_bits
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.progress import Progress, say
 from carryover.tasks import Labels, Task
-from carryover.training.cache import Representations, batches_by_length
 from carryover.training.carry import CarryPlan, Thaw, parameter_groups, tuned_layers
 from carryover.training.checkpoint import load_newest_checkpoint, save_checkpoint
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.cache import Representations, batches_by_length
+from carryover.training.fitting.fit_settings import FitSettings
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import PREDICTION_TOKENS, TaskModel
 from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
 from carryover.training.schedules import Schedule
 from carryover.training.stopping import StopRequest
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import PREDICTION_TOKENS, TaskModel
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from carryover.data.opening import STANDARD_INPUT, Source, read_lines
+from carryover.data.formats.opening import STANDARD_INPUT, Source, read_lines
 from carryover.errors import BadData, InputMissing
 
 _SIGNS = frozenset("*?[")

@@ -15,8 +15,8 @@ from carryover.layers import Dropout, Embedding, ScalarMix
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
-from carryover.training.cache import represent
 from carryover.training.carry import PLACEMENTS
+from carryover.training.fitting.cache import represent
 
 Words = ListOf[str]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from carryover.data.opening import Source, scan_lines
-from carryover.data.text import Faulty, ReadResult, TaggedSentence, collect
+from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
 from carryover.errors import BadData, UsageError
 
 FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")

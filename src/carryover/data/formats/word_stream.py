@@ -7,13 +7,12 @@ out of step be told. Who only wants the words, of a file of any length, reads th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
-from carryover.data.columns import split_columns
-from carryover.data.opening import Source, inner_suffix, read_lines
-from carryover.data.reading import check_unicode, is_builtin, read_raw
-from carryover.data.tables import missing_column, read_objects
-from carryover.errors import BadData, UsageError
+from carryover.data.formats.columns import split_columns
+from carryover.data.formats.opening import Source, read_lines
+from carryover.data.formats.reading import check_unicode, choose_format, is_builtin, read_raw
+from carryover.data.formats.tables import missing_column, read_objects
+from carryover.errors import BadData
 
 FORMATS = ("text", "jsonl", "conll", "conllu")
 _SUFFIXES = {
@@ -34,15 +33,9 @@ def read_items(path: Source, *, format: str | None = None, text_column: str = "t
 
     The format follows from the name, `text` where it does not tell. Raises UsageError, InputMissing, BadData with the line.
     """
-    if format is not None and format not in FORMATS:
-        close = get_close_matches(format, FORMATS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(
-            f"format {format!r} is unknown here", path=path, repair=f"{hint}the formats are {', '.join(FORMATS)}"
-        )
+    format = choose_format(path, format, FORMATS, _SUFFIXES) or "text"
     if is_builtin(path):
         return (text for _, text in read_raw(path))
-    format = format or _SUFFIXES.get(inner_suffix(path), "text")
     if format == "jsonl":
         return _rows(path, text_column)
     if format == "text":

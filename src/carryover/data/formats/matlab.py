@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.opening import Source, open_bytes
+from carryover.data.formats.opening import Source, open_bytes
 from carryover.errors import BadData
 
 Array = NDArray[Any]

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from itertools import chain, islice
 from typing import Any
 
-from carryover.data.opening import Source, open_bytes, scan_lines
-from carryover.data.text import Faulty
+from carryover.data.formats.opening import Source, open_bytes, scan_lines
+from carryover.data.formats.text import Faulty
 from carryover.errors import BadData, CarryoverError, ExtraMissing, UsageError
 
 FORMATS = ("tsv", "csv", "jsonl", "parquet")

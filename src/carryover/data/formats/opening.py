@@ -105,7 +105,8 @@ def scan_lines(path: Source) -> Iterator[tuple[int, str | BadData]]:
     """All lines as (number from 1, text without the line end); in place of a line that is no text, the error it is.
 
     Lines end with LF or CR LF; a byte order mark at the beginning is dropped. Faults of a single line (bad UTF-8, a zero
-    byte) are handed on so that the caller may skip it; faults of the file are raised as `open_bytes` says.
+    byte) are handed on so that the caller may skip it; faults of the file are raised as `open_bytes` says, a line of more than
+    LONGEST_LINE bytes as BadData.
     """
     with open_bytes(path) as stream:
         number = 0

@@ -22,17 +22,17 @@ import torch
 
 import carryover
 from carryover.data.coding import TokenCoder
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, check_choice
 from carryover.progress import say
 from carryover.tasks import TASKS, build_task
-from carryover.training.beginning import Beginning, Vectors, begin, check_material, with_new_tensors
-from carryover.training.cache import RepresentationCache, encoder_hash
 from carryover.training.carry import CarryPlan, CarryProof, LanguageModelLike
-from carryover.training.fit_loop import FitLoop, Part, update_seed
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.beginning import Beginning, Vectors, begin, check_material, with_new_tensors
+from carryover.training.fitting.cache import RepresentationCache, encoder_hash
+from carryover.training.fitting.fit_loop import FitLoop, Part, update_seed
+from carryover.training.fitting.fit_settings import FitSettings
+from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import TaskModel, TaskPredictor, state_size
 from carryover.training.stopping import StopRequest
-from carryover.training.task_encoders import MixedLanguageModel
-from carryover.training.task_model import TaskModel, TaskPredictor, state_size
 
 __all__ = ["CarryPlan", "CarryProof", "FitResult", "FitSettings", "fit_task"]
 
@@ -82,8 +82,7 @@ def fit_task(
     Raises UsageError when plan and material do not fit, BadData when the examples cannot be learned from or the proof of
     the carrying over fails, TrainingFailed on a loss that is not finite.
     """
-    if kind not in TASKS:
-        raise UsageError(f"task {kind!r} is unknown", repair=f"use {' or '.join(TASKS)}")
+    check_choice("task", kind, TASKS)
     if not train:
         raise BadData("there is no labelled example to train on", repair="give at least a few for each label")
     settings = (settings or FitSettings()).resolve(plan)

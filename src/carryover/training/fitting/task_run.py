@@ -10,24 +10,23 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import carryover
-from carryover.data.reading import read_tagged, read_texts, write_rejected
+from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
+from carryover.data.formats.text import ReadResult
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
-from carryover.data.text import ReadResult
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_choice
 from carryover.progress import say
 from carryover.storage import fingerprint
 from carryover.tasks import TASKS
 from carryover.training import artefact
-from carryover.training.beginning import Vectors, check_material
 from carryover.training.carry import CarryPlan
-from carryover.training.fit import FitResult, fit_task
-from carryover.training.fit_settings import FitSettings
+from carryover.training.fitting.beginning import Vectors, check_material
+from carryover.training.fitting.fit import FitResult, fit_task
+from carryover.training.fitting.fit_settings import FitSettings
 from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
@@ -38,7 +37,7 @@ FEWEST_TO_DIVIDE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Where text and labels stand in a file; see `carryover.data.reading`."""
+    """Where text and labels stand in a file; see `carryover.data.formats.reading`."""
 
     text_column: str | int = "text"
     label_column: str | int | None = None
@@ -114,7 +113,7 @@ def read_examples(
 
 
 def _read(task: str, path: str | Path, columns: Columns, *, require_labels: bool = True) -> ReadResult[Any]:
-    _check_task(task)
+    check_choice("task", task, TASKS)
     if task == "tag":
         return read_tagged(
             path,
@@ -133,14 +132,6 @@ def _read(task: str, path: str | Path, columns: Columns, *, require_labels: bool
         coarse=columns.coarse,
         require_labels=require_labels,
     )
-
-
-def _check_task(task: str) -> None:
-    if task not in TASKS:
-        near = get_close_matches(task, TASKS, n=1)
-        raise UsageError(
-            f"task {task!r} is unknown", repair=f"did you mean {near[0]!r}?" if near else f"use {' or '.join(TASKS)}"
-        )
 
 
 def _set_aside(path: str | Path, result: ReadResult[Any], rejects: Path) -> None:
@@ -173,7 +164,7 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
 
     Raises UsageError where its parts do not fit together, InputMissing, BadData naming file and line.
     """
-    _check_task(wanted.task)
+    check_choice("task", wanted.task, TASKS)
     plan = CarryPlan(mode=wanted.mode, **wanted.plan)
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)

@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.opening import Source, open_bytes
+from carryover.data.formats.opening import Source, open_bytes
 from carryover.errors import BadData, InputMissing
 
 _KINDS = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
