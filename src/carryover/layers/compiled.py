@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ from carryover.errors import CarryoverError
 from carryover.progress import say
 from carryover.storage import atomic_file, cache_folder
 
-INFERENCE, TRAINING = (Path(__file__).parent / "kernels" / name for name in ("inference.c", "training.c"))
+_SOURCES = ("inference.c", "training.c", "steps.c", "passes.c")
+INFERENCE, TRAINING, STEPS, PASSES = (Path(__file__).parent / "kernels" / name for name in _SOURCES)
 LEAST_WEIGHTS = 1 << 18
 """Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
 
@@ -50,9 +52,15 @@ def usable(weights: Iterable[Tensor | None], dtype: torch.dtype, source: Path = 
         return False
     if any(weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16) for weight in there):
         return False
-    if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library(source)) is None:
+    if not available(source) or (found := library(source)) is None:
         return False
     return dtype == torch.float32 or bool(found.has_pairs())
+
+
+def available(source: Path) -> bool:
+    """Whether there are kernels of `source` and nobody has turned them off. Compiles when that is first needed."""
+    off = os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF
+    return not off and not torch.jit.is_tracing() and library(source) is not None
 
 
 def threads_for(work: int) -> int:
@@ -60,7 +68,7 @@ def threads_for(work: int) -> int:
     return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
 
 
-def run(name: str, task: ctypes.Structure, source: Path = INFERENCE) -> None:
+def run(name: str, task: ctypes.Structure | ctypes.Array[Any], source: Path = INFERENCE) -> None:
     """Call a function of `source`. Its tensors must be held by the caller until it returns. Raises MemoryError."""
     found = library(source)
     assert found is not None, "ask `usable` first"
