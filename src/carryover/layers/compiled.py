@@ -60,7 +60,8 @@ def usable(weights: Iterable[Tensor | None], dtype: torch.dtype, source: Path = 
 def available(source: Path) -> bool:
     """Whether there are kernels of `source` and nobody has turned them off. Compiles when that is first needed."""
     off = os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF
-    return not off and not torch.jit.is_tracing() and library(source) is not None
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return not off and not traced and library(source) is not None
 
 
 def threads_for(work: int) -> int:

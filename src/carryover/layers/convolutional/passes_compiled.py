@@ -63,7 +63,6 @@ def fits(blocks: Many[TemporalBlock], x: Sequence) -> bool:
         and all(_is_readable(tensor) for tensor in tensors)
         and sum(tensor.numel() for tensor in tensors[1:]) >= min(LEAST_WEIGHTS, compiled.LEAST_WEIGHTS)
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
         and compiled.available(compiled.PASSES)
     )
 
