@@ -107,7 +107,7 @@ class WaveNet(Layer):
     van den Oord et al. 2016. Values [B, T, in_size] to [B, T, out_size], such as one-hot samples to logits of the next
     sample. Sees 1 + (kernel−1) (1 + stacks (2^levels − 1)) steps; outputs earlier in a row than that see zeros where it
     has not begun. The state holds the last inputs of every convolution, so that a new sample costs the same at any
-    receptive field.
+    receptive field. `last_path` says what the latest step ran: "compiled" (`steps_compiled`) or "plain".
 
     Conditions go with the input: `layer(x, local=…, context=…)`, and the same for `step` (the chunk's part of `local`,
     the same `context` at every chunk). Local features must come at the rate of the input: repeat them, or learn to, with

@@ -301,20 +301,24 @@ static void forward_part(const void *data, long part) {
     for (long row = part; row < work->net->rows; row += work->parts) forward_row(work, row, places);
 }
 
-/* Where a group sums up the gradients of a block: weights in tiles, and biases behind them */
+/* Where in a group's sums those of a block are: of weights in tiles, and of biases behind them */
 typedef struct {
-    float *first, *first_bias, *second, *second_bias, *match, *match_bias, *end;
+    long first, first_bias, second, second_bias, match, match_bias, end;
 } Sums;
 
-static Sums sums_at(const Network *net, long block, float *from) {
-    const long inputs = inputs_of(net, block), kernel = net->block[block].kernel;
-    Sums s = {.first = from};
-    s.first_bias = s.first + sums_of(net->size, inputs, kernel);
-    s.second = s.first_bias + net->size;
-    s.second_bias = s.second + sums_of(net->size, net->size, kernel);
-    s.match = s.second_bias + net->size;
-    s.match_bias = s.match + (net->block[block].match ? sums_of(net->size, inputs, 1) : 0);
-    s.end = s.match_bias + (net->block[block].match ? net->size : 0);
+static Sums sums_at(const Network *net, long block) {
+    long from = 0;
+    Sums s = {0};
+    for (long n = 0; n <= block; n++) {
+        const long inputs = inputs_of(net, n), kernel = net->block[n].kernel, matched = net->block[n].match != 0;
+        s.first = from;
+        s.first_bias = s.first + sums_of(net->size, inputs, kernel);
+        s.second = s.first_bias + net->size;
+        s.second_bias = s.second + sums_of(net->size, net->size, kernel);
+        s.match = s.second_bias + net->size;
+        s.match_bias = s.match + matched * sums_of(net->size, inputs, 1);
+        from = s.end = s.match_bias + matched * net->size;
+    }
     return s;
 }
 
@@ -342,7 +346,7 @@ static void open_output(const Network *net, long row, long block, const float *y
         }
 }
 
-static void backward_rows(const Work *work, long from, long rows, float *scratch, float *sums_from) {
+static void backward_rows(const Work *work, long from, long rows, float *scratch, float *sums) {
     const Network *net = work->net;
     const long size = net->size, stride = stride_of(net), most = size > net->in_size ? size : net->in_size;
     float *d[ROWS], *next[ROWS], *inner[ROWS], *middle[ROWS];
@@ -357,28 +361,26 @@ static void backward_rows(const Work *work, long from, long rows, float *scratch
     for (long n = net->blocks - 1; n >= 0; n--) {
         const Block *block = net->block + n;
         const long inputs = inputs_of(net, n);
-        float *start = sums_from;
-        for (long m = 0; m < n; m++) start = sums_at(net, m, start).end;
-        const Sums sums = sums_at(net, n, start);
+        const Sums at = sums_at(net, n);
         Gradient of_second = {.rows = rows, .inputs = size, .outputs = size, .kernel = block->kernel,
-                              .dilation = block->dilation, .stride = stride, .sums = sums.second};
+                              .dilation = block->dilation, .stride = stride, .sums = sums + at.second};
         for (long r = 0; r < rows; r++) {
             const long row = from + r;
             open_output(net, row, n, kept_input(net, row, n + 1), d[r], inner[r]);
-            add_steps(sums.second_bias, inner[r], size, stride, net->lengths[row]);
+            add_steps(sums + at.second_bias, inner[r], size, stride, net->lengths[row]);
             of_second.d[r] = inner[r], of_second.x[r] = kept_hidden(net, row, n), of_second.length[r] = net->lengths[row];
         }
         Gradient of_first = of_second, of_match = of_second;
         find_gradient(&of_second);
-        of_first.inputs = of_match.inputs = inputs, of_first.sums = sums.first;
-        of_match.kernel = 1, of_match.sums = sums.match;
+        of_first.inputs = of_match.inputs = inputs, of_first.sums = sums + at.first;
+        of_match.kernel = 1, of_match.sums = sums + at.match;
         for (long r = 0; r < rows; r++) {
             const long row = from + r;
             Convolution back = of_row(net, row, n, work->packed[n].second, size, size);
             back.ahead = 1, back.x = inner[r], back.other = kept_hidden(net, row, n), back.y = middle[r];
             back.mask = mask_of(net, row, n, 0), back.what = PASS;
             convolve(&back);
-            add_steps(sums.first_bias, middle[r], size, stride, net->lengths[row]);
+            add_steps(sums + at.first_bias, middle[r], size, stride, net->lengths[row]);
             of_first.d[r] = middle[r], of_match.d[r] = d[r];
             of_first.x[r] = of_match.x[r] = kept_input(net, row, n);
         }
@@ -386,7 +388,7 @@ static void backward_rows(const Work *work, long from, long rows, float *scratch
         if (block->match) find_gradient(&of_match);
         for (long r = 0; r < rows; r++) {
             const long row = from + r;
-            if (block->match) add_steps(sums.match_bias, d[r], size, stride, net->lengths[row]);
+            if (block->match) add_steps(sums + at.match_bias, d[r], size, stride, net->lengths[row]);
             if (!n && !net->d_x) continue;
             if (block->match) {
                 Convolution match = of_row(net, row, n, work->packed[n].match, size, inputs);
@@ -420,8 +422,7 @@ static int run(const Network *net, int back) {
     for (long n = 0; n < net->blocks; n++)
         packed += (inputs_of(net, n) + net->size) * net->size * net->block[n].kernel + inputs_of(net, n) * net->size;
     work.scratch_each = (back ? 4 * ROWS : 3) * floats_of(net, net->size > net->in_size ? net->size : net->in_size);
-    if (back) work.sums_each = sums_at(net, net->blocks - 1, 0).end - (float *)0;
-    for (long n = 0; back && n < net->blocks - 1; n++) work.sums_each += sums_at(net, n, 0).end - (float *)0;
+    work.sums_each = sums_at(net, net->blocks - 1).end;
     work.packed = malloc(net->blocks * sizeof *work.packed);
     float *memory = malloc((packed + work.parts * work.scratch_each) * sizeof(float));
     work.sums = back ? calloc(work.parts * work.sums_each, sizeof(float)) : 0;
@@ -441,18 +442,17 @@ static int run(const Network *net, int back) {
         }
         work.scratch = place;
         share_parts(back ? backward_part : forward_part, &work, work.parts, net->threads);
-        float *start = work.sums;
         for (long n = 0; back && n < net->blocks; n++) {
             const Block *block = net->block + n;
-            const Sums s = sums_at(net, n, start);
+            const Sums at = sums_at(net, n);
             const long size = net->size, inputs = inputs_of(net, n), groups = work.parts, each = work.sums_each;
-            unpack(s.first, block->d_first, size, inputs, block->kernel, groups, each);
-            unpack(s.second, block->d_second, size, size, block->kernel, groups, each);
-            add_groups(s.first_bias, block->d_first_bias, size, groups, each);
-            add_groups(s.second_bias, block->d_second_bias, size, groups, each);
-            if (block->match) unpack(s.match, block->d_match, size, inputs, 1, groups, each);
-            if (block->match) add_groups(s.match_bias, block->d_match_bias, size, groups, each);
-            start = s.end;
+            unpack(work.sums + at.first, block->d_first, size, inputs, block->kernel, groups, each);
+            unpack(work.sums + at.second, block->d_second, size, size, block->kernel, groups, each);
+            add_groups(work.sums + at.first_bias, block->d_first_bias, size, groups, each);
+            add_groups(work.sums + at.second_bias, block->d_second_bias, size, groups, each);
+            if (!block->match) continue;
+            unpack(work.sums + at.match, block->d_match, size, inputs, 1, groups, each);
+            add_groups(work.sums + at.match_bias, block->d_match_bias, size, groups, each);
         }
     }
     free(work.packed), free(memory), free(work.sums);
