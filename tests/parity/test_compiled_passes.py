@@ -13,7 +13,7 @@ from carryover.layers.convolutional import passes_compiled
 from carryover.layers.convolutional.temporal import tcn_plain
 from carryover.sequence import Sequence
 
-SIZES = [(3, 5, 3, 2), (2, 24, 3, 8), (16, 16, 2, 1), (20, 33, 2, 3), (5, 1, 2, 7), (1, 10, 5, 3), (11, 64, 1, 4)]
+SIZES = [(3, 5, 3, 2), (2, 24, 3, 8), (16, 16, 2, 1), (20, 33, 2, 3), (5, 1, 2, 7), (1, 10, 5, 3), (2, 6, 8, 4), (11, 64, 1, 4)]
 LENGTHS = {"full": [70, 70, 70], "ragged": [70, 0, 1, 16, 33, 64, 65], "one": [1], "none": [0, 0]}
 
 

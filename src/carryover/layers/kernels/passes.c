@@ -417,7 +417,7 @@ static void backward_part(const void *data, long group) {
 /* ---------------------------------------------------------------- what is called from outside */
 
 static int run(const Network *net, int back) {
-    Work work = {.net = net, .parts = smaller(net->groups, net->rows)};
+    Work work = {.net = net, .parts = smaller(net->groups, back ? (net->rows + ROWS - 1) / ROWS : net->rows)};
     long packed = 0;
     for (long n = 0; n < net->blocks; n++)
         packed += (inputs_of(net, n) + net->size) * net->size * net->block[n].kernel + inputs_of(net, n) * net->size;
