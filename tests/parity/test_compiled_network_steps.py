@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -32,10 +33,10 @@ def networks(in_size: int, size: int, levels: int, kernel: int) -> list[Network]
     torch.manual_seed(size)
     tcn = TCN(in_size, size, levels=levels, kernel=kernel, dropout=0.3).eval()
     sizes = {"size": size, "skip_size": size + 3, "levels": levels, "stacks": 2, "kernel": kernel}
-    return [tcn, tcn.without_weight_norm(), WaveNet(in_size, 7, **sizes)]  # type: ignore[arg-type]
+    return [tcn, tcn.without_weight_norm(), WaveNet(in_size, 7, **sizes)]
 
 
-def step_by_step(layer: Network, x: Sequence, *more: Sequence | Tensor) -> tuple[Tensor, State]:
+def step_by_step(layer: Network, x: Sequence, *more: Any) -> tuple[Tensor, State]:
     with torch.no_grad():
         state, parts = layer.initial_state(x.batch_size), []
         for t in range(x.time):
@@ -151,9 +152,13 @@ def test_what_runs_in_pytorch(kernels: list[str], monkeypatch: pytest.MonkeyPatc
             assert path(layer.double(), x.to(torch.float64)) == "plain"
         tcn, _, wavenet = networks(3, 5, 2, 2)
         assert path(tcn.train()) == "plain" and path(tcn.eval()) == "compiled"
-        tcn.blocks[0].match = nn.Sequential(tcn.blocks[0].match)  # type: ignore[union-attr, arg-type]
-        wavenet.output = nn.Sequential(wavenet.output)  # type: ignore[assignment]
+        tcn.blocks[0].match = nn.Sequential(tcn.blocks[0].match)  # type: ignore[arg-type]
+        wavenet.output = nn.Sequential(wavenet.output)  # type: ignore[arg-type]
         assert path(tcn) == path(wavenet) == "plain"
+        tcn = TCN(3, 5, levels=2)
+        assert path(tcn) == "compiled"
+        tcn.blocks[1].first.bias = nn.Parameter(torch.zeros(1))  # type: ignore[union-attr]
+        assert path(tcn) == "plain"
 
 
 def test_states_of_another_layer_are_refused(kernels: list[str]) -> None:

@@ -8,12 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from carryover.layers import TCN, check, compiled, taps
+from carryover.layers import TCN, Convolution, check, compiled, taps
 from carryover.layers.convolutional import passes_compiled
 from carryover.layers.convolutional.temporal import tcn_plain
 from carryover.sequence import Sequence
 
-SIZES = [(3, 5, 3, 2), (2, 24, 3, 8), (16, 16, 2, 1), (20, 33, 2, 3), (5, 1, 2, 7), (1, 10, 5, 3), (2, 6, 8, 4), (11, 64, 1, 4)]
+SIZES = [
+    (3, 5, 3, 2),
+    (2, 24, 3, 8),
+    (16, 16, 2, 1),
+    (20, 33, 2, 3),
+    (5, 1, 2, 7),
+    (1, 10, 5, 3),
+    (2, 6, 8, 4),
+    (11, 64, 1, 4),
+]
 LENGTHS = {"full": [70, 70, 70], "ragged": [70, 0, 1, 16, 33, 64, 65], "one": [1], "none": [0, 0]}
 
 
@@ -167,7 +176,10 @@ def test_what_runs_in_pytorch(kernels: list[str], monkeypatch: pytest.MonkeyPatc
         off.setenv("CARRYOVER_KERNELS", "off")
         assert path(layer) == "plain"
     assert path(TCN(3, 5, levels=2).double(), x.to(torch.float64)) == "plain"
-    layer.blocks[0].match = nn.Sequential(layer.blocks[0].match)  # type: ignore[union-attr, arg-type]
+    layer.blocks[0].match = nn.Sequential(layer.blocks[0].match)  # type: ignore[arg-type]
+    assert path(layer) == "plain"
+    layer = TCN(3, 5, levels=2)
+    layer.blocks[1].first = Convolution(5, 5, 2, dilation=2)  # type: ignore[union-attr]
     assert path(layer) == "plain"
 
 

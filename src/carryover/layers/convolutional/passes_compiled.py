@@ -54,12 +54,13 @@ def shape_of(blocks: Many[TemporalBlock]) -> Shape:
 
 def fits(blocks: Many[TemporalBlock], x: Sequence) -> bool:
     """Whether the kernel can run x [B, T, in_size] through the blocks. Compiles it when that is first needed."""
+    size = blocks[0].out_size
     tensors = [x.values, *(parameter for block in blocks for parameter in block.parameters())]
     return (
         x.values.numel() > 0
-        and blocks[0].out_size <= MOST_CHANNELS
+        and size <= MOST_CHANNELS
         and blocks[0].in_size <= MOST_CHANNELS
-        and all(_is_plain(block) for block in blocks)
+        and all(_is_plain(block, x.values.shape[2] if block is blocks[0] else size, size) for block in blocks)
         and all(_is_readable(tensor) for tensor in tensors)
         and sum(tensor.numel() for tensor in tensors[1:]) >= min(LEAST_WEIGHTS, compiled.LEAST_WEIGHTS)
         and not torch.is_autocast_enabled("cpu")
@@ -67,11 +68,20 @@ def fits(blocks: Many[TemporalBlock], x: Sequence) -> bool:
     )
 
 
-def _is_plain(block: TemporalBlock) -> bool:
-    convolutions = (block.first, block.second)
-    return all(type(each) is Convolution and each.bias is not None for each in convolutions) and (
-        block.match is None or (type(block.match) is nn.Linear and block.match.bias is not None)
-    )
+def _is_plain(block: TemporalBlock, in_size: int, size: int) -> bool:
+    """Whether the parts of a block are what it was built of: others may have been put in their place."""
+    for convolution, inputs in ((block.first, in_size), (block.second, size)):
+        if type(convolution) is not Convolution or convolution.bias is None or convolution.padding != "causal":
+            return False
+        weight = convolution.weight_direction if convolution.weight_norm else convolution.weight
+        if tuple(weight.shape) != (size, inputs, block.first.kernel) or tuple(convolution.bias.shape) != (size,):
+            return False
+        if (convolution.dilation, convolution.stride) != (block.first.dilation, 1):
+            return False
+    match = block.match
+    if match is None:
+        return in_size == size
+    return type(match) is nn.Linear and match.bias is not None and tuple(match.weight.shape) == (size, in_size)
 
 
 def _is_readable(tensor: Tensor) -> bool:

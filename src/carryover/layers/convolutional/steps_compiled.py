@@ -48,13 +48,15 @@ def may_run(layer: TCN | WaveNet, values: Tensor, weights: int) -> bool:
 def step_temporal(layer: TCN, values: Tensor, state: State) -> tuple[Tensor, State] | None:
     """Outputs [B, 1, size] and the state after; None where it is not all float32 in the memory of the CPU."""
     values, y = values.contiguous(), values.new_empty(values.size(0), 1, layer.out_size)
+    inputs = layer.in_size
     try:
         windows, matches = _Windows(values.size(0)), []
         for block, before in zip(layer.blocks._modules.values(), state, strict=True):
-            parts = block._modules  # type: ignore[union-attr]
-            windows.add(parts["first"], before[0])
-            windows.add(parts["second"], before[2])
-            matches.append(_product(parts.get("match")))
+            parts = block._modules
+            windows.add(parts["first"], before[0], inputs, layer.out_size)
+            windows.add(parts["second"], before[2], layer.out_size, layer.out_size)
+            matches.append(_product(parts.get("match"), inputs, layer.out_size))
+            inputs = layer.out_size
         head = (_place(values), _place(y))
     except _Unfit:
         return None
@@ -73,19 +75,21 @@ def step_gated(layer: WaveNet, values: Tensor, condition: Tensor | None, state: 
     values, y = values.contiguous(), values.new_empty(values.size(0), 1, layer.out_size)
     condition = None if condition is None else condition.contiguous()
     modules = layer._modules
+    size, skip, told = layer.size, layer.skip_size, layer.local_size + layer.global_size
     try:
         windows, products = _Windows(values.size(0)), []
-        windows.add(modules["entry"], state[0])
+        windows.add(modules["entry"], state[0], layer.in_size, size)
         for block, before in zip(layer.blocks._modules.values(), state[1:], strict=True):
-            parts = block._modules  # type: ignore[union-attr]
-            windows.add(parts["convolution"], before)
-            products.append([number for name in ("condition", "skip", "mix") for number in _product(parts.get(name))])
+            parts = block._modules
+            windows.add(parts["convolution"], before, size, 2 * size)
+            condition_map = _product(parts.get("condition"), told, 2 * size)
+            products.append((*condition_map, *_product(parts["skip"], size, skip), *_product(parts.get("mix"), size, size)))
         head = (_place(values), 0 if condition is None else _place(condition), _place(y))
-        tail = (*_product(modules["hidden"]), *_product(modules["output"]))
+        tail = (*_product(modules["hidden"], skip, skip), *_product(modules["output"], skip, layer.out_size))
     except _Unfit:
         return None
     numbers, after = windows.move()
-    sizes = (layer.in_size, layer.entry.out_size, layer.hidden.in_features, layer.out_size)
+    sizes = (layer.in_size, size, skip, layer.out_size)
     task = [values.size(0), *sizes, len(products), torch.get_num_threads(), *head, *numbers[0], *tail]
     for window, three in zip(numbers[1:], products, strict=True):
         task += window
@@ -102,11 +106,12 @@ class _Windows:
         self._numbers: list[list[int]] = []
         self._buffers: list[StepBuffer] = []
 
-    def add(self, convolution: nn.Module | None, state: State) -> None:
+    def add(self, convolution: nn.Module | None, state: State, size: int, outputs: int) -> None:
         if type(convolution) is not Convolution or convolution.groups > 1 or convolution.stride > 1:
             raise _Unfit
-        buffer = state if type(state) is StepBuffer else StepBuffer(state[0])
-        size, outputs, kernel = convolution.in_size, convolution.out_size, convolution.kernel
+        if convolution.in_size != size or convolution.out_size != outputs:
+            raise _Unfit
+        buffer, kernel = state if type(state) is StepBuffer else StepBuffer(state[0]), convolution.kernel
         if not buffer.holds(self._rows, convolution.span, size):
             raise _Unfit
         found, words = convolution._parameters, size * kernel
@@ -130,12 +135,12 @@ class _Windows:
         return self._numbers, states
 
 
-def _product(linear: nn.Module | None) -> tuple[int, ...]:
+def _product(linear: nn.Module | None, inputs: int, outputs: int) -> tuple[int, ...]:
     if linear is None:
         return NOTHING
     if type(linear) is not nn.Linear:
         raise _Unfit
-    found, inputs, outputs = linear._parameters, linear.in_features, linear.out_features
+    found = linear._parameters
     bias = 0 if linear.bias is None else _place(found.get("bias"), outputs)
     return inputs, outputs, _place(found.get("weight"), inputs * outputs), 0, bias
 

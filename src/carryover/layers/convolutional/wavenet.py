@@ -163,6 +163,7 @@ class WaveNet(Layer):
         self.hidden = nn.Linear(skip_size, skip_size)
         self.output = nn.Linear(skip_size, out_size)
         self.receptive_field = 1 + (kernel - 1) * (1 + stacks * (2**levels - 1))
+        self.size, self.skip_size = size, skip_size
         self._weights = (in_size * kernel + len(dilations) * (2 * kernel * size + size + skip_size)) * size
 
     def check_input(self, x: Sequence) -> None:
