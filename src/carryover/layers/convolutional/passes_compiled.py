@@ -123,14 +123,14 @@ class _Passes(torch.autograd.Function):
         floats = MARGIN + shape.in_size * stride + 2 * count * (MARGIN + shape.size * stride)
         kept = _Kept(x.new_empty(rows, floats), torch.empty(rows, count, shape.size, steps, dtype=torch.int16))
         y = _forward(x, lengths, masks, shape, weights, kept)
-        ctx.shape, ctx.set = shape, masks is not None
+        ctx.shape, ctx.masked = shape, masks is not None
         ctx.save_for_backward(x, lengths, *([] if masks is None else [masks]), *kept, *weights)
         return y
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         x, lengths, *others = ctx.saved_tensors
-        masks = others.pop(0) if ctx.set else None
+        masks = others.pop(0) if ctx.masked else None
         floats, opened, *weights = others
         wanted = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
         if torch.is_grad_enabled():  # someone wants gradients of these gradients
