@@ -25,7 +25,7 @@ def kernels(one_thread: None) -> None:
     """Compiled before anything is tested: a first use says so on standard error, where tests expect nothing."""
     from carryover.layers import compiled
 
-    for source in (compiled.INFERENCE, compiled.TRAINING, compiled.RECURRENCE):
+    for source in compiled.SOURCES:
         compiled.library(source)
 
 

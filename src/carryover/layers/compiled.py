@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +27,9 @@ from carryover.errors import CarryoverError
 from carryover.progress import say
 from carryover.storage import atomic_file, cache_folder
 
-INFERENCE, TRAINING, RECURRENCE = (
-    Path(__file__).parent / "kernels" / name for name in ("inference.c", "training.c", "recurrence.c")
+_SOURCES = ("inference.c", "training.c", "recurrence.c", "steps.c", "passes.c")
+INFERENCE, TRAINING, RECURRENCE, STEPS, PASSES = SOURCES = tuple(
+    Path(__file__).parent / "kernels" / name for name in _SOURCES
 )
 LEAST_WEIGHTS = 1 << 18
 """Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
@@ -59,13 +61,20 @@ def usable(
     if sum(weight.numel() for weight in there) < (LEAST_WEIGHTS if least is None else least):
         return False
     tensors = [*there, *beside]
-    if any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors) or _is_watched():
+    if any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors):
         return False  # what has no numbers yet, or not here
     if any(tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.bfloat16) for tensor in tensors):
         return False
-    if os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF or (found := library(source)) is None:
+    if not available(source) or (found := library(source)) is None:
         return False
     return dtype == torch.float32 or bool(found.has_pairs())
+
+
+def available(source: Path) -> bool:
+    """Whether there are kernels of `source` and nobody has turned them off. Compiles when that is first needed."""
+    off = os.environ.get("CARRYOVER_KERNELS", "").strip().lower() in OFF
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return not off and not traced and library(source) is not None
 
 
 def threads_for(work: int) -> int:
@@ -73,7 +82,7 @@ def threads_for(work: int) -> int:
     return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
 
 
-def run(name: str, task: ctypes.Structure, source: Path = INFERENCE) -> None:
+def run(name: str, task: ctypes.Structure | ctypes.Array[Any], source: Path = INFERENCE) -> None:
     """Call a function of `source`. Its tensors must be held by the caller until it returns. Raises MemoryError."""
     found = library(source)
     assert found is not None, "ask `usable` first"
@@ -137,13 +146,6 @@ def compile_to(target: Path, source: Path, compiler: str) -> None:
     """Raises subprocess.CalledProcessError when the compiler refuses the source, TimeoutExpired when it takes too long."""
     command = [compiler, *FLAGS, "-o", str(target), str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
-
-
-def _is_watched() -> bool:
-    """Whether somebody records or transforms what PyTorch does, who would not see a kernel of ours."""
-    return (
-        torch.jit.is_tracing() or torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
-    )
 
 
 def _compiler() -> str | None:

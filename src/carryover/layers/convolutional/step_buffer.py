@@ -75,6 +75,27 @@ class StepBuffer:
         strides = (capacity * features, 1, spacing * features)
         return storage.as_strided((rows, features, taps), strides, (end - (taps - 1) * spacing) * features), after
 
+    def holds(self, rows: int, size: int, features: int) -> bool:
+        """Whether this is the window of `size` steps of so many rows, in float32 in the memory of the CPU."""
+        storage = self._storage
+        return (
+            self._size == size
+            and type(storage) is Tensor
+            and storage.dtype is torch.float32
+            and storage.is_cpu
+            and storage.dim() == 3
+            and storage.size(0) == rows
+            and storage.size(2) == features
+        )
+
+    def place_for_one(self) -> tuple[int, int, StepBuffer]:
+        """Where a kernel has to write the next step of the first row; steps from there to the next row; the state after.
+
+        For a buffer that `holds` what the kernel expects. The window lies before that place.
+        """
+        storage, end, after = self._make_room(1)
+        return storage.data_ptr() + 4 * end * storage.size(2), storage.size(1), after
+
     def _make_room(self, steps: int) -> tuple[Tensor, int, StepBuffer]:
         """A storage that holds this window, ends at the place given and is free behind it; the state after `steps`."""
         try:

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
+from carryover.layers.convolutional import passes_compiled
 from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes, convolution_plain, convolve
 from carryover.layers.convolutional.step_buffer import StepBuffer
+from carryover.layers.convolutional.steps_compiled import may_run, step_temporal
 from carryover.layers.dropout import VariationalDropout, check_probability
 from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
@@ -142,11 +144,13 @@ class TCN(Layer):
                               2 · levels convolutions over all steps.
         layer.step(x, state)  the next ones.
 
-    `tcn_plain` is the plain path they are tested against. Parameters learned: `blocks.i.…`. ValueError for a size that is
+    `last_path` says what the latest whole pass or step ran: "compiled" (in C, for float32 on a processor with AVX-512 where a
+    compiler is present: `passes_compiled`, `steps_compiled`) or "plain". `tcn_plain` is the plain path they are tested against. Parameters learned: `blocks.i.…`. ValueError for a size that is
     not positive or a probability that is none.
     """
 
     causal = True
+    last_path: str | None = None
 
     def __init__(self, in_size: int, size: int, *, levels: int, kernel: int = 3, dropout: float = 0.0) -> None:
         super().__init__()
@@ -157,6 +161,7 @@ class TCN(Layer):
             for level in range(levels)
         )
         self.receptive_field = 1 + 2 * (kernel - 1) * (2**levels - 1)
+        self._weights = (in_size + (2 * levels - 1) * size) * size * kernel
 
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
@@ -166,11 +171,16 @@ class TCN(Layer):
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
         if not self.fast:
+            self.last_path = "plain"
             for block in self._each():
                 x = block(x)
             return x
+        if passes_compiled.fits(blocks := list(self._each()), x):
+            self.last_path = "compiled"
+            return x.with_values(passes_compiled.run_blocks(blocks, x))
+        self.last_path = "plain"
         values = x.zero_padding().values
-        for block in self._each():
+        for block in blocks:
             values = block.run(values)
         return x.with_values(values).zero_padding()
 
@@ -205,6 +215,12 @@ class TCN(Layer):
         if len(state) != len(self.blocks):
             raise ValueError(f"TCN was given {len(state)} states for {len(self.blocks)} blocks: make one with initial_state")
         full = is_full(x)
+        if full and may_run(self, x.values, self._weights) and not (self.training and self._drops()):
+            found = step_temporal(self, x.values, state)
+            if found is not None:
+                self.last_path = "compiled"
+                return x.with_values(found[0]), found[1]
+        self.last_path = "plain"
         values, lengths = (x.values, None) if full else (x.zero_padding().values, x.lengths)
         states = []
         for block, before in zip(self._each(), state, strict=True):
@@ -218,6 +234,9 @@ class TCN(Layer):
         for block in plain._each():
             block.first, block.second = block.first.without_weight_norm(), block.second.without_weight_norm()
         return plain
+
+    def _drops(self) -> bool:
+        return any(block.dropout.probability > 0 for block in self._each())
 
     def _each(self) -> Iterable[TemporalBlock]:
         return cast("Iterable[TemporalBlock]", self.blocks)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes
 from carryover.layers.convolutional.step_buffer import StepBuffer
+from carryover.layers.convolutional.steps_compiled import may_run, step_gated
 from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
@@ -106,7 +107,7 @@ class WaveNet(Layer):
     van den Oord et al. 2016. Values [B, T, in_size] to [B, T, out_size], such as one-hot samples to logits of the next
     sample. Sees 1 + (kernel−1) (1 + stacks (2^levels − 1)) steps; outputs earlier in a row than that see zeros where it
     has not begun. The state holds the last inputs of every convolution, so that a new sample costs the same at any
-    receptive field.
+    receptive field. `last_path` says what the latest step ran: "compiled" (`steps_compiled`) or "plain".
 
     Conditions go with the input: `layer(x, local=…, context=…)`, and the same for `step` (the chunk's part of `local`,
     the same `context` at every chunk). Local features must come at the rate of the input: repeat them, or learn to, with
@@ -124,6 +125,7 @@ class WaveNet(Layer):
     """
 
     causal = True
+    last_path: str | None = None
 
     def __init__(
         self,
@@ -161,6 +163,8 @@ class WaveNet(Layer):
         self.hidden = nn.Linear(skip_size, skip_size)
         self.output = nn.Linear(skip_size, out_size)
         self.receptive_field = 1 + (kernel - 1) * (1 + stacks * (2**levels - 1))
+        self.size, self.skip_size = size, skip_size
+        self._weights = (in_size * kernel + len(dilations) * (2 * kernel * size + size + skip_size)) * size
 
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
@@ -199,6 +203,12 @@ class WaveNet(Layer):
             )
         condition = join_conditions(self, x, local, context)
         full = is_full(x)
+        if full and may_run(self, x.values, self._weights):
+            found = step_gated(self, x.values, condition, state)
+            if found is not None:
+                self.last_path = "compiled"
+                return x.with_values(found[0]), found[1]
+        self.last_path = "plain"
         values, lengths = (x.values, None) if full else (x.zero_padding().values, x.lengths)
         values, after = self.entry.step_rows(values, lengths, state[0])
         states: list[StepBuffer] = [after]

@@ -170,19 +170,27 @@ INLINE void backward_steps(const Recurrence *r, const int kind, long number) {
 }
 
 /* Every kind has code of its own, in which nothing is asked twice. */
-#define KINDS(pass)                                                      \
-    static void pass##_parts(const void *task, long number, long stop) { \
-        const Recurrence *r = task;                                      \
-        for (; number < stop; number++) switch (r->kind) {               \
-            case TANH: pass##_steps(r, TANH, number); break;             \
-            case RELU: pass##_steps(r, RELU, number); break;             \
-            case SIGMOID: pass##_steps(r, SIGMOID, number); break;       \
-            case GRU: pass##_steps(r, GRU, number); break;               \
-            default: pass##_steps(r, LSTM, number);                      \
-        }                                                                \
+#define KINDS(pass)                                           \
+    static void pass##_part(const void *task, long number) {  \
+        const Recurrence *r = task;                           \
+        switch (r->kind) {                                    \
+            case TANH: pass##_steps(r, TANH, number); break;  \
+            case RELU: pass##_steps(r, RELU, number); break;  \
+            case SIGMOID: pass##_steps(r, SIGMOID, number); break; \
+            case GRU: pass##_steps(r, GRU, number); break;    \
+            default: pass##_steps(r, LSTM, number);           \
+        }                                                     \
     }
 KINDS(forward) KINDS(backward)
 
-int recurrence_forward(const Recurrence *r) { return share_out(forward_parts, r, r->threads, 1, r->threads); }
-int recurrence_backward(const Recurrence *r) { return share_out(backward_parts, r, r->threads, 1, r->threads); }
+int recurrence_forward(const Recurrence *r) {
+    share_parts(forward_part, r, r->threads, r->threads);
+    return 0;
+}
+
+int recurrence_backward(const Recurrence *r) {
+    share_parts(backward_part, r, r->threads, r->threads);
+    return 0;
+}
+
 int has_pairs(void) { return 0; } /* bfloat16 products are left to others */

@@ -1,5 +1,4 @@
-/* Work shared out among PyTorch's own threads, which stand ready between two of its operations, where its OpenMP has the usual
-   way in; else done by the caller alone. */
+/* Work shared out to PyTorch's own threads, which stand ready between two operations. */
 
 #pragma once
 
@@ -10,29 +9,28 @@
 #include <dlfcn.h>
 #include <stdatomic.h>
 
+/* The usual way into PyTorch's OpenMP, null where it has another. */
 typedef void Parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
 static Parallel *parallel;
 
 __attribute__((constructor)) static void find_threads(void) { *(void **)&parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel"); }
 
 typedef struct {
-    void (*work)(const void *task, long first, long stop);
+    void (*work)(const void *task, long part);
     const void *task;
-    long parts, each;
+    long parts;
     atomic_long next; /* part that nobody has taken */
-} Share;
+} Shared;
 
 static void take_parts(void *data) {
-    Share *share = data;
-    for (long part; (part = atomic_fetch_add(&share->next, share->each)) < share->parts;)
-        share->work(share->task, part, part + share->each < share->parts ? part + share->each : share->parts);
+    Shared *shared = data;
+    for (long part; (part = atomic_fetch_add(&shared->next, 1)) < shared->parts;) shared->work(shared->task, part);
 }
 
-/* `work` for parts 0 .. parts - 1, `each` of them at a time, by at most `threads` threads. */
-static int share_out(void (*work)(const void *, long, long), const void *task, long parts, long each, long threads) {
-    Share share = {.work = work, .task = task, .parts = parts, .each = each};
-    if (threads > parts / each) threads = parts / each;
-    if (parallel && threads > 1) parallel(take_parts, &share, (unsigned)threads, 0);
-    else take_parts(&share);
-    return 0;
+/* Parts 0 .. parts-1, each by whichever thread comes first. */
+static void share_parts(void (*work)(const void *, long), const void *task, long parts, long threads) {
+    Shared shared = {.work = work, .task = task, .parts = parts};
+    if (threads > parts) threads = parts;
+    if (parallel && threads > 1) parallel(take_parts, &shared, (unsigned)threads, 0);
+    else take_parts(&shared);
 }

@@ -104,16 +104,29 @@ INLINE void backward_rows(const Backward *task, long first_row, long stop, const
         }
 }
 
-static void forward(const void *task, long row, long stop) {
-    if (((const Forward *)task)->low) forward_rows(task, row, stop, 1);
-    else forward_rows(task, row, stop, 0);
+static long parts_of(long rows) { return (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; }
+static long end_of(long part, long rows) { return (part + 1) * ROWS_AT_ONCE < rows ? (part + 1) * ROWS_AT_ONCE : rows; }
+
+static void forward(const void *data, long part) {
+    const Forward *task = data;
+    if (task->low) forward_rows(task, part * ROWS_AT_ONCE, end_of(part, task->rows), 1);
+    else forward_rows(task, part * ROWS_AT_ONCE, end_of(part, task->rows), 0);
 }
 
-static void backward(const void *task, long row, long stop) {
-    if (((const Backward *)task)->low) backward_rows(task, row, stop, 1);
-    else backward_rows(task, row, stop, 0);
+static void backward(const void *data, long part) {
+    const Backward *task = data;
+    if (task->low) backward_rows(task, part * ROWS_AT_ONCE, end_of(part, task->rows), 1);
+    else backward_rows(task, part * ROWS_AT_ONCE, end_of(part, task->rows), 0);
 }
 
-int lstm_forward(const Forward *task) { return share_out(forward, task, task->rows, ROWS_AT_ONCE, task->threads); }
-int lstm_backward(const Backward *task) { return share_out(backward, task, task->rows, ROWS_AT_ONCE, task->threads); }
+int lstm_forward(const Forward *task) {
+    share_parts(forward, task, parts_of(task->rows), task->threads);
+    return 0;
+}
+
+int lstm_backward(const Backward *task) {
+    share_parts(backward, task, parts_of(task->rows), task->threads);
+    return 0;
+}
+
 int has_pairs(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */

@@ -6,6 +6,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL_ALL _Pragma("GCC unroll 32")
 
 INLINE __m512 exponential(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-87.0f), _mm512_min_ps(_mm512_set1_ps(88.0f), x)); /* a NaN stays one */
@@ -49,4 +50,19 @@ INLINE __m512 tangent(__m512 x) {
     p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(-1.0f / 3));
     const __m512 near = _mm512_fmadd_ps(_mm512_mul_ps(p, square), x, x);
     return _mm512_mask_mov_ps(far, _mm512_cmp_ps_mask(square, _mm512_set1_ps(0.0625f), _CMP_LT_OQ), near);
+}
+
+/* The sum of each of 16 vectors */
+INLINE __m512 sum_each(const __m512 *v) {
+    __m512 two[8], four[4], eight[2];
+    UNROLL for (int n = 0; n < 8; n++)
+        two[n] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * n], v[2 * n + 1]), _mm512_unpackhi_ps(v[2 * n], v[2 * n + 1]));
+    UNROLL for (int n = 0; n < 4; n++) {
+        const __m512d one = _mm512_castps_pd(two[2 * n]), other = _mm512_castps_pd(two[2 * n + 1]);
+        four[n] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(one, other)), _mm512_castpd_ps(_mm512_unpackhi_pd(one, other)));
+    }
+    UNROLL for (int n = 0; n < 2; n++)
+        eight[n] = _mm512_add_ps(_mm512_shuffle_f32x4(four[2 * n], four[2 * n + 1], 0x88),
+                                 _mm512_shuffle_f32x4(four[2 * n], four[2 * n + 1], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(eight[0], eight[1], 0x88), _mm512_shuffle_f32x4(eight[0], eight[1], 0xdd));
 }
