@@ -33,17 +33,26 @@ from carryover.sequence import Sequence
 class BiLanguageModelObjective:
     """Batch and carried state in, mean loss and new state out.
 
-    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights) and `chunk_rows` are
-    passed on to it.
+    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights), `chunk_rows` and
+    `sparse_gradient` (read by a sampled softmax) are passed on to it.
     """
 
-    def __init__(self, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        logits_dtype: torch.dtype | None = None,
+        chunk_rows: int | None = None,
+        sparse_gradient: bool = False,
+    ) -> None:
         self.logits_dtype = logits_dtype
         self.chunk_rows = chunk_rows
+        self.sparse_gradient = sparse_gradient
 
     def softmax(self, model: BiLanguageModel) -> Softmax:
         """The training softmax over the model's output layer."""
-        return softmax_of(model, logits_dtype=self.logits_dtype, chunk_rows=self.chunk_rows)
+        return softmax_of(
+            model, logits_dtype=self.logits_dtype, chunk_rows=self.chunk_rows, sparse_gradient=self.sparse_gradient
+        )
 
     def __call__(
         self, model: BiLanguageModel, batch: LanguageModelBatch, state: BiLanguageModelState, *, step_seed: int
@@ -74,7 +83,11 @@ class BiLanguageModelObjective:
 
 
 def softmax_of(
-    model: BiLanguageModel | LanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
+    model: BiLanguageModel | LanguageModel,
+    *,
+    logits_dtype: torch.dtype | None = None,
+    chunk_rows: int | None = None,
+    sparse_gradient: bool = False,
 ) -> Softmax:
     """The softmax that the model's configuration names, over the model's own output layer.
 
@@ -90,7 +103,13 @@ def softmax_of(
     if isinstance(output, AdaptiveOutputLayer):
         return AdaptiveSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
     if model.config.softmax == "sampled":
-        return SampledSoftmax(output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+        return SampledSoftmax(
+            output,
+            samples=model.config.samples,
+            logits_dtype=logits_dtype,
+            chunk_rows=chunk_rows,
+            sparse_gradient=sparse_gradient,
+        )
     return FullSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
 
 

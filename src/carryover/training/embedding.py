@@ -69,6 +69,7 @@ def embed_lines(
     def chosen(vectors: Tensor) -> Tensor:
         return choose_layers(vectors.float(), layers)
 
+    computed: Iterator[list[Tensor]]
     if carry_rows is None:
         computed = (encoder.embed(batch, choose=chosen, precision=precision) for batch in batches())
     else:
