@@ -17,7 +17,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from measuring.ending import leave
+
 from carryover.cli.main import run_command
+from carryover.errors import UsageError
+from carryover.storage import read_json
 
 SETS = {
     "ewt": "--task tag --train ud-english-ewt/en_ewt-ud-train.conllu.gz --test ud-english-ewt/en_ewt-ud-test.conllu.gz"
@@ -52,10 +56,13 @@ def main() -> None:
     if options.data is None:
         print("not run: --data names no folder of data sets, nor does CARRYOVER_TEST_DATA", file=sys.stderr)
         return
+    unknown = [name for name in options.sets.split(",") if name not in SETS]
+    if unknown:
+        raise UsageError(f"unknown set {unknown[0]!r}", repair=f"use some of {','.join(SETS)}")
     raw, valid = (str(options.data / "lm-english-mixed" / f"{part}.txt.gz") for part in ("train", "valid"))
     model = str(options.out / "lm")
     run(["pretrain", "--raw", raw, "--valid", valid, *PRETRAIN.split(), "--out", model])
-    record = json.loads((options.out / "lm" / "record.json").read_text())
+    record = read_json(options.out / "lm" / "record.json")
     for name in options.sets.split(","):
         words = [str(options.data / word) if "/" in word else word for word in SETS[name].split()]
         out = options.out / name
@@ -63,7 +70,7 @@ def main() -> None:
             ["compare", *words, "--raw", raw, "--encoder", model, "--rungs", RUNGS, "--budgets", options.budgets,
              "--seeds", options.seeds, "--out", str(out)]
         )  # fmt: skip
-        found = json.loads((out / "results.json").read_text())
+        found = read_json(out / "results.json")
         date = datetime.now(UTC).strftime("%Y-%m-%d")
         result = {
             "schema": "carryover.benchmark/1",
@@ -84,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":  # worker processes import this file again
-    main()
+    leave(main)

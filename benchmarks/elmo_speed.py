@@ -19,6 +19,12 @@ float32 seen, …     : the same where all words were seen in batches before, so
 allennlp            : `_ElmoBiLm` in float32, its weights read from the files that ours exports. It has no lower precision;
                       every ratio is against this.
 allennlp bfloat16   : the same module cast to bfloat16, with --peer-bfloat16; for information.
+
+A step of one row multiplies each recurrent weight once, so its speed is that at which weights come: from memory, and from what
+the last step left of them in the processor's shared cache. That is the machine's, of the day and of whoever else uses it, and
+the peer, slower by other things, does not feel it. So each case tells how many gigabytes of recurrent weights a second ours
+multiplied (`weights_gigabytes_per_second`), what a plain reading of memory reached between the rounds, and how much processor
+time went to others meanwhile (`machine`).
 """
 
 from __future__ import annotations
@@ -41,6 +47,7 @@ from typing import Any, cast
 
 import h5py
 import torch
+from measuring.machine import MemoryReading, Watch
 from peers.allennlp_modules import find_allennlp
 from torch import Tensor
 
@@ -55,6 +62,7 @@ TARGETS = {"original, 32 rows": (8, 15), "original, 1 row": (6, 11)}
 SEEN = " seen"
 OURS = ("float32", "bfloat16", "float32" + SEEN, "bfloat16" + SEEN)
 TOLERANCE, LOW_COSINE = 1e-4, 0.999
+READ_BYTES = 300 << 20  # many times what a cache holds
 MEAN_WORDS, SPREAD = 20, 0.6
 Run = Callable[[list[list[str]], Tensor], Tensor]
 
@@ -165,12 +173,17 @@ def measure(
     rounds: int,
     clock: Callable[[], float],
     forget: Callable[[], None],
+    between: Callable[[], None],
 ) -> dict[str, list[float]]:
-    """Seconds of each round for each contestant; within a round every batch goes through all of them in turn."""
+    """Seconds of each round for each contestant; within a round every batch goes through all of them in turn.
+
+    `between` is called before each round.
+    """
     names = list(contestants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
         spent = dict.fromkeys(names, 0.0)
+        between()
         for place, (sentences, characters) in enumerate(zip(batches, ids, strict=True)):
             shift = (number + place) % len(names)
             for name in names[shift:] + names[:shift]:
@@ -187,13 +200,24 @@ def measure(
     return seconds
 
 
+def weight_bytes(model: BiLanguageModel, name: str) -> int:
+    """Bytes of recurrent weights and projections that a step of both directions multiplies."""
+    layers = [layer.weights() for layer in (*model.forward_layers, *model.backward_layers)]  # type: ignore[operator]
+    numbers = sum(layer.hidden.numel() + layer.projection.numel() for layer in layers)
+    return (2 if name.startswith("bfloat16") else 4) * numbers
+
+
+def rates(model: BiLanguageModel, seconds: dict[str, list[float]], words: int) -> dict[str, dict[str, float]]:
+    """Gigabytes of recurrent weights that ours multiplied a second, one row at a time."""
+    return {name: spread([weight_bytes(model, name) * words / took / 1e9 for took in seconds[name]]) for name in OURS}
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {name: round(of(values), 2) for name, of in (("median", statistics.median), ("lowest", min), ("highest", max))}
+
+
 def ratio(seconds: dict[str, list[float]], ours: str) -> dict[str, float]:
-    pairs = [peer / own for peer, own in zip(seconds["allennlp"], seconds[ours], strict=True)]
-    return {
-        "median": round(statistics.median(pairs), 2),
-        "lowest": round(min(pairs), 2),
-        "highest": round(max(pairs), 2),
-    }
+    return spread([peer / own for peer, own in zip(seconds["allennlp"], seconds[ours], strict=True)])
 
 
 def main() -> None:
@@ -214,7 +238,7 @@ def main() -> None:
         print("allennlp is absent and there is nothing to compare with: set CARRYOVER_ALLENNLP", file=sys.stderr)
         return
     clock = time.process_time if options.cpu_time else time.perf_counter
-    load_before, cases = os.getloadavg()[0], {}
+    load_before, cases, memory = os.getloadavg()[0], {}, MemoryReading(READ_BYTES)
     with torch.inference_mode():
         for size in options.sizes.split(","):
             torch.manual_seed(options.seed)
@@ -225,7 +249,12 @@ def main() -> None:
                 batches = sentences_of(options.batches or (2 if rows > 1 else 12), rows, options.seed + rows)
                 ids = [characters_of(sentences) for sentences in batches]
                 told = differences(contestants, batches, ids)
-                seconds = measure(contestants, batches, ids, options.rounds, clock, partial(forget_words, encoder))
+                read: list[float] = []
+                between = partial(lambda read: read.append(memory()), read)
+                with Watch() as watch:
+                    seconds = measure(
+                        contestants, batches, ids, options.rounds, clock, partial(forget_words, encoder), between
+                    )
                 words = sum(len(sentence) for sentences in batches for sentence in sentences)
                 distinct = sum(len({word for sentence in sentences for word in sentence}) for sentences in batches)
                 name = f"{size}, {rows} row{'s' if rows > 1 else ''}"
@@ -235,6 +264,8 @@ def main() -> None:
                     "paths": {ours: paths_of(contestants[ours], model, batches[0], ids[0]) for ours in OURS},
                     "differences": told,
                     "words_per_second": {name: round(words / statistics.median(times)) for name, times in seconds.items()},
+                    **({"weights_gigabytes_per_second": rates(model, seconds, words)} if rows == 1 else {}),
+                    "machine": {"memory_gigabytes_per_second": spread(read), **watch.found},
                     "ratios": {ours: ratio(seconds, ours) for ours in contestants if ours != "allennlp"},
                 }
                 print(f"{name}: {json.dumps(cases[name])}", flush=True)

@@ -10,21 +10,33 @@ the baseline's errors that is, with their intervals.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from measuring.ending import leave
+
 from carryover.compare.statistics import Interval
 from carryover.compare.verdict import percent, points, signed, signed_interval
+from carryover.errors import BadData
+from carryover.storage import read_json
 
 HEAD = ["", "labels", "seeds", "baseline", "rung", "absolute", "relative"]
 
 
-def rows_of(name: str, document: dict[str, Any], rung: str, budgets: list[str]) -> list[list[str]]:
-    """The rows of one comparison, in the order of its budgets. Raises KeyError for a document from before reductions."""
+def reductions_of(file: Path) -> list[dict[str, Any]]:
+    """The error reductions of a comparison. Raises InputMissing, or BadData for a file that is none or holds none."""
+    document = read_json(file)
+    if not isinstance(document, dict) or not isinstance(document.get("error_reductions"), list):
+        raise BadData(
+            "holds no error reductions of a comparison", path=file, repair="run the same `carryover compare` again"
+        )
+    return list(document["error_reductions"])
+
+
+def rows_of(name: str, reductions: list[dict[str, Any]], rung: str, budgets: list[str]) -> list[list[str]]:
+    """The rows of one comparison, in the order of its budgets."""
     rows = []
-    for found in document["error_reductions"]:
+    for found in reductions:
         if found["rung"] != rung or (budgets and str(found["budget"]) not in budgets):
             continue
         labels = f"{'all ' if found['budget'] == 'all' else ''}{found['labels']:,}"
@@ -47,18 +59,22 @@ def main() -> None:
     rows, baselines = [], set()
     for given in options.comparisons:
         name, _, file = given.rpartition("=")
-        document = json.loads(Path(file).read_text(encoding="utf-8"))
-        if "error_reductions" not in document:
-            print(f"{file}: holds no error reductions: run the same `carryover compare` again", file=sys.stderr)
-            raise SystemExit(65)
-        rows += rows_of(
-            name or Path(file).stem, document, options.rung, options.budgets.split(",") if options.budgets else []
-        )
-        baselines |= {row["baseline"] for row in document["error_reductions"]}
+        reductions = reductions_of(Path(file))
+        try:
+            rows += rows_of(
+                name or Path(file).stem, reductions, options.rung, options.budgets.split(",") if options.budgets else []
+            )
+            baselines |= {row["baseline"] for row in reductions}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadData(
+                f"an error reduction is not as `carryover compare` writes it: {type(error).__name__}: {error}",
+                path=file,
+                repair="run the same `carryover compare` again",
+            ) from error
     head = [*HEAD[:3], " or ".join(sorted(baselines)), options.rung, *HEAD[5:]]
     for row in [head, ["---"] * len(head), *rows]:
         print("| " + " | ".join(row) + " |")
 
 
 if __name__ == "__main__":
-    main()
+    leave(main)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from carryover.bench.cell import RESULT, CellResult, read_result
 from carryover.bench.published import ENTRIES, MODELS
 from carryover.bench.run import Row
 from carryover.bench.table import NAMES, lines_of
+from carryover.errors import InputMissing
 from carryover.storage import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,11 @@ BEGIN, END = "<!-- written by benchmarks/sequence_models.py: begin -->\n", "<!--
 
 
 def collect(runs: Path, results: Path) -> list[Path]:
-    """Take over the finished cells of `runs`; the files written."""
+    """Take over the finished cells of `runs`; the files written. Raises InputMissing where there are none."""
+    if not (runs / "cells").is_dir():
+        raise InputMissing(
+            "has no folder cells", path=runs, repair="give the output folder of `carryover bench sequence-models`"
+        )
     written = []
     for folder in sorted((runs / "cells").iterdir()):
         found = read_result(folder)
@@ -106,4 +110,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from measuring.ending import leave
+
+    leave(main)

@@ -11,14 +11,17 @@ each word, which is all that a static vector can know. Words with a single sense
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from measuring.ending import leave
+
 import carryover
+from carryover.data.formats.opening import read_lines
+from carryover.errors import BadData
 from carryover.inspect.occurrences import Occurrence
 from carryover.inspect.senses import SenseOccurrence, sense_accuracy
 
@@ -26,23 +29,36 @@ WORD, ROLESET = 0, 3
 
 
 def predicates(path: Path) -> list[SenseOccurrence]:
-    """Every predicate of a file, in order."""
+    """Every predicate of a file, in order. Raises InputMissing, or BadData naming the line."""
     found: list[SenseOccurrence] = []
     rows: list[list[str]] = []
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate([*lines, "\n"], 1):
-            if line.startswith("# "):
-                continue
-            if line.strip():
-                rows.append(line.rstrip("\n").split("\t"))
-                continue
-            words = tuple(row[WORD] for row in rows)
-            found += [
-                SenseOccurrence(Occurrence(words, position, number - len(rows)), row[ROLESET])
-                for position, row in enumerate(rows)
-                if row[ROLESET] != "-"
-            ]
-            rows = []
+    number = 0
+
+    def end_sentence() -> None:
+        words = tuple(row[WORD] for row in rows)
+        found.extend(
+            SenseOccurrence(Occurrence(words, position, number - len(rows)), row[ROLESET])
+            for position, row in enumerate(rows)
+            if row[ROLESET] != "-"
+        )
+        rows.clear()
+
+    for number, line in read_lines(path):
+        if line.startswith("# "):
+            continue
+        if not line.strip():
+            end_sentence()
+            continue
+        rows.append(line.split("\t"))
+        if len(rows[-1]) <= ROLESET:
+            raise BadData(
+                f"has {len(rows[-1])} columns, the sense stands in column {ROLESET + 1}",
+                path=path,
+                line=number,
+                repair="give the files of srl-propbank-ewt as their makers ship them",
+            )
+    number += 1
+    end_sentence()
     return found
 
 
@@ -70,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    leave(main)

@@ -24,7 +24,8 @@ def find_allennlp() -> Callable[[str], Any] | None:
         return None
     root = Path(folder) / "allennlp"
     if not root.is_dir():
-        raise SystemExit(f"CARRYOVER_ALLENNLP is {folder} but holds no folder allennlp: install it there first")
+        print(f"CARRYOVER_ALLENNLP is {folder} but holds no folder allennlp: install it there first", file=sys.stderr)
+        raise SystemExit(69)  # as the command line says it where a piece is missing
     for name in PACKAGES:
         package = types.ModuleType(f"allennlp{name}")
         package.__path__ = [str(root.joinpath(*name.strip(".").split(".")))]

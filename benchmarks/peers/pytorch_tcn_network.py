@@ -24,7 +24,8 @@ def find_pytorch_tcn() -> Callable[[TCN], nn.Module] | None:
     if not folder:
         return None
     if not (Path(folder) / "pytorch_tcn").is_dir():
-        raise SystemExit(f"CARRYOVER_PYTORCH_TCN is {folder} but holds no folder pytorch_tcn: install it there first")
+        print(f"CARRYOVER_PYTORCH_TCN is {folder} but holds no folder pytorch_tcn: install it there first", file=sys.stderr)
+        raise SystemExit(69)  # as the command line says it where a piece is missing
     if folder not in sys.path:
         sys.path.append(folder)
     network: Any = importlib.import_module("pytorch_tcn").TCN

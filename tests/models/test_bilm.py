@@ -304,6 +304,22 @@ def test_only_one_row_is_read_in_pieces() -> None:
         model.long_representations(coded.batch(SENTENCES[:1], borders=False), 3)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_continued_in_pieces(kind: str, steps: int) -> None:
+    """Rows of several lengths, an empty one among them: the vectors and the state of reading them at once, twice in a row."""
+    model, coded = make(kind)
+    state = pieces = model.initial_state(len(SENTENCES), dtype=torch.float64)
+    for sentences in (SENTENCES, [[], *SENTENCES[1:]]):
+        batch = coded.batch(sentences, borders=True)
+        with torch.no_grad():
+            whole, state = model.continue_representations(batch, state)
+        found, pieces = model.continue_long_representations(batch, pieces, steps)
+        for one, other in zip(whole.rows(), found, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(state, pieces, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_borders_are_read_once_for_all_rows(kind: str) -> None:
     """Without gradients only one row reads the first border and none the last: the numbers are those of reading them all."""

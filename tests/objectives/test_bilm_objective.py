@@ -133,8 +133,12 @@ def test_the_seed_of_a_step_decides_what_is_sampled(tmp_path: Path) -> None:
     assert torch.equal(losses[0], losses[1]) and not torch.equal(losses[0], losses[2])
 
 
+@pytest.mark.parametrize("gathered", [1, 30, 1024])
 @pytest.mark.parametrize("softmax", SOFTMAXES)
-def test_evaluation_is_exact_over_the_whole_stream(softmax: str, tmp_path: Path) -> None:
+def test_evaluation_is_exact_over_the_whole_stream(
+    softmax: str, gathered: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carryover.objectives.bilm.GATHERED_ROWS", gathered)
     model, _, stream = make(tmp_path / "shards", softmax=softmax)
     sums, counts, state = [0.0, 0.0], [0, 0], model.initial_state(3)
     with torch.no_grad():

@@ -179,3 +179,27 @@ def test_exact_likelihoods() -> None:
 def test_wrong_shapes_teach(hidden: Tensor, targets: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FullSoftmax(OutputLayer(SIZE, WORDS)).loss(hidden, targets)
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 7])
+@pytest.mark.parametrize("elements", [16, 200, 1000, 10_000])
+def test_likelihoods_by_blocks_of_words_are_exact(
+    monkeypatch: pytest.MonkeyPatch, elements: int, chunk_rows: int | None
+) -> None:
+    """Where all words of a few rows have no room, log Σ exp is added up over blocks of words."""
+    monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(softmax, "BLOCK_ROWS", 16)
+    largest = 0
+
+    def watch(scores: Tensor) -> Tensor:
+        nonlocal largest
+        largest = max(largest, scores.numel())
+        return normalise(scores)
+
+    normalise = softmax.normalise_in_place
+    monkeypatch.setattr(softmax, "normalise_in_place", watch)
+    output, hidden, targets = make()
+    found = FullSoftmax(output, chunk_rows=chunk_rows).negative_log_likelihood(hidden, targets)
+    expected = cross_entropy(linear(hidden, output.weight, output.bias), targets, ignore_index=-1, reduction="none")
+    assert not found.requires_grad and torch.allclose(found, expected, rtol=1e-12)
+    assert largest <= max(elements, 32 if chunk_rows is None else chunk_rows)

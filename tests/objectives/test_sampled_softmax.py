@@ -139,6 +139,21 @@ def test_bfloat16_logits_stay_close() -> None:
         assert (got - want).norm() < 0.02 * want.norm()
 
 
+@pytest.mark.parametrize("samples", [20, WORDS])
+def test_sparse_gradients_are_the_dense_ones(samples: int) -> None:
+    """To the last bit, and with no other row than those of targets and drawn words, each once."""
+    output, hidden, targets = make()
+    dense = SampledSoftmax(output, samples=samples).loss(hidden, targets, seed=4)
+    sparse = SampledSoftmax(output, samples=samples, sparse_gradient=True).loss(hidden, targets, seed=4)
+    assert torch.equal(dense.rows, sparse.rows)
+    found, wanted = gradients(sparse.total, output, hidden), gradients(dense.total, output, hidden)
+    assert torch.equal(found[0], wanted[0])
+    rows = torch.cat([targets[targets >= 0], draw_candidates(WORDS, samples, 4), torch.tensor([0])]).unique()
+    for got, want in zip(found[1:], wanted[1:], strict=True):
+        assert got.is_sparse and torch.equal(got.to_dense(), want)
+        assert torch.equal(got.coalesce().indices()[0], rows) and got._nnz() == len(rows)
+
+
 def test_no_target_at_all() -> None:
     output, hidden, targets = make()
     loss = SampledSoftmax(output, samples=20).loss(hidden, torch.full_like(targets, -1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +139,19 @@ def test_fingerprints_tell_content_types_and_shapes_apart() -> None:
     assert len({storage.fingerprint(*part) for part in parts}) == len(parts)
     assert storage.fingerprint(numbers) == storage.fingerprint(numbers.numpy()) == storage.fingerprint(np.arange(4))
     assert storage.fingerprint(numbers.view(2, 2).t()) == storage.fingerprint(numbers.view(2, 2).t().contiguous())
+
+
+def test_loading_takes_the_memory_of_the_tensors(tmp_path: Path) -> None:
+    """Not that of the whole file beside them: a checkpoint that could be written can be read on the same machine."""
+    size = 96 << 20
+    storage.save_tensors(tmp_path / "large.safetensors", {str(n): torch.ones(size // 16) for n in range(4)})
+    program = (
+        "import resource, sys; from pathlib import Path; import torch, safetensors; from carryover.storage import load_tensors;"
+        "highest = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024);"
+        "before = highest(); found = load_tensors(Path(sys.argv[1])); print(highest() - before, len(found))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "large.safetensors")], capture_output=True, text=True, check=True
+    )
+    grown, count = map(int, told.stdout.split())
+    assert count == 4 and grown < 1.4 * size

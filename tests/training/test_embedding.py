@@ -111,6 +111,29 @@ def test_a_line_too_long_to_be_read_at_once(
     assert torch.allclose(long.vectors, whole.vectors, atol=1e-6)
 
 
+@pytest.mark.parametrize("layers", ["mix", "all"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_carried_state_goes_through_long_lines_in_pieces(
+    encoder: Any, rows: int, layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long and short lines side by side, a line without words among them, and what follows them, which knows their state."""
+    book = " ".join(LINES)
+    lines = [LINES[0], book, LINES[1], "", LINES[2], " ".join(LINES[5:15]), LINES[3], LINES[4]]
+    whole = list(embed_lines(encoder, lines, layers=layers, carry_rows=rows))
+    monkeypatch.setattr(embedding, "LONG", 20)
+    monkeypatch.setattr(embedding, "FEWEST_STEPS", 7)
+    at_once: list[int] = []
+    run = encoder.model._run
+    monkeypatch.setattr(
+        encoder.model, "_run", lambda tokens, state: at_once.append(tokens[0].values[..., 0].numel()) or run(tokens, state)
+    )
+    in_pieces = list(embed_lines(encoder, lines, layers=layers, carry_rows=rows))
+    assert max(at_once) <= max(20, 7 * rows)
+    assert in_pieces[1].pieces == -(-(len(whole[1].words) + 2) // (20 if rows == 1 else 7))
+    for one, other in zip(whole, in_pieces, strict=True):
+        assert one.words == other.words and torch.allclose(one.vectors, other.vectors, atol=1e-6)
+
+
 def test_a_task_reads_long_sentences_in_pieces_too(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sentences = [encoder.coder.tokenize(line) for line in (LINES[0], " ".join(LINES))]
     whole = cache.represent(encoder.model, encoder.coder, sentences)

@@ -169,6 +169,30 @@ def test_other_inputs_and_softmaxes(tmp_path: Path, text: Path, changes: dict[st
     assert [tuple(vector.shape) for vector in vectors] == [(3, 3, 8), (0, 3, 8)]
 
 
+@pytest.mark.parametrize("optimiser", ["lazy-adam", "adagrad", "adam"])
+def test_a_sampled_softmax_goes_on_exactly(tmp_path: Path, text: Path, optimiser: str) -> None:
+    """With sparse gradients of the output layer and without: two sessions make the bytes of one."""
+    model = {**tiny(text).model, "softmax": "sampled", "samples": 8}
+
+    def run(out: Path, epochs: int) -> Path:
+        pretrain(
+            tiny(text, model=model, optimiser=optimiser, schedule="constant", warm_up=0.0, epochs=epochs), out, quiet=True
+        )
+        return out
+
+    once, twice = run(tmp_path / "once", 2), run(run(tmp_path / "twice", 1), 2)
+    for pattern in ("model.safetensors", "run/checkpoints/*/state.safetensors"):
+        found, wanted = (sorted(folder.glob(pattern))[-1].read_bytes() for folder in (twice, once))
+        assert found == wanted
+
+
+@pytest.mark.parametrize(("softmax", "optimiser"), [("sampled", "lazy-adam"), ("full", "adam")])
+def test_the_usual_optimiser_goes_with_the_softmax(tmp_path: Path, text: Path, softmax: str, optimiser: str) -> None:
+    model = {**tiny(text).model, "softmax": softmax, "samples": 8}
+    record = pretrain(tiny(text, model=model, epochs=1), tmp_path / "lm", quiet=True).record
+    assert record["settings"]["optimiser"] == optimiser
+
+
 def test_subwords(tmp_path: Path, text: Path) -> None:
     out = tmp_path / "lm"
     pretrain(tiny(text, input="subwords", vocabulary_size=300, epochs=1), out, quiet=True)

@@ -88,7 +88,13 @@ def pretrain(
         int | None,
         typer.Option("--steps", help="Tokens of a chunk of truncated back-propagation (20; lm over characters 100)."),
     ] = None,
-    optimiser: Annotated[str, typer.Option("--optimiser", help="adam, adamw, adagrad, rmsprop or sgd.")] = "adam",
+    optimiser: Annotated[
+        str | None,
+        typer.Option(
+            "--optimiser",
+            help="adam, adamw, lazy-adam, adagrad, rmsprop or sgd; default: adam, of a sampled softmax lazy-adam.",
+        ),
+    ] = None,
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 2e-3,
     schedule: Annotated[
         str,

@@ -157,8 +157,7 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
             parts.lines += len(group)
             parts.words += words
             parts.cut_words += sum(cut_words(encoder, line) for line in group)
-            if choice.carry_rows is None:
-                parts.long_lines += sum(pieces_of(line) > 1 for line in group)
+            parts.long_lines += sum(pieces_of(line) > 1 for line in group)
             parts.spelled_bytes += len(spelled)
     if not parts.lines:
         raise BadData("there is no line of text to embed", repair="give a file or a stream with at least one line")

@@ -354,40 +354,64 @@ class BiLanguageModel(nn.Module):
         the work between takes the memory of a piece. `choose` makes of [t, L+1, …] what is kept, token by token and number
         by number, as in `lambda layers: layers[:, -1]`: what it leaves out is never held for the whole sentence.
         """
-        self._check_borders(batch)
         if batch.index.batch_size != 1:
             raise ValueError(f"the batch has {batch.index.batch_size} rows: a long sentence is read alone")
-        tokens = self._token_representations_in_pieces(batch, steps)
-        sides = (tokens, tokens.reverse())
-        state = self.initial_state(1, device=tokens.device, dtype=tokens.values.dtype)
-        found: Tensor | None = None
-        for start in range(0, tokens.time, steps):
-            pieces = (sides[0].slice(start, start + steps), sides[1].slice(start, start + steps))
-            layers, state = self._run(pieces, state)
-            forward, backward = (
-                choose(torch.stack([pieces[side].values[0], *(layer[side].values[0] for layer in layers)], dim=1))
-                for side in (0, 1)
-            )  # [t, …, P] each
-            if found is None:
-                found = forward.new_empty(tokens.time, *forward.shape[1:-1], 2 * self.config.projection)
-            forward_half, backward_half = found.chunk(2, dim=-1)
-            stop = start + len(forward)
-            forward_half[start:stop] = forward
-            backward_half[tokens.time - stop : tokens.time - start] = backward.flip(0)
-        assert found is not None  # the borders are there even of a sentence without words
-        words = int(batch.word_lengths[0])
-        return found[1 : 1 + words] if batch.word_of_unit is None else _means_of(found, batch.word_of_unit[0], words)
+        weight = next(self.parameters())
+        state = self.initial_state(1, device=weight.device, dtype=weight.dtype)
+        return self.continue_long_representations(batch, state, steps, choose)[0][0]
 
-    def _token_representations_in_pieces(self, batch: TokenBatch, steps: int) -> Sequence:
-        """`token_representations` of one row, so many distinct words or tokens at a time."""
+    @torch.no_grad()
+    def continue_long_representations(
+        self,
+        batch: TokenBatch,
+        state: BiLanguageModelState,
+        steps: int,
+        choose: Callable[[Tensor], Tensor] = lambda layers: layers,
+    ) -> tuple[list[Tensor], BiLanguageModelState]:
+        """`continue_representations` read `steps` tokens at a time, as `long_representations` reads; [W, L+1, 2P] for each row.
+
+        What stands between takes the memory of a piece of all rows, however long the longest of them is.
+        """
+        self._check_borders(batch)
+        read = self._reader(batch, steps)
+        sides = (batch.index, batch.index.reverse())
+        lengths: list[int] = batch.index.lengths.tolist()
+        found: list[Tensor] = []
+        for start in range(0, batch.index.time, steps):
+            forward, backward = (read(side.slice(start, start + steps)) for side in sides)
+            layers, state = self._run((forward, backward), state)
+            every = [
+                torch.stack([tokens.values, *(layer[side].values for layer in layers)], dim=2)
+                for side, tokens in enumerate((forward, backward))
+            ]  # [B, t, L+1, P] of each side
+            for row, length in enumerate(lengths):
+                stop = min(length, start + steps)
+                if stop <= start and start:
+                    continue
+                one, other = (choose(side[row, : max(0, stop - start)]) for side in every)  # [t, …, P] each
+                if not start:
+                    found.append(one.new_empty(length, *one.shape[1:-1], 2 * self.config.projection))
+                forward_half, backward_half = found[row].chunk(2, dim=-1)
+                forward_half[start:stop] = one
+                backward_half[length - stop : length - start] = other.flip(0)
+        words: list[int] = batch.word_lengths.tolist()
+        if batch.word_of_unit is None:
+            return [vectors[1 : 1 + count] for vectors, count in zip(found, words, strict=True)], state
+        units = [word_of_unit[:length] for word_of_unit, length in zip(batch.word_of_unit, lengths, strict=True)]
+        return [_means_of(*row) for row in zip(found, units, words, strict=True)], state
+
+    def _reader(self, batch: TokenBatch, steps: int) -> Callable[[Sequence], Sequence]:
+        """`token_representations` of a part of the batch's index; distinct words are read once, `steps` at a time."""
         if batch.characters is None:
-            parts = range(0, batch.index.time, steps)
-            return Sequence.concatenate(
-                [self.token_representations(replace(batch, index=batch.index.slice(at, at + steps))) for at in parts]
-            )
+            return lambda index: self.token_representations(replace(batch, index=index))
         assert isinstance(self.token_encoder, CharacterCNN | FormsAndSpelling)
         types = torch.cat([self.token_encoder.encode_types(part) for part in batch.characters.split(steps)])
-        return batch.index.with_values(nn.functional.embedding(batch.index.values, types))
+
+        def read(index: Sequence) -> Sequence:
+            index = index.zero_padding()
+            return index.with_values(nn.functional.embedding(index.values, types)).zero_padding()
+
+        return read
 
     def _check_borders(self, batch: TokenBatch) -> None:
         if batch.word_of_unit is not None:

@@ -27,21 +27,33 @@ from carryover.objectives.sampled import SampledSoftmax
 from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets
 from carryover.objectives.softmax import FullSoftmax, Softmax
 
+GATHERED_ROWS = 1024
+"""Rows whose exact likelihoods are computed together: each pass reads the whole output layer, however few the rows."""
+
 
 class BiLanguageModelObjective:
     """Batch and carried state in, mean loss and new state out.
 
-    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights) and `chunk_rows` are
-    passed on to it.
+    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights), `chunk_rows` and
+    `sparse_gradient` (read by a sampled softmax) are passed on to it.
     """
 
-    def __init__(self, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        logits_dtype: torch.dtype | None = None,
+        chunk_rows: int | None = None,
+        sparse_gradient: bool = False,
+    ) -> None:
         self.logits_dtype = logits_dtype
         self.chunk_rows = chunk_rows
+        self.sparse_gradient = sparse_gradient
 
     def softmax(self, model: BiLanguageModel) -> Softmax:
         """The training softmax over the model's output layer."""
-        return softmax_of(model, logits_dtype=self.logits_dtype, chunk_rows=self.chunk_rows)
+        return softmax_of(
+            model, logits_dtype=self.logits_dtype, chunk_rows=self.chunk_rows, sparse_gradient=self.sparse_gradient
+        )
 
     def __call__(
         self, model: BiLanguageModel, batch: LanguageModelBatch, state: BiLanguageModelState, *, step_seed: int
@@ -72,7 +84,11 @@ class BiLanguageModelObjective:
 
 
 def softmax_of(
-    model: BiLanguageModel | LanguageModel, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
+    model: BiLanguageModel | LanguageModel,
+    *,
+    logits_dtype: torch.dtype | None = None,
+    chunk_rows: int | None = None,
+    sparse_gradient: bool = False,
 ) -> Softmax:
     """The softmax that the model's configuration names, over the model's own output layer.
 
@@ -88,7 +104,13 @@ def softmax_of(
     if isinstance(output, AdaptiveOutputLayer):
         return AdaptiveSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
     if model.config.softmax == "sampled":
-        return SampledSoftmax(output, samples=model.config.samples, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
+        return SampledSoftmax(
+            output,
+            samples=model.config.samples,
+            logits_dtype=logits_dtype,
+            chunk_rows=chunk_rows,
+            sparse_gradient=sparse_gradient,
+        )
     return FullSoftmax(output, logits_dtype=logits_dtype, chunk_rows=chunk_rows)
 
 
@@ -119,10 +141,8 @@ def evaluate(
     Raises ValueError when there is nothing to score.
     """
     batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
-    sums = {"forward": 0.0, "backward": 0.0}
-    counts = {"forward": 0, "backward": 0}
     state: BiLanguageModelState | None = None
-    exact = softmax_of(model)
+    exact = _ExactSums(softmax_of(model))
     with evaluation_mode(model):
         for batch in batches:
             if device is not None:
@@ -131,15 +151,38 @@ def evaluate(
                 parameter = next(model.parameters())
                 state = model.initial_state(len(batch.fresh), device=parameter.device, dtype=parameter.dtype)
             forward, backward, state = _advance(model, batch, state)
-            for name, hidden, targets in (
-                ("forward", forward, batch.forward_targets),
-                ("backward", backward, batch.backward_targets),
-            ):
-                nats = exact.negative_log_likelihood(hidden, targets.flatten())
-                sums[name] += float(nats.double().sum())
-                counts[name] += int((targets >= 0).sum())
-    of_forward, of_backward, forward_count, backward_count = total([*sums.values(), *counts.values()])
+            exact.add(0, forward, batch.forward_targets.flatten())
+            exact.add(1, backward, batch.backward_targets.flatten())
+        exact.finish()
+    of_forward, of_backward, forward_count, backward_count = total([*exact.sums, *exact.counts])
     return perplexities(of_forward, int(forward_count), of_backward, int(backward_count))
+
+
+class _ExactSums:
+    """Exact −log p, summed for each side, of rows that are gathered until a pass over all words of the output layer pays."""
+
+    def __init__(self, softmax: Softmax) -> None:
+        self.softmax = softmax
+        self.sums, self.counts = [0.0, 0.0], [0, 0]
+        self._waiting: list[tuple[int, Tensor, Tensor]] = []
+
+    def add(self, side: int, hidden: Tensor, targets: Tensor) -> None:
+        """Rows [N, P] and their targets [N]; −1 is none."""
+        kept = targets >= 0
+        self._waiting.append((side, hidden[kept], targets[kept]))
+        if sum(len(ids) for _, _, ids in self._waiting) >= GATHERED_ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Take in what is waiting."""
+        if not self._waiting:
+            return
+        sides, hidden, targets = zip(*self._waiting, strict=True)
+        nats = self.softmax.negative_log_likelihood(torch.cat(hidden), torch.cat(targets)).double()
+        for side, part in zip(sides, nats.split([len(ids) for ids in targets]), strict=True):
+            self.sums[side] += float(part.sum())
+            self.counts[side] += len(part)
+        self._waiting = []
 
 
 def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float, backward_tokens: int) -> dict[str, float]:
@@ -167,9 +210,7 @@ def lines_perplexity(
     """
     sentences = [words for words in (coder.tokenize(line) for line in lines) if words]
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
-    sums = [0.0, 0.0]
-    counts = [0, 0]
-    exact = softmax_of(model)
+    exact = _ExactSums(softmax_of(model))
     parameter = next(model.parameters())
     with evaluation_mode(model):
         for start in range(0, len(order), batch_size):
@@ -181,10 +222,9 @@ def lines_perplexity(
             tops = model.advance(batch, _reversed(batch), state)
             for side, (top, side_ids) in enumerate(((tops[0], ids), (tops[1], backward_ids))):
                 targets = next_targets(side_ids)
-                nats = exact.negative_log_likelihood(top.values.flatten(0, 1), targets.flatten())
-                sums[side] += float(nats.double().sum())
-                counts[side] += int((targets >= 0).sum())
-    result = perplexities(sums[0], counts[0], sums[1], counts[1])
+                exact.add(side, top.values.flatten(0, 1), targets.flatten())
+        exact.finish()
+    result = perplexities(exact.sums[0], exact.counts[0], exact.sums[1], exact.counts[1])
     return {**result, "lines": len(sentences)}
 
 

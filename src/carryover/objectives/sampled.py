@@ -41,6 +41,10 @@ class SampledSoftmax:
 
     Word ids must be ranks by frequency. The number of draws is fixed so that the expected number of distinct words is
     `samples`; the chance E_k is then known exactly. The same seed draws the same words on any device.
+
+    With `sparse_gradient` the gradients of the output layer are sparse tensors of the rows that the step looked up, in
+    ascending order and each once: a step then costs the same for any vocabulary, if the optimiser takes them
+    (`carryover.training.row_optimisers`). The output layer's parameters must then have no other use in the loss.
     """
 
     def __init__(
@@ -50,9 +54,11 @@ class SampledSoftmax:
         samples: int = 8192,
         chunk_rows: int | None = None,
         logits_dtype: torch.dtype | None = None,
+        sparse_gradient: bool = False,
     ) -> None:
         self.output = output
         self.samples = min(samples, output.vocabulary_size)
+        self.sparse_gradient = sparse_gradient
         self.chunk_rows = chunk_rows
         self.logits_dtype = logits_dtype
         self.exact = FullSoftmax(output, chunk_rows=chunk_rows)
@@ -68,6 +74,9 @@ class SampledSoftmax:
         drawn = len(candidates)
         candidates = pad(candidates, (0, -drawn % ROWS_STEP))  # see ROWS_STEP; those behind the drawn ones are not counted
         both = torch.cat([ids, candidates])  # looked up together: the table's gradient is made once
+        if self.sparse_gradient:
+            touched, both = torch.unique(both, return_inverse=True)
+            weight, bias = _Rows.apply(weight, touched), _Rows.apply(bias, touched)
         target_rows, candidate_rows = embedding(both, weight).split([len(ids), len(candidates)])
         target_bias, candidate_bias = embedding(both, bias.unsqueeze(1)).squeeze(1).split([len(ids), len(candidates)])
         own = (states * target_rows).sum(dim=1) + target_bias
@@ -123,6 +132,22 @@ def _draws(vocabulary_size: int, samples: int) -> int:
         else:
             high = middle
     return high
+
+
+class _Rows(torch.autograd.Function):
+    """table [V, ...] and distinct ascending ids [R] → [R, ...]; the table's gradient is sparse."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.shape = table.shape
+        return table.index_select(0, ids)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        (ids,) = ctx.saved_tensors
+        return torch.sparse_coo_tensor(ids.unsqueeze(0), upstream, ctx.shape, check_invariants=True, is_coalesced=True), None
 
 
 class _ChunkedSampledCrossEntropy(torch.autograd.Function):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from carryover.layers.products import prepare, product
 from carryover.models.output import OutputLayer, TiedOutput
@@ -25,6 +26,9 @@ are handed out again by the allocator without the system clearing their pages an
 GPU_CHUNK_ELEMENTS = 128 * 1024 * 1024
 """Logits held at a time elsewhere: 512 MiB in float32, enough to keep a large device busy."""
 
+
+BLOCK_ROWS = 512
+"""Rows that a block of words is multiplied with where not all words of a few rows have room."""
 
 ROWS_STEP = 32
 """Rows are multiplied in multiples of this many, the last ones empty: the library compiles a kernel for every shape and keeps
@@ -77,9 +81,8 @@ class FullSoftmax:
             logits_dtype=self.logits_dtype,
         )
 
-    @torch.no_grad()
     def negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return chunked_cross_entropy(hidden, self.output.weight, self.output.bias, targets, chunk_rows=self.chunk_rows).rows
+        return exact_losses(hidden, self.output.weight, self.output.bias, targets, chunk_rows=self.chunk_rows)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         return torch.log_softmax(self.output.scores(hidden), dim=-1)
@@ -104,6 +107,40 @@ def chunked_cross_entropy(
     with torch.autocast(hidden.device.type, enabled=False):  # the caller says in which type to multiply
         total, rows = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, chunk_rows, logits_dtype)
     return Loss(total, rows)
+
+
+@torch.no_grad()
+def exact_losses(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, chunk_rows: int | None = None) -> Tensor:
+    """`chunked_cross_entropy` without gradients: −log softmax(W h_n + b)[t_n] of every row, [N].
+
+    Words are taken a block at a time, and log Σ exp of the blocks are added up, so that the memory is that of
+    `CHUNK_ELEMENTS` logits for any N and V.
+    """
+    check_rows(hidden, targets, weight.shape[1], weight.shape[0])
+    precise = torch.promote_types(weight.dtype, torch.float32)
+    kept = (targets >= 0).nonzero().squeeze(1)
+    ids, count = targets[kept], len(kept)
+    elements = CHUNK_ELEMENTS if hidden.device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    rows = chunk_rows or max(ROWS_STEP, elements // max(1, len(weight)) // ROWS_STEP * ROWS_STEP)
+    if rows * len(weight) > elements:
+        rows = chunk_rows or min(BLOCK_ROWS, count + -count % ROWS_STEP)
+    words = max(1, elements // max(1, rows))
+    states = pad(hidden[kept].to(weight.dtype), (0, 0, 0, -count % min(ROWS_STEP, rows)))
+    losses = torch.full((len(states),), -torch.inf, dtype=precise, device=hidden.device)
+    picked = torch.zeros_like(losses[:count])
+    with torch.autocast(hidden.device.type, enabled=False):
+        for first in range(0, len(weight) if count else 0, words):
+            block = weight[first : first + words]
+            score = prepare(block, min(rows, len(states)))
+            for start in range(0, len(states), rows):
+                scores = score(states[start : start + rows]).add_(bias[first : first + words])  # [n, words]
+                place = ids[start : start + rows] - first
+                here = ((place >= 0) & (place < len(block))).nonzero().squeeze(1)
+                picked[start + here] = scores[here, place[here]].to(precise)
+                some = losses[start : start + rows]
+                torch.logaddexp(some, normalise_in_place(scores), out=some)
+    found = losses.new_zeros(len(targets))
+    return found.index_copy_(0, kept, losses[:count] - picked)
 
 
 def check_rows(hidden: Tensor, targets: Tensor, size: int, vocabulary_size: int) -> None:
@@ -186,7 +223,7 @@ class GradientSums:
         self.rows = chunk_rows or max(1, elements // max(1, len(weight)) // ROWS_STEP) * ROWS_STEP
         self.count = len(states)
         empty = -self.count % min(ROWS_STEP, self.rows)
-        self.states = torch.nn.functional.pad(states.to(dtype), (0, 0, 0, empty))
+        self.states = pad(states.to(dtype), (0, 0, 0, empty))
         self.columns = weight.to(dtype)
         self.bias = None if bias is None else bias.to(dtype)
         self.score = prepare(self.columns, min(self.rows, len(states)))

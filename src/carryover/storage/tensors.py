@@ -7,16 +7,27 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from carryover.errors import BadData, InputMissing
 from carryover.storage.files import replace_file
 
 if TYPE_CHECKING:
     import numpy
+    import torch
     from torch import Tensor
 
 _LARGEST_HEADER = 32 << 20
+
+
+def _kinds() -> dict[torch.dtype, str]:
+    """What the safetensors format calls the types of numbers."""
+    import torch
+
+    return {
+        torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+        torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL", torch.uint16: "U16",
+    }  # fmt: skip
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -27,10 +38,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """
     import torch
 
-    kinds = {
-        torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-        torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL", torch.uint16: "U16",
-    }  # fmt: skip
+    kinds = _kinds()
     path = Path(path)
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -56,10 +64,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, in private memory (not mapped: later changes of the file cannot reach them).
 
+    They are read one by one into memory of their own, which is all the memory it takes; the library looks only at the header.
     Raises InputMissing, or BadData when the file is cut short, its header is larger than 32 MiB or anything disagrees.
     """
     import safetensors
-    import safetensors.torch
 
     path = Path(path)
     try:
@@ -72,16 +80,33 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
                     path=path,
                     repair="restore it from a copy; other formats are never tried",
                 )
-            file.seek(0)
-            data = file.read()
+            with safetensors.safe_open(path, framework="pt"):
+                pass  # raises where names, types, shapes and places do not fit together and the file
+            entries = json.loads(file.read(header))
+            entries.pop("__metadata__", None)
+            return {name: _read_tensor(file, 8 + header, entry) for name, entry in entries.items()}
     except OSError as error:
         raise InputMissing(f"cannot be read: {error.strerror}", path=path, repair="check the path") from error
-    try:
-        # Copies lie where torch lays its own tensors; views into `data` start anywhere, and a matrix product may round
-        # otherwise when they do, so that a continued run would differ from an uninterrupted one in the last bit.
-        return {name: tensor.clone() for name, tensor in safetensors.torch.load(data).items()}
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise BadData(f"is not a sound safetensors file: {error}", path=path, repair="restore it from a copy") from error
+
+
+def _read_tensor(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> Tensor:
+    """The tensor of one entry of a header, whose data begin at `start`. Raises ValueError, KeyError, RuntimeError."""
+    import torch
+
+    types = {name: dtype for dtype, name in _kinds().items()}
+    if entry["dtype"] not in types:
+        raise ValueError(f"numbers of type {entry['dtype']} cannot be read")
+    # Memory of its own lies where torch lays tensors; a matrix product may round otherwise where it begins elsewhere.
+    tensor = torch.empty(entry["shape"], dtype=types[entry["dtype"]])
+    first, stop = entry["data_offsets"]
+    if tensor.numel():
+        target = memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        file.seek(start + first)
+        if stop - first != len(target) or file.readinto(target) != len(target):  # type: ignore[attr-defined]
+            raise ValueError(f"{stop - first} bytes are no tensor of shape {entry['shape']}")
+    return tensor
 
 
 def fingerprint(*parts: str | bytes | Tensor | numpy.ndarray[Any, Any]) -> str:

@@ -23,13 +23,12 @@ from carryover.tasks import TASKS
 from carryover.training.continuing import read_start
 from carryover.training.corpus import text_coder
 from carryover.training.devices import autocast, choose_device, choose_precision
-from carryover.training.families import Family, family_of
+from carryover.training.families import Family, family_of, objective_and_optimiser
 from carryover.training.fitting.beginning import Vectors
 from carryover.training.fitting.fit import fit_task
 from carryover.training.fitting.task_run import TaskRun, read_material
 from carryover.training.held_out import raw_lines
 from carryover.training.lanes import lanes_for
-from carryover.training.optimisers import build_optimiser
 from carryover.training.settings import PretrainSettings
 
 SAMPLE_LINES = 2000
@@ -170,8 +169,7 @@ def _seconds_a_token(
 ) -> float:
     """Median time of a training step divided by its tokens."""
     logits = torch.bfloat16 if precision == "bfloat16" else None
-    objective = family.objective(logits)
-    optimiser = build_optimiser(model, wanted.optimiser, learning_rate=1e-6, weight_decay=wanted.weight_decay)
+    objective, optimiser = objective_and_optimiser(family, model, wanted, learning_rate=1e-6, logits_dtype=logits)
     state, times = family.initial_state(model, lanes, device), list[float]()
     for step in range(STEPS + 1):
         batch = stream.batch(wanted.seed, 0, step % stream.steps_per_epoch()).to(device)

@@ -19,6 +19,8 @@ from carryover.training.loading import LONG, LanguageModel
 LAYERS = ("mix", "top", "all")
 POOLS = ("mean", "max")
 LINES_AT_ONCE = 256
+FEWEST_STEPS = 32
+"""Words of a piece at least, of however many lines side by side."""
 
 Item = str | ListOf[str]
 """A running text, or a sentence that is already cut into words."""
@@ -68,13 +70,14 @@ def embed_lines(
     def chosen(vectors: Tensor) -> Tensor:
         return choose_layers(vectors.float(), layers)
 
+    computed: Iterator[list[Tensor]]
     if carry_rows is None:
         computed = (encoder.embed(batch, choose=chosen, precision=precision) for batch in batches())
     else:
-        computed = ([chosen(row) for row in rows] for rows in embed_carrying(encoder, batches(), precision))
+        computed = embed_carrying(encoder, batches(), precision, chosen)
     for found in computed:
         for words, vectors in zip(read, found, strict=True):
-            pieces = 1 if carry_rows is not None else pieces_of(words)
+            pieces = pieces_of(words, None if carry_rows is None else steps_of(len(read)))
             yield EmbeddedLine(words, pool_words(vectors, pool), cut_words(encoder, words), pieces)
 
 
@@ -88,19 +91,28 @@ def cut_words(encoder: LanguageModel, words: ListOf[str]) -> int:
     return encoder.coder.count_cut(words)
 
 
-def pieces_of(words: ListOf[str]) -> int:
-    """In how many pieces a line is read."""
-    return 1 if len(words) <= LONG else math.ceil((len(words) + 2) / LONG)
+def pieces_of(words: ListOf[str], steps: int | None = None) -> int:
+    """In how many pieces a line is read, of `steps` words where there are others beside it."""
+    return 1 if len(words) <= LONG else math.ceil((len(words) + 2) / (steps or LONG))
+
+
+def steps_of(rows: int) -> int:
+    """Words that are read at once of each of so many long lines side by side."""
+    return max(FEWEST_STEPS, LONG // max(1, rows))
 
 
 def embed_carrying(
-    encoder: LanguageModel, batches: Iterable[ListOf[ListOf[str]]], precision: str = "float32"
+    encoder: LanguageModel,
+    batches: Iterable[ListOf[ListOf[str]]],
+    precision: str = "float32",
+    choose: Callable[[Tensor], Tensor] = lambda layers: layers,
 ) -> Iterator[list[Tensor]]:
     """All layers' vectors of batches of sentences, [words, L+1, 2P] each, as the published programs compute them.
 
     They never reset the state of their LSTMs: row b of a batch goes on from row b of the last batch that had one, forward
     from the sentence's end, backward from its beginning, and only the first batch begins with zeros. So the vectors depend
-    on all that was read before, and on how it was cut into batches; `LanguageModel.embed` knows neither.
+    on all that was read before, and on how it was cut into batches; `LanguageModel.embed` knows neither. Long sentences are read
+    in pieces, and `choose` makes of [words, L+1, …] what is kept, as there.
     """
     state: BiLanguageModelState | None = None
     parameter = next(encoder.model.parameters())
@@ -114,9 +126,12 @@ def embed_carrying(
             assert state is not None
             batch = encoder.coder.batch(sentences, borders=True).to(parameter.device)
             mine, others = _rows(state, 0, rows), _rows(state, rows, None)
-            vectors, mine = encoder.model.continue_representations(batch, mine)
+            if rows * batch.index.time > LONG:
+                found, mine = encoder.model.continue_long_representations(batch, mine, steps_of(rows), choose)
+            else:
+                vectors, mine = encoder.model.continue_representations(batch, mine)
+                found = [choose(row).clone() for row in vectors.rows()]
             state = _each(lambda *parts: torch.cat(parts), mine, others)
-            found = [row.clone() for row in vectors.rows()]
         yield found
 
 

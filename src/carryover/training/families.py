@@ -19,6 +19,7 @@ from carryover.objectives.next_token import NextTokenObjective, evaluate_next_to
 from carryover.training.corpus import Corpus
 from carryover.training.loop import Objective
 from carryover.training.model_card import generator_card, language_model_card
+from carryover.training.optimisers import build_optimiser, takes_sparse_gradients
 from carryover.training.settings import PretrainSettings
 
 Total = Callable[[list[float]], list[float]]
@@ -38,8 +39,12 @@ class Family(ABC):
         """The network."""
 
     @abstractmethod
-    def objective(self, logits_dtype: torch.dtype | None) -> Objective:
-        """What training asks of it."""
+    def draws_rows(self, config: Any) -> bool:
+        """Whether a step of such a model looks up some rows of its output layer and can do without the gradient of others."""
+
+    @abstractmethod
+    def objective(self, logits_dtype: torch.dtype | None, *, sparse_gradient: bool = False) -> Objective:
+        """What training asks of it; `sparse_gradient` only where it draws rows."""
 
     @abstractmethod
     def initial_state(self, model: Any, lanes: int, device: str) -> State:
@@ -76,8 +81,11 @@ class Bidirectional(Family):
     def build(self, config: BiLanguageModel.Config) -> BiLanguageModel:
         return BiLanguageModel(config)
 
-    def objective(self, logits_dtype: torch.dtype | None) -> Objective:
-        return BiLanguageModelObjective(logits_dtype=logits_dtype)
+    def draws_rows(self, config: BiLanguageModel.Config) -> bool:
+        return config.softmax == "sampled"
+
+    def objective(self, logits_dtype: torch.dtype | None, *, sparse_gradient: bool = False) -> Objective:
+        return BiLanguageModelObjective(logits_dtype=logits_dtype, sparse_gradient=sparse_gradient)
 
     def initial_state(self, model: BiLanguageModel, lanes: int, device: str) -> State:
         return model.initial_state(lanes, device=device)
@@ -118,7 +126,10 @@ class NextToken(Family):
     def build(self, config: LanguageModel.Config) -> LanguageModel:
         return LanguageModel(config)
 
-    def objective(self, logits_dtype: torch.dtype | None) -> Objective:
+    def draws_rows(self, config: LanguageModel.Config) -> bool:
+        return False  # its output layer is, as a rule, the table of its input too
+
+    def objective(self, logits_dtype: torch.dtype | None, *, sparse_gradient: bool = False) -> Objective:
         return NextTokenObjective(logits_dtype=logits_dtype)
 
     def initial_state(self, model: LanguageModel, lanes: int, device: str) -> State:
@@ -134,6 +145,23 @@ class NextToken(Family):
 
     def card(self, config: dict[str, Any], record: dict[str, Any]) -> str:
         return generator_card(config, record)
+
+
+def objective_and_optimiser(
+    family: Family, model: Any, wanted: PretrainSettings, *, learning_rate: float, logits_dtype: torch.dtype | None
+) -> tuple[Objective, torch.optim.Optimizer]:
+    """What the settings train by, with sparse gradients of the output layer where both can do with them."""
+    kind = optimiser_of(family, model.config, wanted)
+    sparse = family.draws_rows(model.config) and takes_sparse_gradients(kind, wanted.weight_decay)
+    optimiser = build_optimiser(model, kind, learning_rate=learning_rate, weight_decay=wanted.weight_decay)
+    return family.objective(logits_dtype, sparse_gradient=sparse), optimiser
+
+
+def optimiser_of(family: Family, config: Any, wanted: PretrainSettings) -> str:
+    """The optimiser asked for; where none is, one whose step does not cost more for a larger vocabulary, if there can be."""
+    if wanted.optimiser is not None:
+        return wanted.optimiser
+    return "lazy-adam" if family.draws_rows(config) and not wanted.weight_decay else "adam"
 
 
 def family_of(objective: str) -> Family:

@@ -9,8 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from carryover.errors import BadData, UsageError
+from carryover.training.row_optimisers import LazyAdam, RowAdagrad, RowSGD
 
-KINDS = ("adam", "adamw", "adagrad", "rmsprop", "sgd")
+KINDS = ("adam", "adamw", "lazy-adam", "adagrad", "rmsprop", "sgd")
+
+
+def takes_sparse_gradients(kind: str, weight_decay: float = 0.0) -> bool:
+    """Whether `build_optimiser` makes one that updates the rows of a sparse gradient only; decay would touch all."""
+    return kind in ("lazy-adam", "adagrad", "sgd") and not weight_decay
 
 
 def build_optimiser(
@@ -18,9 +24,10 @@ def build_optimiser(
 ) -> torch.optim.Optimizer:
     """An optimiser over the trainable parameters of `model`. Raises UsageError for an unknown kind.
 
-    adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019, decoupled decay), adagrad (Duchi et al. 2011, with the
-    initial accumulator 1.0 that the published ELMo was trained with), rmsprop (Tieleman and Hinton 2012), sgd. Weight decay spares vectors (biases, peepholes,
-    normalisation), which have no direction to shrink.
+    adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019, decoupled decay), lazy-adam (adam, but of a sparse gradient
+    only the rows in it move), adagrad (Duchi et al. 2011, with the initial accumulator 1.0 that the published ELMo was trained
+    with), rmsprop (Tieleman and Hinton 2012), sgd. Weight decay spares vectors (biases, peepholes, normalisation), which have
+    no direction to shrink; lazy-adam has none.
     """
     if kind not in KINDS:
         raise UsageError(f"unknown optimiser {kind!r}", repair=f"use one of {', '.join(KINDS)}")
@@ -32,6 +39,11 @@ def build_optimiser(
             {"params": [parameter for parameter in trainable if parameter.dim() <= 1], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
+    if weight_decay and kind == "lazy-adam":
+        raise UsageError(
+            f"lazy-adam leaves alone what a step does not touch, and weight decay is {weight_decay}",
+            repair="use adam or adamw, or a weight decay of 0",
+        )
     if not trainable:
         raise UsageError("the model has no trainable parameter", repair="leave at least one layer unfrozen")
     # The fused kernels update all parameters in one pass: twelve times the default's speed on a CPU.
@@ -41,11 +53,13 @@ def build_optimiser(
         return torch.optim.Adam(groups, lr=learning_rate, weight_decay=0.0, fused=fused)
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=fused)
+    if kind == "lazy-adam":
+        return LazyAdam(groups, lr=learning_rate, fused=fused)
     if kind == "adagrad":
-        return torch.optim.Adagrad(groups, lr=learning_rate, initial_accumulator_value=1.0, fused=fused)
+        return RowAdagrad(groups, lr=learning_rate, initial_accumulator_value=1.0, fused=fused)
     if kind == "rmsprop":
         return torch.optim.RMSprop(groups, lr=learning_rate, foreach=True)
-    return torch.optim.SGD(groups, lr=learning_rate, fused=fused)
+    return RowSGD(groups, lr=learning_rate, fused=fused)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -90,8 +104,16 @@ def restore_optimiser(
 
 
 def clip_gradients(model: nn.Module, limit: float | None) -> float:
-    """Scale all gradients down to a joint Euclidean norm of `limit` and return the norm before (not finite: untouched)."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    """Scale all gradients down to a joint Euclidean norm of `limit` and return the norm before (not finite: untouched).
+
+    Sparse gradients are coalesced where they are not.
+    """
+    gradients = []
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+            gradients.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
     norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
     if limit is not None and limit < norm < float("inf"):
         torch._foreach_mul_(gradients, limit / norm)

@@ -29,11 +29,10 @@ from carryover.training import artefact, settings
 from carryover.training.continuing import Continuation, Start, read_start
 from carryover.training.corpus import Corpus, corpus_facts, open_corpus, prepare_corpus
 from carryover.training.devices import choose_device, choose_precision
-from carryover.training.families import Family, family_of
+from carryover.training.families import Family, family_of, objective_and_optimiser, optimiser_of
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.measuring import measure_files
-from carryover.training.optimisers import build_optimiser
 from carryover.training.processes import Processes, open_processes
 from carryover.training.run_folder import RunFolder, follow_run, open_run
 from carryover.training.schedules import Schedule
@@ -93,7 +92,7 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
         start.check(wanted, asked.to_json(), Path(out))
     with stop_signals(quiet) as stop, open_processes(device) as processes, _threads(wanted):
         quiet = stop.quiet = quiet or not processes.leads
-        outcome = _run(wanted, Path(out), family, start, device, precision, stop, quiet, processes)
+        outcome = _run(wanted, Path(out), family, asked, start, device, precision, stop, quiet, processes)
     if not quiet:
         say(
             f"{'finished before: ' if outcome.resumed_from == outcome.steps else ''}held-out perplexity "
@@ -107,6 +106,7 @@ def _run(
     wanted: PretrainSettings,
     out: Path,
     family: Family,
+    asked: Any,
     start: Start | None,
     device: str,
     precision: str,
@@ -127,6 +127,7 @@ def _run(
             **wanted.to_json(),
             "device": device,
             "precision": precision,
+            "optimiser": optimiser_of(family, asked, wanted),
             "corpus": fingerprint,
             "held_out_text": None if wanted.valid is None else valid_fingerprint,
             "version": carryover.__version__,
@@ -246,13 +247,14 @@ def _train(
         kind=wanted.schedule, peak=wanted.learning_rate, total=total, warm_up=max(1, round(wanted.warm_up * total))
     )
     logits = torch.bfloat16 if precision == "bfloat16" else None
+    objective, optimiser = objective_and_optimiser(
+        family, model, wanted, learning_rate=wanted.learning_rate, logits_dtype=logits
+    )
     job = Job(
         model=model,
-        objective=processes.of_part(family.objective(logits), lanes),
+        objective=processes.of_part(objective, lanes),
         stream=stream,
-        optimiser=build_optimiser(
-            model, wanted.optimiser, learning_rate=wanted.learning_rate, weight_decay=wanted.weight_decay
-        ),
+        optimiser=optimiser,
         initial_state=processes.of_part(lambda: family.initial_state(model, len(part), device), lanes),
         evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.total),
         tokens=corpus.train.tokens - corpus.train.lines,

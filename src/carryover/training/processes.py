@@ -185,13 +185,16 @@ class ManyProcesses(Processes):
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         pieces = [float(digest >> shift & (1 << _CARRY_BITS) - 1) for shift in range(0, 64, _CARRY_BITS)]
         reached = [float(parameter.grad is not None) for parameter in parameters]
-        sums = self.total([float(loss.detach()) * targets, targets, figures["tokens"], *pieces, *reached])
+        sparse = [float(parameter.grad is not None and parameter.grad.is_sparse) for parameter in parameters]
+        sums = self.total([float(loss.detach()) * targets, targets, figures["tokens"], *pieces, *reached, *sparse])
         nats, targets, tokens = sums[:3]
         digest = sum(int(piece) << _CARRY_BITS * place for place, piece in enumerate(sums[3 : 3 + len(pieces)]))
-        self._add_gradients(
-            [parameter for parameter, count in zip(parameters, sums[3 + len(pieces) :], strict=True) if count],
-            1 / max(1.0, targets),
-        )
+        counts = sums[3 + len(pieces) :]
+        found = list(zip(parameters, counts[: len(parameters)], counts[len(parameters) :], strict=True))
+        scale = 1 / max(1.0, targets)
+        self._add_gradients([parameter for parameter, count, rows in found if count and not rows], scale)
+        for parameter in (parameter for parameter, _, rows in found if rows):
+            self._add_rows(parameter, scale)
         return Update(nats / max(1.0, targets), int(tokens), digest & (1 << 64) - 1)
 
     def _add_gradients(self, parameters: list[nn.Parameter], scale: float) -> None:
@@ -215,6 +218,30 @@ class ManyProcesses(Processes):
                 one.wait()
         if gradients:
             torch._foreach_mul_(gradients, scale)
+
+    def _add_rows(self, parameter: nn.Parameter, scale: float) -> None:
+        """The same of a sparse gradient: rows that any process touched, their parts added in the order of the processes."""
+        gradient = torch.zeros_like(parameter, layout=torch.sparse_coo) if parameter.grad is None else parameter.grad
+        gradient = gradient.coalesce()
+        counts = [
+            int(count) for count in self.total([float(rank == self.rank) * gradient._nnz() for rank in range(self.size)])
+        ]
+        rows, values = gradient.indices()[0], gradient.values()
+        parts = []
+        with self._together():
+            for tensor in (rows, values):
+                longest = tensor.new_zeros(max(counts), *tensor.shape[1:])
+                longest[: len(tensor)] = tensor
+                gathered = [torch.empty_like(longest) for _ in counts]
+                distributed.all_gather(gathered, longest)
+                parts.append(torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)]))
+        touched, place = torch.unique(parts[0], return_inverse=True)
+        sums = values.new_zeros(len(touched), *values.shape[1:])
+        for here, part in zip(place.split(counts), parts[1].split(counts), strict=True):
+            sums[here] += part  # distinct rows of one process
+        parameter.grad = torch.sparse_coo_tensor(
+            touched.unsqueeze(0), sums.mul_(scale), parameter.shape, check_invariants=True, is_coalesced=True
+        )
 
     def total(self, numbers: list[float]) -> list[float]:
         sums = torch.tensor(numbers, dtype=torch.float64)

@@ -36,7 +36,8 @@ class PretrainSettings:
     batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
     steps : tokens of a chunk of truncated back-propagation; see `usual_steps`. block_tokens : size of the blocks that are shuffled.
     epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
-    optimiser, learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
+    optimiser : None is lazy-adam for a bidirectional model with a sampled softmax, else adam; see `optimisers`.
+    learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
     evaluations : held-out measurements an epoch. log_steps : steps between lines of the metrics log.
     checkpoint_seconds, checkpoint_steps : how often to save; the latter, if given, counts instead.
     device, precision : "auto" chooses, see `devices`.
@@ -64,7 +65,7 @@ class PretrainSettings:
     epochs: int = 5
     time_limit: float | None = None
     patience: int | None = 4
-    optimiser: str = "adam"
+    optimiser: str | None = None
     learning_rate: float = 3e-3
     schedule: str = "cosine"
     warm_up: float = 0.02
@@ -82,7 +83,8 @@ class PretrainSettings:
     def __post_init__(self) -> None:
         check_choice("objective", self.objective, OBJECTIVES)
         check_choice("schedule", self.schedule, schedules.KINDS)
-        check_choice("optimiser", self.optimiser, optimisers.KINDS)
+        if self.optimiser is not None:
+            check_choice("optimiser", self.optimiser, optimisers.KINDS)
         check_choice("precision", self.precision, devices.PRECISIONS)
         for name in ("vocabulary_size", "minimum_count", "steps", "block_tokens", "epochs", "evaluations", "log_steps"):
             if getattr(self, name) < 1:
