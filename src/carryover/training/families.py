@@ -19,7 +19,7 @@ from carryover.objectives.next_token import NextTokenObjective, evaluate_next_to
 from carryover.training.corpus import Corpus
 from carryover.training.loop import Objective
 from carryover.training.model_card import generator_card, language_model_card
-from carryover.training.settings import PretrainSettings
+from carryover.training.settings import PretrainSettings, check_samples
 
 Total = Callable[[list[float]], list[float]]
 
@@ -71,7 +71,10 @@ class Bidirectional(Family):
         if wanted.begin_with is None:
             given = BiLanguageModel.Config.of_size(wanted.size, **given).to_json()
         softmax = {} if wanted.softmax is None else {"softmax": wanted.softmax}
-        return BiLanguageModel.Config.from_json({**given, **wanted.model, **softmax})
+        config = BiLanguageModel.Config.from_json({**given, **wanted.model, **softmax})
+        if wanted.begin_with is None:
+            check_samples(wanted.model, config.softmax)
+        return config
 
     def build(self, config: BiLanguageModel.Config) -> BiLanguageModel:
         return BiLanguageModel(config)
@@ -108,6 +111,8 @@ class NextToken(Family):
             given["softmax"] = wanted.softmax
             given["tied"] = wanted.softmax != "adaptive"
         config = LanguageModel.Config.from_json({**given, **wanted.model})
+        if wanted.begin_with is None:
+            check_samples(wanted.model, config.softmax)
         if config.stack == "transformer" and config.horizon is None:
             raise UsageError(
                 "a Transformer without horizon carries a state that grows with the text",

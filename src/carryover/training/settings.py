@@ -134,6 +134,15 @@ def usual_steps(objective: str, input: str) -> int:
     return 100 if objective == "lm" and input == "characters" else 20
 
 
+def check_samples(model: Mapping[str, Any], softmax: str) -> None:
+    """Raise UsageError where fields of a configuration ask for samples that the softmax does not draw."""
+    if "samples" in model and softmax != "sampled":
+        raise UsageError(
+            f"samples is {model['samples']} and the softmax is {softmax}, which draws none",
+            repair="choose the softmax sampled, or leave samples out",
+        )
+
+
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         near = get_close_matches(str(value), choices, n=1)
