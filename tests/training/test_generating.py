@@ -11,10 +11,12 @@ import torch
 
 import carryover
 from carryover import Sequence
+from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.generation import Sampling
 from carryover.objectives.next_token import lines_next_token
+from carryover.training.families import NextToken, family_of
 from carryover.training.generating import TextGenerator, _Pieces
 from carryover.training.loop import TrainingLoop
 from carryover.training.measuring import evaluate_language_model
@@ -119,6 +121,33 @@ def test_resumed_equals_uninterrupted(text: Path, tmp_path: Path, monkeypatch: p
     assert pretrain(wanted, tmp_path / "cut", quiet=True).resumed_from == 7
     bits = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert bits[0] == bits[1]
+
+
+def test_no_backward_direction_is_made_and_nothing_is_changed_by_that(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    batch = LanguageModelStream.batch
+
+    def watched(stream: LanguageModelStream, seed: int, epoch: int, step: int) -> LanguageModelBatch:
+        found = batch(stream, seed, epoch, step)
+        made.append(found.backward is not None)
+        return found
+
+    monkeypatch.setattr(LanguageModelStream, "batch", watched)
+    weights, records = [], []
+    for name, both_ways in (("alone", False), ("both", True)):
+        monkeypatch.setattr(NextToken, "both_ways", both_ways)
+        records.append(pretrain(tiny(text, epochs=1), tmp_path / name, quiet=True).record["held_out"])
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+        evaluate_language_model(carryover.load(tmp_path / name), tmp_path / name, [text])
+        assert made and set(made) == {both_ways}
+        made.clear()
+    assert weights[0] == weights[1] and records[0] == records[1]
+
+
+def test_the_usual_run_reads_forward_only() -> None:
+    assert not family_of("lm").both_ways and family_of("bilm").both_ways
 
 
 @pytest.mark.parametrize("name", INPUTS)

@@ -25,9 +25,10 @@ Total = Callable[[list[float]], list[float]]
 
 
 class Family(ABC):
-    """One objective's part of a pretraining run. `kind` is that of its artefacts."""
+    """One objective's part of a pretraining run. `kind` is that of its artefacts, `both_ways` whether it reads backward too."""
 
     kind: str
+    both_ways: bool
 
     @abstractmethod
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> Any:
@@ -65,6 +66,7 @@ class Bidirectional(Family):
     """A forward and a backward model with one softmax: the language model of ELMo."""
 
     kind = "bilm"
+    both_ways = True
 
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> BiLanguageModel.Config:
         given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
@@ -102,6 +104,7 @@ class NextToken(Family):
     """A model that predicts the next token from all before it, and so can write."""
 
     kind = "lm"
+    both_ways = False
 
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> LanguageModel.Config:
         given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
