@@ -117,6 +117,19 @@ def test_it_ends_before_a_stop_token(shell: Shell, writer: Path) -> None:
     assert wrong.code == 2 and "'日本' is no token of this model, which writes characters" in wrong.err
 
 
+def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: Path) -> None:
+    line = ["generate", writer, "--prompt", "the", "--max-tokens", 300, "--seed", 1, "--json"]
+    one_line = shell(*line).document["texts"][0]
+    assert one_line["ended"] == "line"
+    across = shell(*line, "--across-lines").document["texts"][0]
+    assert "\n" in across["text"]
+    for spelled in (r"\n", "\n"):
+        assert shell(*line, "--across-lines", "--stop", spelled).document["texts"][0] == one_line
+    wrong = shell(*line, "--stop", r"\\n")
+    assert wrong.code == 2 and r"'\\n' is no token of this model" in wrong.err  # a backslash and an n, as Python writes it
+    assert r"'\t' is no token" in shell(*line, "--stop", r"\t").err  # a tab, which this text does not have
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

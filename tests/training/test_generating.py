@@ -269,5 +269,7 @@ def test_a_text_ends_before_a_stop_token(writers: dict[str, TextGenerator], name
     assert stop in whole.text and stop not in cut.text and cut.ended == "stop"
     assert whole.text.startswith(cut.text) and whole.text[len(cut.text) :].lstrip().startswith(stop)
     assert "".join(writer.stream("the", stop=[stop], **how)) == cut.text
+    line_ends = writer.generate("the", stop=["\n"], **how)
+    assert line_ends == writer.generate("the", **{**how, "across_lines": False}) and line_ends.ended == "line"
     with pytest.raises(UsageError, match=f"'no such thing' is no token of this model, which writes {name}"):
         writer.stream("the", stop=["no such thing"], **how)

@@ -117,12 +117,16 @@ class TextGenerator:
         return Prompt(ids, unknown)
 
     def stop_ids(self, stops: ListOf[str]) -> list[int]:
-        """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out.
+        """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out; "\\n" is the
+        end of a line.
 
         Raises UsageError for a text that is no token of this model.
         """
         found = []
         for text in stops:
+            if text == "\n":
+                found.append(Vocabulary.END_ID)
+                continue
             ids = [number for number in range(len(self.coder.vocabulary)) if self._reads(number) == (text.strip() or text)]
             if not ids:
                 kind = "characters" if self.coder.tokenizer.kind == "characters" else self.coder.kind
