@@ -218,9 +218,20 @@ def test_samples_and_tying_are_chosen_by_flag(shell: Shell, material: Material) 
     assert "--tied is decided by the model to begin with" in shell(*on, "--tied").err
     assert "--stack gru is decided by the model to begin with" in shell(*on, "--stack", "gru").err
     assert "softmax is full, which draws none" in shell(*on, "--softmax", "full", "--samples", 12).err
+    assert "--keep-spaces is decided by the model to begin with" in shell(*on, "--keep-spaces").err
     done = shell(*on, "--samples", 12)
     assert done.code == 0, done.err
     assert carryover.load(shell.folder / "c").model.config.samples == 12
+
+
+def test_code_keeps_its_spaces(shell: Shell) -> None:
+    (shell.folder / "code.py").write_text("def f(x):\n    return  x\n\n\n" * 60)
+    line = ["pretrain", "--raw", "code.py", "--objective", "lm", "--input", "subwords", *FEW_STEPS, "--vocabulary-size", 300]
+    assert shell(*line, "--keep-spaces", "--out", "k").code == 0
+    assert carryover.load(shell.folder / "k").coder.units("    return  x") == ["ĠĠĠĠ", "return", "ĠĠ", "x"]
+    on = shell("pretrain", "--raw", "code.py", "--begin-with", "k", "--out", "c", "--epochs", 1, "-q")
+    assert on.code == 0, on.err
+    assert carryover.load(shell.folder / "c").coder.exact
 
 
 def test_words_may_have_an_adaptive_softmax(shell: Shell, material: Material) -> None:
@@ -259,6 +270,7 @@ def test_words_may_have_an_adaptive_softmax(shell: Shell, material: Material) ->
         ("--dropout 1", "dropout is 1"),
         ("--softmax adaptiv", "did you mean 'adaptive'"),
         ("--steps 0", "steps is 0"),
+        ("--keep-spaces", "keep_spaces is for words or subwords"),
         ("--samples 50", "samples is 50 and the softmax is full, which draws none"),
         ("--softmax sampled --samples 0", "samples is 0"),
         ("--softmax adaptive --tied", "tied is true and softmax 'adaptive'"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,35 @@ def test_text_comes_back_exactly(writers: dict[str, TextGenerator], name: str) -
             pieces = _Pieces(writer.coder, "")
             assert "".join(pieces.add(number) for number in prompt.ids[1:]) + pieces.rest() == line
     assert writer.encode("the river").unknown == 0
+
+
+@pytest.mark.parametrize("name", ["words", "subwords"])
+def test_spaces_are_kept_where_asked_for(tmp_path: Path, name: str) -> None:
+    code = ["def f(x):", "    if  x:\t# why?", "        return x", "", "", "\tend ", "\\item  $a_{1}$ </s>"]
+    (tmp_path / "code.py").write_text("".join(f"{line}\n" for line in code * 40))
+    plain = tiny(tmp_path / "code.py", input=name, epochs=20, model={"size": 24, "cells": 32}, vocabulary_size=330)
+    kept = replace(plain, keep_spaces=True)
+    assert "keep_spaces" not in plain.to_json() and kept.to_json()["keep_spaces"] is True
+    pretrain(kept, tmp_path / "kept", quiet=True)
+    writer = carryover.load(tmp_path / "kept")
+    for text in ["\n".join(code), "    if  x:\t#", "", "return x", "\n\n        "]:
+        prompt = writer.encode(text)
+        assert prompt.unknown == 0 and writer.decode(prompt.ids) == text
+    how: dict[str, Any] = {"max_tokens": 25, "across_lines": True}
+    written = writer.generate("def f(x):", **how).text
+    assert written.startswith("\n    if  x:\t# why?\n        return x\n\n\n"), written
+    assert "".join(writer.stream("def f(x):", **how)) == written
+    assert writer.generate("def f(x):\n", max_tokens=3).text.startswith("    if  ")
+    stored = json.loads((tmp_path / "kept" / "tokenizer.json").read_text())
+    assert stored["tokenizer"]["kind"] == "spaced"
+    with pytest.raises(UsageError, match="keep_spaces"):
+        pretrain(plain, tmp_path / "kept", quiet=True)
+
+
+@pytest.mark.parametrize("changes", [{"objective": "bilm", "model": {}}, {"input": "characters"}])
+def test_spaces_are_kept_only_where_they_would_be_lost(text: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="keep_spaces is for words or subwords of the objective lm"):
+        tiny(text, **{"input": "words", "keep_spaces": True, **changes})
 
 
 def test_a_character_model_takes_any_text_and_counts_what_it_does_not_know(writers: dict[str, TextGenerator]) -> None:

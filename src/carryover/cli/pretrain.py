@@ -48,6 +48,12 @@ def pretrain(
         str | None,
         typer.Option("--input", help="What the model reads: characters (no unknown words; the default), words or subwords."),
     ] = None,
+    keep_spaces: Annotated[
+        bool,
+        typer.Option(
+            "--keep-spaces", help="With --objective lm: words or subwords keep all white space, as code and LaTeX want."
+        ),
+    ] = False,
     stack: Annotated[
         str | None, typer.Option("--stack", help="With --objective lm: lstm (the default), gru, tcn or transformer.")
     ] = None,
@@ -123,10 +129,14 @@ def pretrain(
     parts: dict[str, Any] = {"stack": stack, "layers": layers, "width": width, "cells": cells, "heads": heads}
     parts |= {"horizon": horizon, "kernel": kernel, "dropout": dropout, "samples": samples, "tied": tied}
     given = {name: value for name, value in parts.items() if value is not None}
-    model = _model(objective, given) if begin_with is None else _own(given, begin_with)
+    if begin_with is None:
+        model = _model(objective, given)
+    else:
+        model = _own({**given, **({"keep-spaces": True} if keep_spaces else {})}, begin_with)
     named = {"objective": objective, "size": size, "input": input, "vocabulary_size": vocabulary_size, "steps": steps}
     asked: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if begin_with is None:
+        asked["keep_spaces"] = keep_spaces
         settings: Callable[..., PretrainSettings] = PretrainSettings
         asked.setdefault("steps", usual_steps(objective or PretrainSettings.objective, input or PretrainSettings.input))
     else:

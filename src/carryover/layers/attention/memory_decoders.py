@@ -150,8 +150,8 @@ class LuongDecoder(MemoryDecoder):
     """s_t = layer(x_1 … x_t),  c_t = attention(s_t, memory),  y_t = tanh(W [c_t; s_t]): the layer reads before it looks.
 
     Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation", equation 5 without
-    input feeding (for that see `InputFeedingDecoder`), with `MultiplicativeAttention` and an LSTM; attention and layer may be any. What is looked at changes
-    nothing of the layer's state, so a whole pass takes all steps at once.
+    input feeding (that is an `InputFeedingDecoder`), with `MultiplicativeAttention` and an LSTM; attention and layer may be
+    any. What is looked at changes nothing of the layer's state, so a whole pass takes all steps at once.
 
     x [B, T, layer.in_size], attention.in_size = layer.out_size, to [B, T, size]. Parameters: `layer.…`, `attention.…` and
     `combine.weight` W [size, attention.out_size + layer.out_size]. ValueError as for a `BahdanauDecoder`.
