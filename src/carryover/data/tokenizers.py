@@ -23,7 +23,7 @@ class Tokenizer(ABC):
     """
 
     kind: ClassVar[str]
-    exact: ClassVar[bool] = False
+    exact: bool = False
 
     @abstractmethod
     def tokenize(self, text: str) -> list[Token]:
@@ -45,7 +45,7 @@ class CharacterTokenizer(Tokenizer):
     """Every code point a token; white space too, so that nothing of the text is lost."""
 
     kind: ClassVar[str] = "characters"
-    exact: ClassVar[bool] = True
+    exact = True
 
     def tokenize(self, text: str) -> list[Token]:
         return [Token(character, place, place + 1) for place, character in enumerate(text)]
@@ -93,7 +93,7 @@ class SpacedTokenizer(Tokenizer):
     """
 
     kind: ClassVar[str] = "spaced"
-    exact: ClassVar[bool] = True
+    exact = True
 
     def __init__(self, inner: Tokenizer) -> None:
         self.inner = inner
