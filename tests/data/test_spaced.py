@@ -75,6 +75,15 @@ def test_pieces_give_any_text_back(exact: SubwordTokenizer, text: str) -> None:
     assert not set(ids) & set(range(len(Vocabulary.FIXED)))
 
 
+def test_a_piece_that_would_be_a_border_is_cut_into_bytes() -> None:
+    text = "</s>\t<unk>\t<s>\t<pad>\tab"
+    learned = SubwordTokenizer.train([text] * 200, size=340, split=TOKENIZERS["runs"])
+    cut = learned.pieces_of_words(TOKENIZERS["runs"].words(text))
+    assert [len(pieces) for pieces in cut] == [4, 1, 5, 1, 3, 1, 5, 1, 1]
+    ids = [number for pieces in cut for number in pieces]
+    assert learned.decode(ids) == text and min(ids) >= len(Vocabulary.FIXED)
+
+
 def test_an_indentation_is_one_piece_and_no_piece_crosses_a_token(exact: SubwordTokenizer) -> None:
     assert [len(pieces) for pieces in exact.pieces_of_words(["    ", "  "])] == [1, 1]
     for piece in exact.vocabulary().tokens[4:]:
