@@ -117,6 +117,19 @@ def test_it_ends_before_a_stop_token(shell: Shell, writer: Path) -> None:
     assert wrong.code == 2 and "'日本' is no token of this model, which writes characters" in wrong.err
 
 
+def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: Path) -> None:
+    line = ["generate", writer, "--prompt", "the", "--max-tokens", 300, "--seed", 1, "--json"]
+    one_line = shell(*line).document["texts"][0]
+    assert one_line["ended"] == "line"
+    across = shell(*line, "--across-lines").document["texts"][0]
+    assert "\n" in across["text"]
+    for spelled in (r"\n", "\n"):
+        assert shell(*line, "--across-lines", "--stop", spelled).document["texts"][0] == one_line
+    wrong = shell(*line, "--stop", r"\\n")
+    assert wrong.code == 2 and r"'\\n' is no token of this model" in wrong.err  # a backslash and an n, as Python writes it
+    assert r"'\t' is no token" in shell(*line, "--stop", r"\t").err  # a tab, which this text does not have
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -188,6 +201,39 @@ def test_the_model_has_options_of_its_own(shell: Shell, material: Material) -> N
     assert (config.layers, config.projection, config.cells) == (1, 8, 16)
 
 
+def test_samples_and_tying_are_chosen_by_flag(shell: Shell, material: Material) -> None:
+    line = ["pretrain", "--raw", material.raw, "--objective", "lm", "--input", "words", *FEW_STEPS]
+    assert shell(*line, "--softmax", "sampled", "--samples", 9, "--untied", "--out", "u").code == 0
+    untied = carryover.load(shell.folder / "u")
+    assert (untied.model.config.samples, untied.model.config.tied) == (9, False)
+    assert untied.model.output is not None and "apart from the embedding" in (shell.folder / "u" / "README.md").read_text()
+    assert shell(*line, "--tied", "--out", "t").code == 0
+    tied = carryover.load(shell.folder / "t").model
+    assert tied.config.tied and tied.output is None
+    both = ["pretrain", "--raw", material.raw, *FEW_STEPS, "--softmax", "sampled", "--samples", 11, "--out", "b"]
+    assert shell(*both).code == 0
+    assert carryover.load(shell.folder / "b").model.config.samples == 11
+    assert "--untied is for --objective lm" in shell(*both[:-1], "c", "--untied").err
+    on = ["pretrain", "--raw", material.raw, "--begin-with", "u", "--epochs", 1, "-q", "--out", "c"]
+    assert "--tied is decided by the model to begin with" in shell(*on, "--tied").err
+    assert "--stack gru is decided by the model to begin with" in shell(*on, "--stack", "gru").err
+    assert "softmax is full, which draws none" in shell(*on, "--softmax", "full", "--samples", 12).err
+    assert "--keep-spaces is decided by the model to begin with" in shell(*on, "--keep-spaces").err
+    done = shell(*on, "--samples", 12)
+    assert done.code == 0, done.err
+    assert carryover.load(shell.folder / "c").model.config.samples == 12
+
+
+def test_code_keeps_its_spaces(shell: Shell) -> None:
+    (shell.folder / "code.py").write_text("def f(x):\n    return  x\n\n\n" * 60)
+    line = ["pretrain", "--raw", "code.py", "--objective", "lm", "--input", "subwords", *FEW_STEPS, "--vocabulary-size", 300]
+    assert shell(*line, "--keep-spaces", "--out", "k").code == 0
+    assert carryover.load(shell.folder / "k").coder.units("    return  x") == ["ĠĠĠĠ", "return", "ĠĠ", "x"]
+    on = shell("pretrain", "--raw", "code.py", "--begin-with", "k", "--out", "c", "--epochs", 1, "-q")
+    assert on.code == 0, on.err
+    assert carryover.load(shell.folder / "c").coder.exact
+
+
 def test_words_may_have_an_adaptive_softmax(shell: Shell, material: Material) -> None:
     line = [
         "pretrain",
@@ -224,6 +270,10 @@ def test_words_may_have_an_adaptive_softmax(shell: Shell, material: Material) ->
         ("--dropout 1", "dropout is 1"),
         ("--softmax adaptiv", "did you mean 'adaptive'"),
         ("--steps 0", "steps is 0"),
+        ("--keep-spaces", "keep_spaces is for words or subwords"),
+        ("--samples 50", "samples is 50 and the softmax is full, which draws none"),
+        ("--softmax sampled --samples 0", "samples is 0"),
+        ("--softmax adaptive --tied", "tied is true and softmax 'adaptive'"),
     ],
 )
 def test_a_model_that_cannot_be(shell: Shell, material: Material, line: str, says: str) -> None:

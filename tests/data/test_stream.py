@@ -151,6 +151,28 @@ def test_both_directions_share_one_table_of_distinct_words(tmp_path: Path) -> No
     assert torch.equal(rounded.forward.characters[: len(table)], table)
 
 
+@pytest.mark.parametrize("kind", ["words", "characters"])
+def test_what_goes_forward_is_the_same_alone(tmp_path: Path, kind: str) -> None:
+    shards = corpus(tmp_path / "shards", 60, kind=kind)
+    sizes: dict = {"batch_size": 4, "steps": 9, "block_tokens": 32}
+    both, alone = LanguageModelStream(shards, **sizes), LanguageModelStream(shards, **sizes, both_ways=False)
+    assert both.steps_per_epoch() == alone.steps_per_epoch()
+    for step in range(both.steps_per_epoch()):
+        wanted, found = both.batch(3, 1, step), alone.batch(3, 1, step)
+        assert found.backward is None and found.backward_targets is None
+        if kind == "characters":
+            assert spelled(found, "forward", shards) == spelled(wanted, "forward", shards)
+        else:
+            assert torch.equal(found.forward.index.values, wanted.forward.index.values)
+        assert torch.equal(found.forward.index.lengths, wanted.forward.index.lengths)
+        assert torch.equal(found.forward.word_lengths, wanted.forward.word_lengths)
+        assert torch.equal(found.forward_targets, wanted.forward_targets)
+        assert torch.equal(found.fresh, wanted.fresh)
+        assert (found.tokens, found.begins) == (wanted.tokens, wanted.begins)
+        moved = found.to("cpu")
+        assert moved.backward is None and torch.equal(moved.forward_targets, found.forward_targets)
+
+
 def test_words_are_read_by_their_ids(tmp_path: Path) -> None:
     shards = corpus(tmp_path / "shards", 20, kind="words")
     batch = LanguageModelStream(shards, batch_size=2, steps=50, block_tokens=100, shuffle=False).batch(0, 0, 0)

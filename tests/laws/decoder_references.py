@@ -13,6 +13,7 @@ from carryover.layers import (
     BahdanauDecoder,
     Elman,
     FirstStateCondition,
+    InputFeedingDecoder,
     LuongDecoder,
     RepeatedCondition,
     SummaryDecoder,
@@ -58,6 +59,18 @@ def loop_luong(decoder: LuongDecoder, row: Tensor, memory: Tensor) -> Tensor:
     hidden = loop_of(decoder.layer, row) if len(row) else row.new_zeros(0, decoder.layer.out_size)
     contexts = loop_multiplicative(decoder.attention, hidden, memory)
     return torch.tanh(torch.cat([contexts, hidden], dim=1) @ decoder.combine.weight.T)
+
+
+def loop_input_feeding(decoder: InputFeedingDecoder, row: Tensor, memory: Tensor) -> Tensor:
+    """Of an LSTM."""
+    layer, output, outputs = decoder.layer, row.new_zeros(decoder.out_size), []
+    hidden = cell = row.new_zeros(layer.out_size)
+    for x in row:
+        hidden, cell = lstm_cell(layer, torch.cat([x, output]), hidden, cell)
+        context = loop_multiplicative(decoder.attention, hidden[None], memory)[0]
+        output = torch.tanh(decoder.combine.weight @ torch.cat([context, hidden]))
+        outputs.append(output)
+    return stacked(outputs, row, decoder.out_size)
 
 
 def loop_first_state_lstm(wrapper: FirstStateCondition, row: Tensor, vector: Tensor) -> Tensor:

@@ -29,6 +29,11 @@ KINDS: dict[str, tuple[StackConfig, StackConfig, dict[str, object]]] = {
     "additive, transformer": (BOTH_WAYS["tcn"], STACKS["transformer"], {"attention": "additive"}),
     "multiplicative, two lstms": (STACKS["gru"], STACKS["two lstms"], {"attention": "multiplicative"}),
     "multiplicative, tcn": (BOTH_WAYS["transformer"], STACKS["tcn"], {"attention": "multiplicative"}),
+    "input feeding, two lstms": (
+        STACKS["gru"],
+        STACKS["two lstms"],
+        {"attention": "multiplicative", "input_feeding": True},
+    ),
     "heads, transformer": (BOTH_WAYS["transformer"], STACKS["transformer"], {"attention": "heads"}),
     "none, first state": (BOTH_WAYS["gru"], STACKS["two lstms"], {"attention": "none"}),
     "none, concatenate": (STACKS["tcn"], STACKS["elman"], {"attention": "none", "how": "concatenate", "pooling": "last"}),

@@ -16,6 +16,7 @@ from carryover.layers import (
     BahdanauDecoder,
     Convolution,
     Embedding,
+    InputFeedingDecoder,
     LuongDecoder,
     MultiplicativeAttention,
     Perceptron,
@@ -119,6 +120,24 @@ def test_a_source_of_values() -> None:
     assert len(one.tokens) == len(two.tokens) == 3
 
 
+def test_input_feeding_reads_what_was_looked_at_before() -> None:
+    """The same weights with the columns for what is fed back set to zero are those of the decoder without feeding."""
+    torch.manual_seed(0)
+    attention = MultiplicativeAttention(8, 6)
+    fed, plain = InputFeedingDecoder(LSTM(9, 8), attention, 4), LuongDecoder(LSTM(5, 8), attention, 4)
+    plain.combine = fed.combine
+    x, memory = Sequence.of(torch.randn(2, 5, 5)), Sequence.of(torch.randn(2, 3, 6))
+    with torch.no_grad():
+        for name, weight in plain.layer.named_parameters():
+            theirs = fed.layer.get_parameter(name)
+            weight.copy_(theirs[:, :5] if name == "input_weight" else theirs)
+        first, second = fed(x, memory).values, plain(x, memory).values
+        torch.testing.assert_close(first[:, 0], second[:, 0])  # nothing was looked at before the first step
+        assert not torch.allclose(first[:, 1:], second[:, 1:])
+        fed.layer.input_weight[:, 5:] = 0
+        torch.testing.assert_close(fed(x, memory).values, second)
+
+
 def test_any_layers_of_a_users_own() -> None:
     torch.manual_seed(0)
     encoder = Stacked(Embedding(7, 4), Convolution(4, 6, 3, padding="centred"))
@@ -147,6 +166,10 @@ def test_decoders_name_what_does_not_fit() -> None:
         LuongDecoder(Convolution(3, 8, 3, padding="centred"), attention, 4)
     with pytest.raises(ValueError, match="size 0: it must be positive"):
         LuongDecoder(GRU(3, 8), MultiplicativeAttention(8, 6), 0)
+    with pytest.raises(ValueError, match=r"InputFeedingDecoder sets outputs of 3 features beside .* layer that reads 3"):
+        InputFeedingDecoder(GRU(3, 8), MultiplicativeAttention(8, 6), 3)
+    with pytest.raises(ValueError, match="InputFeedingDecoder has size 0"):
+        InputFeedingDecoder(GRU(3, 8), MultiplicativeAttention(8, 6), 0)
     with pytest.raises(ValueError, match="gives vectors of 6 and RepeatedCondition is about vectors of 5"):
         SummaryDecoder(SumPooling(6), RepeatedCondition(GRU(9, 4), 5))
     decoder = BahdanauDecoder(GRU(9, 8), attention)
@@ -179,6 +202,7 @@ def test_configuration(kind: str) -> None:
     [
         ({"attention": "addative"}, "did you mean 'additive'"),
         ({"attention": "heads"}, "attention is 'heads' with a decoder of lstm of size 128"),
+        ({"input_feeding": True}, "input_feeding is true and attention 'additive'"),
         ({"how": "repeat"}, "how is 'repeat'"),
         ({"embedding_size": 0}, "embedding_size is 0"),
         ({"decoder": {"layer": "gru", "sise": 3}}, "unknown field 'sise'"),

@@ -85,6 +85,15 @@ def test_every_parameter_receives_a_gradient(kind: str, softmax: str, tmp_path: 
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_a_batch_of_one_direction_is_refused(tmp_path: Path) -> None:
+    model, _, stream = make(tmp_path / "s")
+    stream.both_ways = False
+    with pytest.raises(ValueError, match="goes forward only and the model both ways"):
+        BiLanguageModelObjective()(model, stream.batch(0, 0, 0), model.initial_state(3), step_seed=0)
+    with pytest.raises(ValueError, match="goes forward only and the model both ways"):
+        evaluate(model, stream)
+
+
 def test_fresh_rows_begin_from_zeros_and_the_others_carry_on(tmp_path: Path) -> None:
     model, _, stream = make(tmp_path / "shards")
     objective = BiLanguageModelObjective()

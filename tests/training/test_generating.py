@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import torch
 
 import carryover
 from carryover import Sequence
+from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.generation import Sampling
 from carryover.objectives.next_token import lines_next_token
+from carryover.training.families import NextToken, family_of
 from carryover.training.generating import TextGenerator, _Pieces
 from carryover.training.loop import TrainingLoop
 from carryover.training.measuring import evaluate_language_model
@@ -121,6 +125,33 @@ def test_resumed_equals_uninterrupted(text: Path, tmp_path: Path, monkeypatch: p
     assert bits[0] == bits[1]
 
 
+def test_no_backward_direction_is_made_and_nothing_is_changed_by_that(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    batch = LanguageModelStream.batch
+
+    def watched(stream: LanguageModelStream, seed: int, epoch: int, step: int) -> LanguageModelBatch:
+        found = batch(stream, seed, epoch, step)
+        made.append(found.backward is not None)
+        return found
+
+    monkeypatch.setattr(LanguageModelStream, "batch", watched)
+    weights, records = [], []
+    for name, both_ways in (("alone", False), ("both", True)):
+        monkeypatch.setattr(NextToken, "both_ways", both_ways)
+        records.append(pretrain(tiny(text, epochs=1), tmp_path / name, quiet=True).record["held_out"])
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+        evaluate_language_model(carryover.load(tmp_path / name), tmp_path / name, [text])
+        assert made and set(made) == {both_ways}
+        made.clear()
+    assert weights[0] == weights[1] and records[0] == records[1]
+
+
+def test_the_usual_run_reads_forward_only() -> None:
+    assert not family_of("lm").both_ways and family_of("bilm").both_ways
+
+
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("prompt", ["", "the", "the old ", "one line\nthe", "the\n"])
 def test_what_streams_is_what_is_generated(writers: dict[str, TextGenerator], name: str, prompt: str) -> None:
@@ -143,6 +174,35 @@ def test_text_comes_back_exactly(writers: dict[str, TextGenerator], name: str) -
             pieces = _Pieces(writer.coder, "")
             assert "".join(pieces.add(number) for number in prompt.ids[1:]) + pieces.rest() == line
     assert writer.encode("the river").unknown == 0
+
+
+@pytest.mark.parametrize("name", ["words", "subwords"])
+def test_spaces_are_kept_where_asked_for(tmp_path: Path, name: str) -> None:
+    code = ["def f(x):", "    if  x:\t# why?", "        return x", "", "", "\tend ", "\\item  $a_{1}$ </s>"]
+    (tmp_path / "code.py").write_text("".join(f"{line}\n" for line in code * 40))
+    plain = tiny(tmp_path / "code.py", input=name, epochs=20, model={"size": 24, "cells": 32}, vocabulary_size=330)
+    kept = replace(plain, keep_spaces=True)
+    assert "keep_spaces" not in plain.to_json() and kept.to_json()["keep_spaces"] is True
+    pretrain(kept, tmp_path / "kept", quiet=True)
+    writer = carryover.load(tmp_path / "kept")
+    for text in ["\n".join(code), "    if  x:\t#", "", "return x", "\n\n        "]:
+        prompt = writer.encode(text)
+        assert prompt.unknown == 0 and writer.decode(prompt.ids) == text
+    how: dict[str, Any] = {"max_tokens": 25, "across_lines": True}
+    written = writer.generate("def f(x):", **how).text
+    assert written.startswith("\n    if  x:\t# why?\n        return x\n\n\n"), written
+    assert "".join(writer.stream("def f(x):", **how)) == written
+    assert writer.generate("def f(x):\n", max_tokens=3).text.startswith("    if  ")
+    stored = json.loads((tmp_path / "kept" / "tokenizer.json").read_text())
+    assert stored["tokenizer"]["kind"] == "spaced"
+    with pytest.raises(UsageError, match="keep_spaces"):
+        pretrain(plain, tmp_path / "kept", quiet=True)
+
+
+@pytest.mark.parametrize("changes", [{"objective": "bilm", "model": {}}, {"input": "characters"}])
+def test_spaces_are_kept_only_where_they_would_be_lost(text: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="keep_spaces is for words or subwords of the objective lm"):
+        tiny(text, **{"input": "words", "keep_spaces": True, **changes})
 
 
 def test_a_character_model_takes_any_text_and_counts_what_it_does_not_know(writers: dict[str, TextGenerator]) -> None:
@@ -240,5 +300,7 @@ def test_a_text_ends_before_a_stop_token(writers: dict[str, TextGenerator], name
     assert stop in whole.text and stop not in cut.text and cut.ended == "stop"
     assert whole.text.startswith(cut.text) and whole.text[len(cut.text) :].lstrip().startswith(stop)
     assert "".join(writer.stream("the", stop=[stop], **how)) == cut.text
+    line_ends = writer.generate("the", stop=["\n"], **how)
+    assert line_ends == writer.generate("the", **{**how, "across_lines": False}) and line_ends.ended == "line"
     with pytest.raises(UsageError, match=f"'no such thing' is no token of this model, which writes {name}"):
         writer.stream("the", stop=["no such thing"], **how)

@@ -39,7 +39,9 @@ def generate(
     ] = 0.0,
     stop: Annotated[
         list[str] | None,
-        typer.Option("--stop", help="End before this token too, such as '.'; may be given several times."),
+        typer.Option(
+            "--stop", help=r"End before this token too, such as '.', or '\n', a line's end; several times for several."
+        ),
     ] = None,
     number: Annotated[int, typer.Option("--number", help="So many texts; the n-th draws with seed + n − 1.")] = 1,
     across_lines: Annotated[
@@ -91,7 +93,11 @@ def generate(
     if not beginnings:
         raise BadData("there is no prompt", path=prompts, repair="write one a line; an empty line is an empty prompt")
     unknown = sum(writer.encode(one).unknown for one in beginnings)
-    limits: dict[str, Any] = {"max_tokens": max_tokens, "min_tokens": min_tokens, "stop": stop or ()}
+    limits: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "min_tokens": min_tokens,
+        "stop": [options.sign(one) for one in stop or ()],
+    }
     drawing_how = {**limits, "sampling": sampling, "across_lines": across_lines}
     found: list[list[Continuation]] = []
     if beam is not None:

@@ -62,6 +62,15 @@ def seconds(text: str | None) -> float | None:
     return float(match[1]) * _UNITS[match[2]]
 
 
+_SIGNS = {r"\n": "\n", r"\t": "\t", r"\\n": r"\n", r"\\t": r"\t"}
+
+
+def sign(text: str) -> str:
+    r"""A token as it is written on a command line: `\n` is the end of a line, `\t` a tab, `\\n` and `\\t` are these two signs
+    themselves; anything else is what it is, such as `\` and `\section`."""
+    return _SIGNS.get(text, text)
+
+
 def beside(source: str, part: str) -> str:
     """A name for a file like `source` with another part of the data, as a hint: `TEST.tsv.gz`, `builtin:grammar/test`."""
     if source.startswith("builtin:"):

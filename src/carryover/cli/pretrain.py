@@ -48,6 +48,12 @@ def pretrain(
         str | None,
         typer.Option("--input", help="What the model reads: characters (no unknown words; the default), words or subwords."),
     ] = None,
+    keep_spaces: Annotated[
+        bool,
+        typer.Option(
+            "--keep-spaces", help="With --objective lm: words or subwords keep all white space, as code and LaTeX want."
+        ),
+    ] = False,
     stack: Annotated[
         str | None, typer.Option("--stack", help="With --objective lm: lstm (the default), gru, tcn or transformer.")
     ] = None,
@@ -77,6 +83,16 @@ def pretrain(
     minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = 1,
     softmax: Annotated[
         str | None, typer.Option("--softmax", help="full, sampled or adaptive; default: what the size says.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of the sampled softmax: words that a step is scored against (8192).")
+    ] = None,
+    tied: Annotated[
+        bool | None,
+        typer.Option(
+            "--tied/--untied",
+            help="With --objective lm: the weights of the output layer are those of the embedding (the default) or its own.",
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the text.")] = 5,
     time_limit: options.TimeLimit = None,
@@ -116,14 +132,17 @@ def pretrain(
     from carryover.training.pretrain import pretrain as run_pretraining
     from carryover.training.settings import PretrainSettings, usual_steps
 
-    if stack is not None and objective != "lm":
-        raise UsageError(f"--stack {stack} is for --objective lm", repair="leave it out, or choose that objective")
-    parts = {"layers": layers, "width": width, "cells": cells, "heads": heads, "horizon": horizon, "kernel": kernel}
-    given = {name: value for name, value in {**parts, "dropout": dropout}.items() if value is not None}
-    model = _model(objective, stack, given) if begin_with is None else _own(given, begin_with)
+    parts: dict[str, Any] = {"stack": stack, "layers": layers, "width": width, "cells": cells, "heads": heads}
+    parts |= {"horizon": horizon, "kernel": kernel, "dropout": dropout, "samples": samples, "tied": tied}
+    given = {name: value for name, value in parts.items() if value is not None}
+    if begin_with is None:
+        model = _model(objective, given)
+    else:
+        model = _own({**given, **({"keep-spaces": True} if keep_spaces else {})}, begin_with)
     named = {"objective": objective, "size": size, "input": input, "vocabulary_size": vocabulary_size, "steps": steps}
     asked: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if begin_with is None:
+        asked["keep_spaces"] = keep_spaces
         settings: Callable[..., PretrainSettings] = PretrainSettings
         asked.setdefault("steps", usual_steps(objective or PretrainSettings.objective, input or PretrainSettings.input))
     else:
@@ -189,9 +208,14 @@ _PARTS = {
 """Options of some stacks only."""
 
 
-def _model(objective: str | None, stack: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the model's configuration. Raises UsageError for an option that the stack has no use for."""
-    kind = stack or "lstm"
+def _model(objective: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the model's configuration. Raises UsageError for an option that objective or stack have no use for."""
+    for name in ("stack", "tied"):
+        if name in given and objective != "lm":
+            raise UsageError(
+                f"--{_spelled(name, given)} is for --objective lm", repair="leave it out, or choose that objective"
+            )
+    kind = given.get("stack", "lstm")
     for name in given:
         stacks = _PARTS.get(name, (kind,))
         if kind not in stacks:
@@ -199,16 +223,24 @@ def _model(objective: str | None, stack: str | None, given: dict[str, Any]) -> d
                 f"--{name} is for --stack {' or '.join(stacks)}, and the stack is {kind}",
                 repair="leave it out, or choose that stack",
             )
-    fields = {("size" if objective == "lm" else "projection") if name == "width" else name: given[name] for name in given}
-    return fields if stack is None else {"stack": stack, **fields}
+    return {("size" if objective == "lm" else "projection") if name == "width" else name: given[name] for name in given}
 
 
 def _own(given: dict[str, Any], begin_with: Path) -> dict[str, Any]:
     """What may differ from the model to begin with. Raises UsageError for the rest."""
     for name in given:
-        if name != "dropout":
-            raise UsageError(f"--{name} is decided by the model to begin with, {begin_with}", repair="leave it out")
+        if name not in ("dropout", "samples"):
+            raise UsageError(
+                f"--{_spelled(name, given)} is decided by the model to begin with, {begin_with}", repair="leave it out"
+            )
     return given
+
+
+def _spelled(name: str, given: dict[str, Any]) -> str:
+    """An option as it was given."""
+    if name == "tied":
+        return "tied" if given[name] else "untied"
+    return f"stack {given[name]}" if name == "stack" else name
 
 
 def _begun_with(record: dict[str, Any]) -> list[str]:

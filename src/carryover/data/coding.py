@@ -187,6 +187,11 @@ class TokenCoder:
         """The words of a running text."""
         return self.tokenizer.words(text)
 
+    @property
+    def exact(self) -> bool:
+        """Whether the units of a text, one after the other, are the text, as far as none is unknown."""
+        return self.tokenizer.exact and (self.subwords is None or self.subwords.exact)
+
     def units(self, text: str) -> list[str]:
         """What the language model reads of a running text: its words, or the pieces of its words."""
         words = self.tokenize(text)

@@ -34,9 +34,9 @@ NO_LOSS = -1
 
 @dataclass(frozen=True, eq=False)
 class LanguageModelBatch:
-    """What both directions of a language model read and predict in one step.
+    """What a language model, or both directions of one, read and predict in one step.
 
-    `forward` and `backward` have the same lengths [B] (0 for a lane that has run out) and, for character input, share one
+    `backward` and `backward_targets` are None where the stream goes forward only. `forward` and `backward` have the same lengths [B] (0 for a lane that has run out) and, for character input, share one
     table of the batch's distinct words. Targets are softmax ids [B, T], `NO_LOSS` where nothing is predicted.
     `fresh` [B] is true where the carried state must be reset before this batch. `tokens` counts forward targets.
     Where processes share the lanes, B are those of this one; `begins` is whether any lane of the whole batch is fresh, and
@@ -45,8 +45,8 @@ class LanguageModelBatch:
 
     forward: TokenBatch
     forward_targets: Tensor
-    backward: TokenBatch
-    backward_targets: Tensor
+    backward: TokenBatch | None
+    backward_targets: Tensor | None
     fresh: Tensor
     tokens: int
     begins: bool = True
@@ -54,14 +54,15 @@ class LanguageModelBatch:
 
     def to(self, device: torch.device | str) -> LanguageModelBatch:
         """The same batch on a device; the shared table of words is moved once."""
-        forward, backward = self.forward.to(device), self.backward.to(device)
-        if forward.characters is not None:
+        forward = self.forward.to(device)
+        backward = None if self.backward is None else self.backward.to(device)
+        if backward is not None and forward.characters is not None:
             backward = replace(backward, characters=forward.characters)
         return LanguageModelBatch(
             forward,
             self.forward_targets.to(device),
             backward,
-            self.backward_targets.to(device),
+            None if self.backward_targets is None else self.backward_targets.to(device),
             self.fresh.to(device),
             self.tokens,
             self.begins,
@@ -81,6 +82,7 @@ class LanguageModelStream:
     shuffle : `False` keeps the blocks in the order of the text, whatever seed and epoch.
     round_words_to : round the number of distinct words up to a multiple, so that shapes repeat (compiled models).
     part : the lanes that are read here, of 0 … batch_size − 1; all of them by default.
+    both_ways : `False` leaves out what goes backward; what goes forward is the same either way.
 
     In an epoch every token but the line borders `<s>` is a forward target once, and every token but `</s>` a backward target
     once. Not scored are: forward what follows `</s>`, backward what follows `<s>`, for there one line ends and an unrelated
@@ -97,6 +99,7 @@ class LanguageModelStream:
         shuffle: bool = True,
         round_words_to: int = 1,
         part: range | None = None,
+        both_ways: bool = True,
     ) -> None:
         sizes = {"batch_size": batch_size, "steps": steps, "block_tokens": block_tokens, "round_words_to": round_words_to}
         for name, size in sizes.items():
@@ -105,6 +108,7 @@ class LanguageModelStream:
         self.shards = shards
         self.batch_size, self.steps, self.shuffle, self.round_words_to = batch_size, steps, shuffle, round_words_to
         self.part = range(batch_size) if part is None else part
+        self.both_ways = both_ways
         self.block_starts = block_borders(shards, block_tokens)  # [blocks + 1]
         self._chunks = -(-np.diff(self.block_starts) // steps)  # [blocks]
         self._steps_per_epoch = -(-int(self._chunks.sum()) // batch_size)
@@ -118,29 +122,38 @@ class LanguageModelStream:
         """Batch number `step` of an epoch. Raises IndexError outside 0 … steps_per_epoch() − 1."""
         whole = self._rows(seed, epoch, step)
         rows = whole.part(self.part)
-        # What is read and one token more, to be predicted: [B, T + 1] types, 0 in the padding.
-        ahead = np.zeros((len(self.part), self.steps + 1), dtype=np.int64)
-        behind = np.zeros_like(ahead)
-        for row in np.flatnonzero(rows.lengths).tolist():
-            length, start, stop = int(rows.lengths[row]), int(rows.forward_starts[row]), int(rows.backward_stops[row])
-            types = self.shards.read(start, min(start + length + 1, self.shards.tokens))
-            ahead[row, : len(types)] = types
-            types = self.shards.read(max(stop - length - 1, 0), stop)[::-1]
-            behind[row, : len(types)] = types
         real = np.arange(self.steps) < rows.lengths[:, None]  # [B, T]
+        read = self._read(rows)
+        ahead = read[0]
         forward_targets = self._targets(ahead, real & (ahead[:, :-1] != Vocabulary.END_ID))
-        backward_targets = self._targets(behind, real & (behind[:, :-1] != Vocabulary.BEGIN_ID))
-        forward, backward = self._token_batches(np.stack([ahead[:, :-1] * real, behind[:, :-1] * real]), rows.lengths)
+        sides = self._token_batches(np.stack([side[:, :-1] * real for side in read]), rows.lengths)
+        backward, backward_targets = None, None
+        if self.both_ways:
+            behind, backward = read[1], sides[1]
+            backward_targets = torch.from_numpy(self._targets(behind, real & (behind[:, :-1] != Vocabulary.BEGIN_ID)))
         return LanguageModelBatch(
-            forward,
+            sides[0],
             torch.from_numpy(forward_targets),
             backward,
-            torch.from_numpy(backward_targets),
+            backward_targets,
             torch.from_numpy(rows.fresh),
             int((forward_targets != NO_LOSS).sum()),
             bool(whole.fresh.any()),
-            digest(np.column_stack([np.array(self.part), *rows.columns(), ahead, behind]), epoch, step),
+            digest(np.column_stack([np.array(self.part), *rows.columns(), *read]), epoch, step),
         )
+
+    def _read(self, rows: _Rows) -> list[NDArray[np.int64]]:
+        """What is read and one token more, to be predicted: forward and, if asked for, backward [B, T + 1] types, 0 in the
+        padding."""
+        found = [np.zeros((len(self.part), self.steps + 1), dtype=np.int64) for _ in range(1 + self.both_ways)]
+        for row in np.flatnonzero(rows.lengths).tolist():
+            length, start, stop = int(rows.lengths[row]), int(rows.forward_starts[row]), int(rows.backward_stops[row])
+            types = self.shards.read(start, min(start + length + 1, self.shards.tokens))
+            found[0][row, : len(types)] = types
+            if self.both_ways:
+                types = self.shards.read(max(stop - length - 1, 0), stop)[::-1]
+                found[1][row, : len(types)] = types
+        return found
 
     def _rows(self, seed: int, epoch: int, step: int) -> _Rows:
         """Which part of the corpus each lane reads."""
@@ -170,8 +183,8 @@ class LanguageModelStream:
         """Softmax ids [B, T] of the types [B, T + 1] one step further."""
         return np.where(scored, self.shards.softmax_ids(types[:, 1:]), NO_LOSS)
 
-    def _token_batches(self, types: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[TokenBatch, TokenBatch]:
-        """Both directions [2, B, T] of types as an encoder reads them."""
+    def _token_batches(self, types: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[TokenBatch]:
+        """The directions [D, B, T] of types as an encoder reads them."""
         characters = None
         if self.shards.kind == "characters":
             distinct, index = np.unique(np.append(types.ravel(), Vocabulary.PAD_ID), return_inverse=True)
@@ -183,13 +196,12 @@ class LanguageModelStream:
         else:
             index = self.shards.softmax_ids(types)
         borders = (types == Vocabulary.BEGIN_ID) | (types == Vocabulary.END_ID)
-        words = lengths - borders.sum(axis=2)  # [2, B]
+        words = lengths - borders.sum(axis=2)  # [D, B]
         real = torch.from_numpy(lengths)
-        forward, backward = (
-            TokenBatch(Sequence(torch.from_numpy(index[i]), real), characters, None, torch.from_numpy(words[i]))
-            for i in range(2)
-        )
-        return forward, backward
+        return [
+            TokenBatch(Sequence(torch.from_numpy(side), real), characters, None, torch.from_numpy(count))
+            for side, count in zip(index, words, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ _ALLOWED: dict[str, frozenset[str | None]] = {
 }  # fmt: skip
 
 
+_EXACT = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+"""The first step of a tokenizer that takes every text as it is."""
+
+
 class Piece(NamedTuple):
     """A piece as the model names it (`##ing`, `▁the`, `Ġthe`), its id, and its place in the text in code points.
 
@@ -57,6 +61,9 @@ class SubwordTokenizer(Tokenizer):
     (Schuster & Nakajima 2012), `##` inside a word. "unigram": most probable cut (Kudo 2018), `▁` before a word.
     The ids 0 to 3 are the fixed entries of `Vocabulary` for every tokenizer trained here. The same text and settings
     give the same tokenizer on every run.
+
+    `exact` is true of byte-pair encoding trained with `split`: pieces of what that finds, white space too, so that decoding
+    gives the text back whatever it is.
     """
 
     kind: ClassVar[str] = "subwords"
@@ -67,18 +74,29 @@ class SubwordTokenizer(Tokenizer):
         self._library = _load(self.description, path)
         reserved = (self._library.token_to_id(token) for token in (Vocabulary.PAD, Vocabulary.BEGIN, Vocabulary.END))
         self._reserved = frozenset(number for number in reserved if number is not None)
+        self.exact = self.description.get("pre_tokenizer") == _EXACT
+        if self.exact:
+            self._reserved |= {Vocabulary.UNKNOWN_ID}
 
     @classmethod
-    def train(cls, texts: Iterable[str], kind: str = "bpe", size: int = 8000) -> SubwordTokenizer:
+    def train(
+        cls, texts: Iterable[str], kind: str = "bpe", size: int = 8000, *, split: Tokenizer | None = None
+    ) -> SubwordTokenizer:
         """Learn at most `size` pieces (the four fixed entries included) from texts.
 
-        Raises UsageError for an unknown kind or a size too small, BadData when the texts hold nothing to learn from.
+        Pieces are learned of what stands between white space, or with `split` of its tokens exactly as they are. Raises
+        UsageError for an unknown kind, a size too small and a `split` that is not exact or goes with another kind than "bpe",
+        BadData when the texts hold nothing to learn from.
         """
         if kind not in KINDS:
             raise UsageError(f"subword kind {kind!r} is unknown", repair=f"use one of {', '.join(KINDS)}")
+        if split is not None and (kind != "bpe" or not split.exact):
+            raise UsageError(
+                f"{kind} pieces of {split.kind} do not give a text back", repair="use bpe with a SpacedTokenizer"
+            )
         if size < 4 + 256:
             raise UsageError(f"{size} pieces are too few", repair="ask for at least 260 (4 fixed entries and 256 bytes)")
-        description = _guard("the tokenizer could not be trained", lambda: _train(texts, kind, size))
+        description = _guard("the tokenizer could not be trained", lambda: _train(texts, kind, size, split))
         return cls(description)
 
     @classmethod
@@ -133,11 +151,21 @@ class SubwordTokenizer(Tokenizer):
     def pieces_of_words(self, words: list[str]) -> list[list[int]]:
         """Ids of each word's pieces, every word cut by itself as if a space stood before it; may be empty for a word.
 
-        No word becomes padding or a border: what is spelled like one is `UNKNOWN_ID`.
+        No word becomes padding or a border: what is spelled like one is `UNKNOWN_ID`. An exact tokenizer sets no space before
+        and cuts what is spelled like a fixed entry into bytes.
         """
         safe = [_safe(word) for word in words]
         found = _guard("the words cannot be cut", lambda: self._library.encode_batch(safe, add_special_tokens=False))
+        if self.exact:
+            return [one.ids if self._reserved.isdisjoint(one.ids) else self._bytes(one) for one in found]
         return [self._without_borders(one.ids) for one in found]
+
+    def _bytes(self, found: Any) -> list[int]:
+        """The ids of an encoding with the bytes of those pieces that are spelled like a fixed entry."""
+        ids: list[int] = []
+        for number, piece in zip(found.ids, found.tokens, strict=True):
+            ids += [self._library.token_to_id(byte) for byte in piece] if number in self._reserved else [number]
+        return ids
 
     def _without_borders(self, ids: list[int]) -> list[int]:
         if self._reserved.isdisjoint(ids):
@@ -227,7 +255,7 @@ def _load(description: dict[str, Any], path: str | PathLike[str] | None) -> Any:
         raise BadData(error.message, path=path, repair="train or fetch it again") from error
 
 
-def _train(texts: Iterable[str], kind: str, size: int) -> dict[str, Any]:
+def _train(texts: Iterable[str], kind: str, size: int, split: Tokenizer | None) -> dict[str, Any]:
     """Description of a trained tokenizer.
 
     The library numbers characters and adds up probabilities in the order of a hash table that differs from run to run.
@@ -236,21 +264,27 @@ def _train(texts: Iterable[str], kind: str, size: int) -> dict[str, Any]:
     from tokenizers import Tokenizer as LibraryTokenizer
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    words = _count_words(texts)
+    words = _count_words(texts, split)
     if not words:
         raise BadData("there is no text to learn pieces from", repair="give a file with words in it")
     fixed = list(Vocabulary.FIXED)
     alphabet: list[str] = []
     if kind != "bpe":
         words, alphabet = _limit_alphabet(words, size // 4)
-    running = (" ".join([word] * count) for word, count in _in_portions(words))
+    between = " " if split is None else "\0"
+    running = (between.join([word] * count) for word, count in _in_portions(words))
     common: dict[str, Any] = {"vocab_size": size, "show_progress": False}
     if kind == "bpe":
         library = LibraryTokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        if split is not None:
+            whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            library.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(between, "removed"), whole])
         library.decoder = decoders.ByteLevel()
         letters = sorted(pre_tokenizers.ByteLevel.alphabet())
         library.train_from_iterator(running, trainers.BpeTrainer(special_tokens=fixed, initial_alphabet=letters, **common))
+        if split is not None:  # what is cut later is a token of `split` already
+            library.pre_tokenizer = whole
     elif kind == "wordpiece":
         library = LibraryTokenizer(models.WordPiece(unk_token=Vocabulary.UNKNOWN))
         library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -271,17 +305,20 @@ def _train(texts: Iterable[str], kind: str, size: int) -> dict[str, Any]:
         library = _with_probabilities(sorted({*library.get_vocab(), *alphabet, "▁"} - set(fixed)), words)
     # The fixed entries are numbers, not words: a text that holds "</s>" gets ordinary pieces for it. Only "<unk>", which
     # prepared corpora write for a word they left out, means what it says.
+    # An exact tokenizer gives back what was written, that too.
     library.add_special_tokens([Vocabulary.UNKNOWN])
     description: dict[str, Any] = json.loads(library.to_str())
-    description["added_tokens"] = [one for one in description["added_tokens"] if one["content"] == Vocabulary.UNKNOWN]
+    kept = (Vocabulary.UNKNOWN,) if split is None else ()
+    description["added_tokens"] = [one for one in description["added_tokens"] if one["content"] in kept]
     return description
 
 
-def _count_words(texts: Iterable[str]) -> dict[str, int]:
-    """How often each word stands in the texts, in the order of code points."""
+def _count_words(texts: Iterable[str], split: Tokenizer | None) -> dict[str, int]:
+    """How often each word, or token of `split`, stands in the texts, in the order of code points."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(_safe(text).replace("\0", " ").split())
+        safe = _safe(text).replace("\0", " ")
+        counts.update(safe.split() if split is None else split.words(safe))
     return {word: counts[word] for word in sorted(counts) if len(word) <= LONGEST_WORD}
 
 

@@ -17,9 +17,13 @@ class Token(NamedTuple):
 
 
 class Tokenizer(ABC):
-    """Splits text into tokens that lie in order and, taken from the original, are exactly what they say."""
+    """Splits text into tokens that lie in order and, taken from the original, are exactly what they say.
+
+    `exact` says that the tokens one after the other are the text, white space too.
+    """
 
     kind: ClassVar[str]
+    exact: bool = False
 
     @abstractmethod
     def tokenize(self, text: str) -> list[Token]:
@@ -41,6 +45,7 @@ class CharacterTokenizer(Tokenizer):
     """Every code point a token; white space too, so that nothing of the text is lost."""
 
     kind: ClassVar[str] = "characters"
+    exact = True
 
     def tokenize(self, text: str) -> list[Token]:
         return [Token(character, place, place + 1) for place, character in enumerate(text)]
@@ -80,13 +85,52 @@ class WhitespaceTokenizer(Tokenizer):
         return cls()
 
 
+class SpacedTokenizer(Tokenizer):
+    """The tokens of another tokenizer with all white space kept, for text in which it means something: code, LaTeX, verse.
+
+    A single space belongs to the token after it (` x`); any other white space between two tokens, and all at the beginning and
+    the end of the text, is a token of its own (an indentation is one). So every character is in exactly one token.
+    """
+
+    kind: ClassVar[str] = "spaced"
+    exact = True
+
+    def __init__(self, inner: Tokenizer) -> None:
+        self.inner = inner
+
+    def tokenize(self, text: str) -> list[Token]:
+        tokens, end = [], 0
+        for token in self.inner.tokenize(text):
+            start = token.start
+            if end and text[end:start] == " ":
+                start = end
+            elif end < start:
+                tokens.append(Token(text[end:start], end, start))
+            tokens.append(Token(text[start : token.end], start, token.end))
+            end = token.end
+        if end < len(text):
+            tokens.append(Token(text[end:], end, len(text)))
+        return tokens
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": "carryover.tokenizer/1", "kind": self.kind, "inner": self.inner.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Any) -> SpacedTokenizer:
+        """Inverse of `to_json`. Raises BadData for anything else."""
+        inner = value.get("inner") if isinstance(value, dict) else None
+        if isinstance(inner, dict) and inner.get("kind") == cls.kind:
+            raise BadData("a spaced tokenizer stands within another one", repair="save it again with to_json")
+        return cls(tokenizer_from_json(inner))
+
+
 def tokenizer_from_json(value: Any) -> Tokenizer:
     """The tokenizer that wrote this with `to_json`. Raises BadData naming what it is instead."""
     from carryover.data.subwords import SubwordTokenizer
     from carryover.data.words import WordTokenizer
 
     kinds: dict[str, type[Tokenizer]] = {
-        one.kind: one for one in (WordTokenizer, CharacterTokenizer, WhitespaceTokenizer, SubwordTokenizer)
+        one.kind: one for one in (WordTokenizer, CharacterTokenizer, WhitespaceTokenizer, SpacedTokenizer, SubwordTokenizer)
     }
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in kinds or value.get("schema") != "carryover.tokenizer/1":

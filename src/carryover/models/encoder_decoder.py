@@ -2,7 +2,7 @@
 
 Without attention the source becomes one vector (Sutskever, Vinyals & Le 2014; Cho et al. 2014); with it the decoder looks at
 every step of the encoder, before each word by a small network (Bahdanau, Cho & Bengio 2015), after it by a product (Luong,
-Pham & Manning 2015), or in every block by heads (Vaswani et al. 2017).
+Pham & Manning 2015, with or without input feeding), or in every block by heads (Vaswani et al. 2017).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from carryover.layers import (
     AdditiveAttention,
     BahdanauDecoder,
     Embedding,
+    InputFeedingDecoder,
     Layer,
     LuongDecoder,
     MemoryDecoder,
@@ -48,6 +49,7 @@ class EncoderDecoder(ConditionalLanguageModel):
         source_size : ids of the source, or with `source` "values" features of a step. target_size : ids that are written.
         embedding_size : features of an id on both sides. encoder, decoder : stacks; the decoder's is causal.
         attention : one of `ATTENTIONS`; "heads" is for a Transformer. attention_size : of the network of "additive".
+        input_feeding : of "multiplicative": what came of looking is read at the next step too, so training takes steps.
         pooling, how : without attention, the source's vector (see `carryover.layers.pooling.POOLINGS`) and in which of
             the ways `CONDITIONS` the decoder is told. dropout : of the target's embeddings and of what the output reads.
         """
@@ -60,6 +62,7 @@ class EncoderDecoder(ConditionalLanguageModel):
         decoder: StackConfig = field(default_factory=StackConfig)
         attention: str = "additive"
         attention_size: int = 128
+        input_feeding: bool = False
         pooling: str = "ends"
         how: str = "first-state"
         dropout: float = 0.0
@@ -72,6 +75,11 @@ class EncoderDecoder(ConditionalLanguageModel):
             self.check_choice("how", CONDITIONS)
             self.check_positive("source_size", "target_size", "embedding_size", "attention_size")
             self.check_probability("dropout")
+            if self.input_feeding and self.attention != "multiplicative":
+                raise UsageError(
+                    f"input_feeding is true and attention {self.attention!r}",
+                    repair="make the attention 'multiplicative', or leave input_feeding out",
+                )
             if self.attention == "heads" and (
                 self.decoder.layer != "transformer" or self.decoder.size != self.embedding_size
             ):
@@ -125,5 +133,8 @@ def _build_decoder(config: EncoderDecoder.Config, memory_size: int) -> MemoryDec
     if config.attention == "additive":
         layer = stack.build(size + memory_size)
         return BahdanauDecoder(layer, AdditiveAttention(layer.out_size, memory_size, config.attention_size))
+    if config.input_feeding:
+        layer = stack.build(size + stack.size)
+        return InputFeedingDecoder(layer, MultiplicativeAttention(layer.out_size, memory_size), stack.size)
     layer = stack.build(size)
     return LuongDecoder(layer, MultiplicativeAttention(layer.out_size, memory_size), layer.out_size)

@@ -13,6 +13,8 @@ _PUBLIC = {
     "NextTokenObjective": "next_token",
     "SampledSoftmax": "sampled",
     "Pairs": "conditional",
+    "TruthSchedule": "scheduled_sampling",
+    "draw_inputs": "scheduled_sampling",
     "evaluate": "bilm",
     "evaluate_conditional": "conditional",
     "evaluate_next_token": "next_token",

@@ -65,9 +65,9 @@ class BiLanguageModelObjective:
         `forward_nll` and `backward_nll` (sums in nats), `forward_tokens`, `backward_tokens`, `tokens` (the number of
         forward targets) and `targets` (of both directions). `step_seed` decides the words a sampled softmax draws.
         """
-        forward, backward, state = _advance(model, batch, state)
+        forward, backward, backward_targets, state = _advance(model, batch, state)
         rows = torch.cat([forward, backward])  # both directions in one call share every chunk's weights
-        targets = torch.cat([batch.forward_targets.flatten(), batch.backward_targets.flatten()])
+        targets = torch.cat([batch.forward_targets.flatten(), backward_targets.flatten()])
         total, parts = self.softmax(model).loss(rows, targets, seed=step_seed)
         counted = targets >= 0
         border = len(forward)
@@ -116,14 +116,19 @@ def softmax_of(
 
 def _advance(
     model: BiLanguageModel, batch: LanguageModelBatch, state: BiLanguageModelState
-) -> tuple[Tensor, Tensor, BiLanguageModelState]:
-    """Hidden states of both directions, one below the other [B·T, P], and the detached state."""
+) -> tuple[Tensor, Tensor, Tensor, BiLanguageModelState]:
+    """Hidden states of both directions, one row below the other [B·T, P] each, the backward targets, the detached state.
+
+    Raises ValueError for a batch that goes forward only.
+    """
+    if batch.backward is None or batch.backward_targets is None:
+        raise ValueError("the batch goes forward only and the model both ways: make the stream with both_ways=True")
     if batch.begins:
         hidden = state[0][0].hidden
         zeros = model.initial_state(len(batch.fresh), device=hidden.device, dtype=hidden.dtype)
         state = choose_rows(batch.fresh, zeros, state)
     forward, backward, state = model.advance(batch.forward, batch.backward, state)
-    return forward.values.flatten(0, 1), backward.values.flatten(0, 1), detach_state(state)
+    return forward.values.flatten(0, 1), backward.values.flatten(0, 1), batch.backward_targets, detach_state(state)
 
 
 @torch.no_grad()
@@ -150,9 +155,9 @@ def evaluate(
             if state is None:
                 parameter = next(model.parameters())
                 state = model.initial_state(len(batch.fresh), device=parameter.device, dtype=parameter.dtype)
-            forward, backward, state = _advance(model, batch, state)
+            forward, backward, backward_targets, state = _advance(model, batch, state)
             exact.add(0, forward, batch.forward_targets.flatten())
-            exact.add(1, backward, batch.backward_targets.flatten())
+            exact.add(1, backward, backward_targets.flatten())
         exact.finish()
     of_forward, of_backward, forward_count, backward_count = total([*exact.sums, *exact.counts])
     return perplexities(of_forward, int(forward_count), of_backward, int(backward_count))

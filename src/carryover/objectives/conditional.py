@@ -2,8 +2,8 @@
 
     loss = − Σ_k log p(y_k | y_1 … y_{k−1}, source) / number of targets,   k to the end token of each row
 
-This is teacher forcing (Williams & Zipser 1989): while it learns, the decoder reads the true ids. How well it does when it
-reads its own is another figure, `exact`.
+This is teacher forcing (Williams & Zipser 1989): while it learns, the decoder reads the true ids. With a share of `truth` below
+1 it reads some of its own (see `scheduled_sampling`). How well it does when all are its own is another figure, `exact`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from carryover.generation import generate
+from carryover.generation import Sampling, generate
 from carryover.models.conditional import ConditionalLanguageModel
+from carryover.objectives.scheduled_sampling import draw_inputs
 from carryover.objectives.scoring import evaluation_mode, exponential
 from carryover.objectives.softmax import FullSoftmax
 from carryover.sequence import Sequence
@@ -32,19 +33,35 @@ class Pairs(NamedTuple):
 class ConditionalObjective:
     """Batch in, mean loss out. `begin` is read before the first id of every row, `end` is to be guessed after the last.
 
-    `logits_dtype` (None: that of the weights) and `chunk_rows` are those of `FullSoftmax`.
+    `sampling` is how ids are drawn where the true one is not read, None the likeliest. `logits_dtype` (None: that of the
+    weights) and `chunk_rows` are those of `FullSoftmax`.
     """
 
     def __init__(
-        self, *, begin: int, end: int, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None
+        self,
+        *,
+        begin: int,
+        end: int,
+        sampling: Sampling | None = None,
+        logits_dtype: torch.dtype | None = None,
+        chunk_rows: int | None = None,
     ) -> None:
-        self.begin, self.end = begin, end
+        self.begin, self.end, self.sampling = begin, end, sampling
         self.logits_dtype, self.chunk_rows = logits_dtype, chunk_rows
 
-    def __call__(self, model: ConditionalLanguageModel, batch: Pairs) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, model: ConditionalLanguageModel, batch: Pairs, *, truth: float = 1.0, seed: int = 0
+    ) -> tuple[Tensor, dict[str, float]]:
         """The mean loss in nats over the targets, end tokens included (a scalar with gradient), and the figures `nll` (the
-        sum in nats) and `tokens` (the number of targets)."""
+        sum in nats) and `tokens` (the number of targets).
+
+        With `truth` below 1 each true id is read with that probability, as `seed` decides, else one of the model's own: these
+        are drawn first, step by step, then the loss takes one whole pass. Without dropout that is the loss of a single pass
+        that draws as it goes. Raises UsageError for a share that is none.
+        """
         inputs, targets = self.shift(batch.target)
+        if truth != 1:
+            inputs = draw_inputs(model, batch.source, inputs, truth=truth, seed=seed, sampling=self.sampling)
         hidden = model.hidden(batch.source, inputs).values.flatten(0, 1)
         softmax = FullSoftmax(model.output, chunk_rows=self.chunk_rows, logits_dtype=self.logits_dtype)
         total, parts = softmax.loss(hidden, targets.flatten())

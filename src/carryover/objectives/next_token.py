@@ -26,7 +26,7 @@ from carryover.sequence import Sequence
 
 
 class NextTokenObjective:
-    """Batch and carried state in, mean loss and new state out; what goes backward in the batch is left alone.
+    """Batch and carried state in, mean loss and new state out; only what goes forward in the batch is looked at.
 
     The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights) and `chunk_rows` are
     passed on to it.

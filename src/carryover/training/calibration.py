@@ -66,7 +66,13 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
         )
         tokens = round(shards.tokens * characters / max(1, sum(len(line) for _, line in sample)))
         lanes = wanted.batch_size or lanes_for(tokens, wanted.steps)
-        stream = LanguageModelStream(shards, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+        stream = LanguageModelStream(
+            shards,
+            batch_size=lanes,
+            steps=wanted.steps,
+            block_tokens=wanted.block_tokens,
+            both_ways=family.both_ways,
+        )
         seen = len(shards.vocabulary)
         whole = kept is not None or len(sample) < SAMPLE_LINES
         vocabulary_size = seen if whole else max(wanted.vocabulary_size, seen)

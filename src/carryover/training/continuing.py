@@ -26,7 +26,7 @@ from carryover.training.carry import CarryProof, carry_weights, check_agreement,
 from carryover.training.corpus import Corpus
 from carryover.training.families import Family
 from carryover.training.loading import load
-from carryover.training.settings import PretrainSettings, usual_steps
+from carryover.training.settings import PretrainSettings, check_samples, usual_steps
 
 _OUTPUT = "output."
 _ROWS = (f"{_OUTPUT}weight", f"{_OUTPUT}bias")
@@ -237,6 +237,7 @@ def continued(folder: Path | str, raw: Path | str, **asked: Any) -> PretrainSett
     softmax = asked.pop("softmax", None)
     if softmax is None:
         softmax = start.config["softmax"] if start.predicts else "full"
+    check_samples(asked.get("model", {}), softmax)
     model = {name: value for name, value in start.config.items() if name not in ("vocabulary_size", "input", "softmax")}
     settings = {
         "objective": start.objective,

@@ -11,7 +11,8 @@ from typing import Any
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.shards import Shards, build_shards
-from carryover.data.tokenizers import CharacterTokenizer, WhitespaceTokenizer
+from carryover.data.tokenizers import CharacterTokenizer, SpacedTokenizer, Tokenizer, WhitespaceTokenizer
+from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
 from carryover.training.held_out import hold_out, hold_out_passages, raw_lines, sample_lines
@@ -39,11 +40,11 @@ def text_coder(wanted: PretrainSettings) -> TokenCoder:
     """What turns a line into what the model of these settings reads, but for pieces, which are learned from the text.
 
     The bidirectional model reads words, if need be by their characters; the one that generates reads single characters,
-    white space too, so that what it writes is exact.
+    white space too, so that what it writes is exact, or words, if asked for with the white space between them.
     """
     if wanted.objective == "lm" and wanted.input == "characters":
         return TokenCoder("words", tokenizer=CharacterTokenizer())
-    return TokenCoder(wanted.input)
+    return TokenCoder(wanted.input, tokenizer=SpacedTokenizer(WordTokenizer()) if wanted.keep_spaces else None)
 
 
 def prepare_corpus(
@@ -134,10 +135,13 @@ def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[in
     stored = folder.run / "subwords.json"
     if stored.exists():
         return TokenCoder.from_json(storage.read_json(stored))
-    texts = (line for _, line in lines if line.strip())
+    texts = (line for _, line in lines if line.strip() or wanted.keep_spaces)
     # What generates must give the text back, so its pieces are of what stands between spaces, not of words and marks.
-    tokenizer = WhitespaceTokenizer() if wanted.objective == "lm" else None
-    subwords = SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size)
+    tokenizer: Tokenizer | None = WhitespaceTokenizer() if wanted.objective == "lm" else None
+    if wanted.keep_spaces:
+        tokenizer = SpacedTokenizer(WordTokenizer())
+    split = tokenizer if wanted.keep_spaces else None
+    subwords = SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size, split=split)
     coder = TokenCoder("subwords", tokenizer=tokenizer, subwords=subwords)
     storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
     return coder

@@ -20,15 +20,16 @@ from carryover.training.corpus import Corpus
 from carryover.training.loop import Objective
 from carryover.training.model_card import generator_card, language_model_card
 from carryover.training.optimisers import build_optimiser, takes_sparse_gradients
-from carryover.training.settings import PretrainSettings
+from carryover.training.settings import PretrainSettings, check_samples
 
 Total = Callable[[list[float]], list[float]]
 
 
 class Family(ABC):
-    """One objective's part of a pretraining run. `kind` is that of its artefacts."""
+    """One objective's part of a pretraining run. `kind` is that of its artefacts, `both_ways` whether it reads backward too."""
 
     kind: str
+    both_ways: bool
 
     @abstractmethod
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> Any:
@@ -70,13 +71,17 @@ class Bidirectional(Family):
     """A forward and a backward model with one softmax: the language model of ELMo."""
 
     kind = "bilm"
+    both_ways = True
 
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> BiLanguageModel.Config:
         given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
         if wanted.begin_with is None:
             given = BiLanguageModel.Config.of_size(wanted.size, **given).to_json()
         softmax = {} if wanted.softmax is None else {"softmax": wanted.softmax}
-        return BiLanguageModel.Config.from_json({**given, **wanted.model, **softmax})
+        config = BiLanguageModel.Config.from_json({**given, **wanted.model, **softmax})
+        if wanted.begin_with is None:
+            check_samples(wanted.model, config.softmax)
+        return config
 
     def build(self, config: BiLanguageModel.Config) -> BiLanguageModel:
         return BiLanguageModel(config)
@@ -107,6 +112,7 @@ class NextToken(Family):
     """A model that predicts the next token from all before it, and so can write."""
 
     kind = "lm"
+    both_ways = False
 
     def config(self, wanted: PretrainSettings, vocabulary_size: int) -> LanguageModel.Config:
         given: dict[str, Any] = {"vocabulary_size": vocabulary_size, "input": wanted.input}
@@ -116,6 +122,8 @@ class NextToken(Family):
             given["softmax"] = wanted.softmax
             given["tied"] = wanted.softmax != "adaptive"
         config = LanguageModel.Config.from_json({**given, **wanted.model})
+        if wanted.begin_with is None:
+            check_samples(wanted.model, config.softmax)
         if config.stack == "transformer" and config.horizon is None:
             raise UsageError(
                 "a Transformer without horizon carries a state that grows with the text",

@@ -61,7 +61,7 @@ class TextGenerator(Pretrained):
 
     `model` is the network in evaluation mode, `coder` turns text into its ids, `record` says how it came about, `heldout`
     are the lines whose perplexity `record["heldout_check"]` holds. The pieces of a text are joined by what the model
-    reads: characters and subwords exactly, words by rule.
+    reads: characters, and whatever keeps spaces, exactly; subwords but for white space; words by rule.
     """
 
     model: LanguageModel
@@ -92,13 +92,23 @@ class TextGenerator(Pretrained):
             ids += [Vocabulary.BEGIN_ID, *found]
         return Prompt(ids, unknown)
 
+    def decode(self, ids: ListOf[int]) -> str:
+        """The text of ids, those of `encode` among them: exactly the text that was encoded where the model reads characters,
+        or keeps spaces, and knows all of it."""
+        pieces = _Pieces(self.coder, "")
+        return "".join(pieces.add(number) for number in ids if number != Vocabulary.BEGIN_ID) + pieces.rest()
+
     def stop_ids(self, stops: ListOf[str]) -> list[int]:
-        """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out.
+        """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out; "\\n" is the
+        end of a line.
 
         Raises UsageError for a text that is no token of this model.
         """
         found = []
         for text in stops:
+            if text == "\n":
+                found.append(Vocabulary.END_ID)
+                continue
             ids = [number for number in range(len(self.coder.vocabulary)) if self._reads(number) == (text.strip() or text)]
             if not ids:
                 kind = "characters" if self.coder.tokenizer.kind == "characters" else self.coder.kind
@@ -259,7 +269,7 @@ class _Pieces:
         line = prompt.rpartition("\n")[2]
         self.coder = coder
         self.waiting: list[int] = []  # pieces that end within a character
-        self.exact = coder.tokenizer.kind == "characters"
+        self.exact = coder.exact
         self.joiner = WordJoiner()
         if not self.exact and coder.subwords is None:
             for word in coder.tokenize(line):
@@ -286,7 +296,7 @@ class _Pieces:
         assert self.coder.subwords is not None
         text = self.coder.subwords.decode(self.waiting)
         self.waiting = []
-        return self._once_spaced(text)
+        return text if self.exact else self._once_spaced(text)
 
     def _once_spaced(self, text: str) -> str:
         if self._spaced and text:

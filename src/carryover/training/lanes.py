@@ -22,7 +22,7 @@ def lanes_for(tokens: int, steps: int) -> int:
 
 
 def held_out_stream(
-    shards: Shards, *, lanes: int, steps: int, block_tokens: int, part: Callable[[int], range] = range
+    shards: Shards, *, lanes: int, steps: int, block_tokens: int, both_ways: bool, part: Callable[[int], range] = range
 ) -> LanguageModelStream:
     """Held-out text in its own order, in at most so many lanes as the model is trained with: a lane begins without context.
 
@@ -30,5 +30,11 @@ def held_out_stream(
     """
     count = min(lanes, lanes_for(shards.tokens, steps))
     return LanguageModelStream(
-        shards, batch_size=count, steps=steps, block_tokens=block_tokens, shuffle=False, part=part(count)
+        shards,
+        batch_size=count,
+        steps=steps,
+        block_tokens=block_tokens,
+        shuffle=False,
+        part=part(count),
+        both_ways=both_ways,
     )

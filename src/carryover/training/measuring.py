@@ -53,7 +53,7 @@ def measure_text(
             raise BadData(error.message, path=error.path or str(files[0]), line=error.line, repair=error.repair) from error
         counted = count_characters(lines) if lines.exact else 0
         corpus = Corpus(shards, shards, coder, [], shards.fingerprint, shards.fingerprint, counted)
-        stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens)
+        stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens, both_ways=family.both_ways)
         figures = family.evaluate(model, stream, corpus, device)
     return {
         "text": ", ".join(str(file) for file in files),

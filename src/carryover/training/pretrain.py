@@ -205,7 +205,13 @@ def _begin_with(
     if not processes.leads:
         processes.total([1.0])  # the figures that the leader measures are there now
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
-    stream = held_out_stream(corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens)
+    stream = held_out_stream(
+        corpus.valid,
+        lanes=lanes,
+        steps=wanted.steps,
+        block_tokens=wanted.block_tokens,
+        both_ways=family.both_ways,
+    )
     stored = folder.run / "before.json"
     begun = Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
     if processes.leads:
@@ -235,12 +241,13 @@ def _train(
             repair=f"start at most {lanes}, or give a batch size of at least {processes.size}",
         )
     part = processes.part(lanes)
-    stream = LanguageModelStream(
-        corpus.train, batch_size=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens, part=part
-    )
-    held_out = held_out_stream(
-        corpus.valid, lanes=lanes, steps=wanted.steps, block_tokens=wanted.block_tokens, part=processes.part
-    )
+    chunks: dict[str, Any] = {
+        "steps": wanted.steps,
+        "block_tokens": wanted.block_tokens,
+        "both_ways": family.both_ways,
+    }
+    stream = LanguageModelStream(corpus.train, batch_size=lanes, part=part, **chunks)
+    held_out = held_out_stream(corpus.valid, lanes=lanes, part=processes.part, **chunks)
     per_epoch = stream.steps_per_epoch()
     total = per_epoch * wanted.epochs
     schedule = Schedule(

@@ -30,6 +30,8 @@ class PretrainSettings:
     objective : one of `OBJECTIVES`.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
+    keep_spaces : for words and subwords of the objective lm: white space is part of what is read and written (see
+        `SpacedTokenizer`), so that text comes back exactly.
     begin_with : the folder of a pretrained model whose weights the run begins with instead of random ones. Objective, input
         and configuration must be that model's; `continuing.continued` makes such settings. new_vocabulary : predict the
         words of the new text, with an output layer for them, instead of those the model knows.
@@ -57,6 +59,7 @@ class PretrainSettings:
     vocabulary_size: int = 20_000
     minimum_count: int = 1
     softmax: str | None = None
+    keep_spaces: bool = False
     begin_with: str | Path | None = None
     new_vocabulary: bool = False
     batch_size: int | None = None
@@ -105,6 +108,11 @@ class PretrainSettings:
             raise UsageError(f"seed is {self.seed}", repair="give a whole number from 0")
         if self.valid is not None and not self.valid_files:
             raise UsageError("valid is an empty list", repair="name files of held-out text, or leave it out")
+        if self.keep_spaces and (self.objective != "lm" or self.input == "characters"):
+            raise UsageError(
+                f"keep_spaces is for words or subwords of the objective lm, and this is {self.input} of {self.objective}",
+                repair="leave it out" + (": characters keep all there is" if self.objective == "lm" else ""),
+            )
         if self.new_vocabulary and self.begin_with is None:
             raise UsageError(
                 "new_vocabulary is for a run that begins with a model", repair="give begin_with, or leave it out"
@@ -123,6 +131,8 @@ class PretrainSettings:
         names = [str(file) for file in self.valid_files]
         content["raw"], content["valid"] = str(self.raw), names if len(names) > 1 else next(iter(names), None)
         content["model"] = dict(self.model)
+        if not self.keep_spaces:
+            del content["keep_spaces"]
         if self.begin_with is None:
             del content["begin_with"], content["new_vocabulary"]
         else:
@@ -133,3 +143,12 @@ class PretrainSettings:
 def usual_steps(objective: str, input: str) -> int:
     """Tokens of a chunk where none are asked for: 20, and 100 where single characters are predicted, which say less each."""
     return 100 if objective == "lm" and input == "characters" else 20
+
+
+def check_samples(model: Mapping[str, Any], softmax: str) -> None:
+    """Raise UsageError where fields of a configuration ask for samples that the softmax does not draw."""
+    if "samples" in model and softmax != "sampled":
+        raise UsageError(
+            f"samples is {model['samples']} and the softmax is {softmax}, which draws none",
+            repair="choose the softmax sampled, or leave samples out",
+        )

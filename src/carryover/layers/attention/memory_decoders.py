@@ -40,66 +40,102 @@ class MemoryDecoder(Layer):
         return self.step(x, self.remember(memory))[0]
 
 
-class BahdanauState(NamedTuple):
-    """State of a `BahdanauDecoder`: its layer's, the memory, and the latest output [B, out_size]."""
+class FeedbackState(NamedTuple):
+    """State of a decoder that looks back at its own output: its layer's, the memory, and the latest output [B, out_size]."""
 
     layer: State
     memory: Memory
     output: Tensor
 
 
-@final
-class BahdanauDecoder(MemoryDecoder):
-    """c_t = attention(y_{t−1}, memory),  y_t = layer([x_t; c_t]): the layer looks before it reads.
+class FeedbackDecoder(MemoryDecoder):
+    """A decoder whose step depends on its output before, so that steps are taken one by one even in a whole pass.
 
-    Bahdanau, Cho & Bengio 2015, section 3.1 and appendix A.2.2, with `AdditiveAttention` and a GRU; attention and layer may
-    be any. y_0 is zero, as is the layer's first state (the paper maps the encoder's last state to them). What is looked
-    at depends on the output before, so steps are taken one by one even in a whole pass.
-
-    x [B, T, in_size], layer.in_size = in_size + attention.out_size, attention.in_size = layer.out_size, to
-    [B, T, layer.out_size]. Parameters: `layer.…`, `attention.…`. ValueError for sizes that do not fit, and for a layer
-    that is not causal or changes the number of steps.
+    y_0 is zero, as is the layer's first state. A subclass implements `advance`. Parameters: `layer.…` and `attention.…`.
     """
 
     def __init__(self, layer: Layer, attention: MemoryAttention) -> None:
         super().__init__()
         _check(self, layer, attention)
-        if layer.in_size <= attention.out_size:
-            raise ValueError(
-                f"BahdanauDecoder sets contexts of {attention.out_size} features beside the input of a layer that reads "
-                f"{layer.in_size}: build the layer for in_size + {attention.out_size} features"
-            )
-        self.layer, self.attention = layer, attention
-        self.in_size, self.out_size = layer.in_size - attention.out_size, layer.out_size
-        self.memory_size = attention.memory_size
+        self.layer, self.attention, self.memory_size = layer, attention, attention.memory_size
 
-    def remember(self, memory: Sequence) -> BahdanauState:
+    @abstractmethod
+    def advance(self, x: Sequence, before: Tensor, memory: Memory, inner: State) -> tuple[Tensor, State]:
+        """y_t [B, 1, out_size] and the layer's new state from x_t [B, 1, in_size] and y_{t−1} [B, out_size]."""
+
+    @final
+    def remember(self, memory: Sequence) -> FeedbackState:
         return self._begin(self.attention.remember(memory))
 
+    @final
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> BahdanauState:
+    ) -> FeedbackState:
         return self._begin(self.attention.initial_state(batch_size, device=device, dtype=dtype))
 
-    def step(self, x: Sequence, state: BahdanauState) -> tuple[Sequence, BahdanauState]:
+    @final
+    def step(self, x: Sequence, state: FeedbackState) -> tuple[Sequence, FeedbackState]:
         self.check_input(x)
         self.check_state(x, state.output)
         inner, memory, output = state
-        values, mask, outputs = x.zero_padding().values, x.mask, []
+        x, mask, outputs = x.zero_padding(), x.mask, []
         for t in range(x.time):
-            one = x.slice(t, t + 1)
-            context, _ = self.attention.step(one.with_values(output.unsqueeze(1)), memory)
-            joined = torch.cat([values[:, t : t + 1], context.values.to(values.dtype)], dim=-1)
-            y, inner = self.layer.step(one.with_values(joined), inner)
-            output = torch.where(mask[:, t, None], y.values[:, 0].to(output.dtype), output)
-            outputs.append(y.values)
-        whole = torch.cat(outputs, dim=1) if outputs else values.new_zeros(x.batch_size, 0, self.out_size)
-        return x.with_values(whole).zero_padding(), BahdanauState(inner, memory, output)
+            y, inner = self.advance(x.slice(t, t + 1), output, memory, inner)
+            output = torch.where(mask[:, t, None], y[:, 0].to(output.dtype), output)
+            outputs.append(y)
+        whole = torch.cat(outputs, dim=1) if outputs else x.values.new_zeros(x.batch_size, 0, self.out_size)
+        return x.with_values(whole).zero_padding(), FeedbackState(inner, memory, output)
 
-    def _begin(self, memory: Memory) -> BahdanauState:
+    def _begin(self, memory: Memory) -> FeedbackState:
         like, rows = memory.values, len(memory.lengths)
         inner = self.layer.initial_state(rows, device=like.device, dtype=like.dtype)
-        return BahdanauState(inner, memory, like.new_zeros(rows, self.out_size))
+        return FeedbackState(inner, memory, like.new_zeros(rows, self.out_size))
+
+
+@final
+class BahdanauDecoder(FeedbackDecoder):
+    """c_t = attention(y_{t−1}, memory),  y_t = layer([x_t; c_t]): the layer looks before it reads.
+
+    Bahdanau, Cho & Bengio 2015, section 3.1 and appendix A.2.2, with `AdditiveAttention` and a GRU; attention and layer may
+    be any. The layer's first state is zero (the paper maps the encoder's last state to it).
+
+    x [B, T, in_size], layer.in_size = in_size + attention.out_size, attention.in_size = layer.out_size, to
+    [B, T, layer.out_size]. ValueError for sizes that do not fit, and for a layer that is not causal or changes the number
+    of steps.
+    """
+
+    def __init__(self, layer: Layer, attention: MemoryAttention) -> None:
+        super().__init__(layer, attention)
+        self.in_size, self.out_size = _beside(self, layer, attention.out_size, "contexts"), layer.out_size
+
+    def advance(self, x: Sequence, before: Tensor, memory: Memory, inner: State) -> tuple[Tensor, State]:
+        context, _ = self.attention.step(x.with_values(before.unsqueeze(1)), memory)
+        joined = torch.cat([x.values, context.values.to(x.values.dtype)], dim=-1)
+        y, inner = self.layer.step(x.with_values(joined), inner)
+        return y.values, inner
+
+
+@final
+class InputFeedingDecoder(FeedbackDecoder):
+    """s_t = layer([x_t; y_{t−1}]),  c_t = attention(s_t, memory),  y_t = tanh(W [c_t; s_t]): what was looked at is read next.
+
+    A `LuongDecoder` with the input feeding of Luong, Pham & Manning 2015, section 3.3: the layer knows what the attention
+    has chosen before. The price is that steps are taken one by one.
+
+    x [B, T, in_size], layer.in_size = in_size + size, attention.in_size = layer.out_size, to [B, T, size]. Parameters also
+    `combine.weight` W [size, attention.out_size + layer.out_size]. ValueError as for a `BahdanauDecoder`.
+    """
+
+    def __init__(self, layer: Layer, attention: MemoryAttention, size: int) -> None:
+        super().__init__(layer, attention)
+        self.combine = _combination(self, layer, attention, size)
+        self.in_size, self.out_size = _beside(self, layer, size, "outputs"), size
+
+    def advance(self, x: Sequence, before: Tensor, memory: Memory, inner: State) -> tuple[Tensor, State]:
+        joined = torch.cat([x.values, before.unsqueeze(1).to(x.values.dtype)], dim=-1)
+        s, inner = self.layer.step(x.with_values(joined), inner)
+        context, _ = self.attention.step(s, memory)
+        return torch.tanh(self.combine(torch.cat([context.values.to(s.values.dtype), s.values], dim=-1))), inner
 
 
 class LuongState(NamedTuple):
@@ -114,8 +150,8 @@ class LuongDecoder(MemoryDecoder):
     """s_t = layer(x_1 … x_t),  c_t = attention(s_t, memory),  y_t = tanh(W [c_t; s_t]): the layer reads before it looks.
 
     Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation", equation 5 without
-    input feeding, with `MultiplicativeAttention` and an LSTM; attention and layer may be any. What is looked at changes
-    nothing of the layer's state, so a whole pass takes all steps at once.
+    input feeding (that is an `InputFeedingDecoder`), with `MultiplicativeAttention` and an LSTM; attention and layer may be
+    any. What is looked at changes nothing of the layer's state, so a whole pass takes all steps at once.
 
     x [B, T, layer.in_size], attention.in_size = layer.out_size, to [B, T, size]. Parameters: `layer.…`, `attention.…` and
     `combine.weight` W [size, attention.out_size + layer.out_size]. ValueError as for a `BahdanauDecoder`.
@@ -124,13 +160,11 @@ class LuongDecoder(MemoryDecoder):
     def __init__(self, layer: Layer, attention: MemoryAttention, size: int) -> None:
         super().__init__()
         _check(self, layer, attention)
-        if size <= 0:
-            raise ValueError(f"LuongDecoder has size {size}: it must be positive")
         self.layer, self.attention = layer, attention
         self.in_size, self.out_size = layer.in_size, size
         self.memory_size = attention.memory_size
         self.receptive_field = layer.receptive_field
-        self.combine = nn.Linear(attention.out_size + layer.out_size, size, bias=False)
+        self.combine = _combination(self, layer, attention, size)
 
     def remember(self, memory: Sequence) -> LuongState:
         return self._begin(self.attention.remember(memory))
@@ -203,3 +237,20 @@ def _check(decoder: MemoryDecoder, layer: Layer, attention: MemoryAttention) -> 
             f"{name} was given an attention that reads {attention.in_size} features and a layer that gives "
             f"{layer.out_size}: make the sizes equal"
         )
+
+
+def _combination(decoder: MemoryDecoder, layer: Layer, attention: MemoryAttention, size: int) -> nn.Linear:
+    """W [size, attention.out_size + layer.out_size] without bias."""
+    if size <= 0:
+        raise ValueError(f"{type(decoder).__name__} has size {size}: it must be positive")
+    return nn.Linear(attention.out_size + layer.out_size, size, bias=False)
+
+
+def _beside(decoder: MemoryDecoder, layer: Layer, size: int, what: str) -> int:
+    """Features that are left for the decoder's own input where `size` numbers are set beside it."""
+    if layer.in_size <= size:
+        raise ValueError(
+            f"{type(decoder).__name__} sets {what} of {size} features beside the input of a layer that reads "
+            f"{layer.in_size}: build the layer for in_size + {size} features"
+        )
+    return layer.in_size - size
