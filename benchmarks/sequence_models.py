@@ -68,8 +68,8 @@ def read_results(results: Path) -> list[CellResult]:
 
 def section(found: list[CellResult]) -> str:
     """The Markdown table of the results, and which cells have none."""
-    lines = ["| task | scored by | model | parameters | seeds | ours | spread | published | minutes |"]
-    lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|"]
+    lines = ["| task | scored by | model | parameters | seeds | ours | spread | published | minutes | note |"]
+    lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|---|"]
     missing = []
     for entry in ENTRIES:
         without = []
@@ -81,7 +81,7 @@ def section(found: list[CellResult]) -> str:
             texts = lines_of(Row(entry=entry, model=model, results=results, progress={}))
             shown = [text for text, column in zip(texts, range(9), strict=False) if column != 4]
             minutes = ", ".join(f"{result.seconds / 60:.0f}" for result in results)
-            lines.append("| " + " | ".join([*shown, minutes]) + " |")
+            lines.append("| " + " | ".join([*shown, minutes, texts[9]]) + " |")
         if without:
             missing.append(f"{entry.title} ({', '.join(without)})")
     of = len({(result.cell.entry.name, result.cell.model) for result in found})
