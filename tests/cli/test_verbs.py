@@ -67,7 +67,8 @@ def test_pretrain_goes_on_with_a_model(shell: Shell, material: Material) -> None
     for more, message in (
         (["--size", "small"], "size small has character_size = 16, the model to begin with 8; leave --size out"),
         (["--input", "words"], 'input is "characters" in the model to begin with, "words" was asked for'),
-        (["--objective", "lm", "--stack", "gru"], 'objective is "bilm" in the model to begin with'),
+        (["--objective", "lm"], 'objective is "bilm" in the model to begin with'),
+        (["--objective", "lm", "--stack", "gru"], "--stack gru is decided by the model to begin with"),
     ):
         wrong = shell(*line[:-1], "wrong", *more)
         assert wrong.code == 2 and message in wrong.err and not Path("wrong").exists()

@@ -230,7 +230,7 @@ def test_proof(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_wrong_use_is_named() -> None:
-    with pytest.raises(UsageError, match="task 'rank' is unknown; use classify or tag"):
+    with pytest.raises(UsageError, match="task 'rank' is unknown; use one of classify, tag"):
         fit("rank")
     with pytest.raises(BadData, match="no labelled example"):
         fit_task("tag", [], [], plan=CarryPlan(mode="scratch"))
