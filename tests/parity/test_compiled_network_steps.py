@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,22 +10,15 @@ from torch import Tensor, nn
 
 from carryover.layers import TCN, State, WaveNet, check, choose_rows, compiled, state_tensors, taps
 from carryover.sequence import Sequence
+from parity.calls import record_calls
 
 Network = TCN | WaveNet
 SIZES = [(3, 5, 3, 2), (2, 24, 2, 8), (16, 16, 3, 1), (20, 33, 2, 3)]
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the compiled functions that have been called, by layers of any size; skipped where the machine has none."""
-    if compiled.library(compiled.STEPS) is None:
-        pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 0)
-    monkeypatch.delenv("CARRYOVER_KERNELS", raising=False)
-    names: list[str] = []
-    really = compiled.run
-    monkeypatch.setattr(compiled, "run", lambda name, *rest: (names.append(name), really(name, *rest)))
-    yield names
+def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return record_calls(monkeypatch, compiled.STEPS)
 
 
 def networks(in_size: int, size: int, levels: int, kernel: int) -> list[Network]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from carryover.layers import TCN, Convolution, check, compiled, taps
 from carryover.layers.convolutional import passes_compiled
 from carryover.layers.convolutional.temporal import tcn_plain
 from carryover.sequence import Sequence
+from parity.calls import record_calls
 
 SIZES = [
     (3, 5, 3, 2),
@@ -27,16 +26,8 @@ LENGTHS = {"full": [70, 70, 70], "ragged": [70, 0, 1, 16, 33, 64, 65], "one": [1
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the compiled functions that have been called, by layers of any size; skipped where the machine has none."""
-    if compiled.library(compiled.PASSES) is None:
-        pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 0)
-    monkeypatch.delenv("CARRYOVER_KERNELS", raising=False)
-    names: list[str] = []
-    really = compiled.run
-    monkeypatch.setattr(compiled, "run", lambda name, *rest: (names.append(name), really(name, *rest)))
-    yield names
+def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return record_calls(monkeypatch, compiled.PASSES)
 
 
 def some(lengths: list[int], features: int) -> Sequence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from carryover.layers.recurrent.gru import GRU, gru_loop
 from carryover.layers.recurrent.lstm import LSTM, MOST_CELLS, lstm_loop
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.sequence import Sequence
+from parity.calls import record_calls
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state
 
 Make = Callable[[int, int], Any]
@@ -30,16 +31,8 @@ LAYERS: dict[str, tuple[Make, Callable[..., Any]]] = {
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the compiled functions that have been called, by layers of any size; skipped where there are none."""
-    if compiled.library(compiled.RECURRENCE) is None:
-        pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setattr(compiled_recurrence, "LEAST_WEIGHTS", 0)
-    monkeypatch.delenv("CARRYOVER_KERNELS", raising=False)
-    names: list[str] = []
-    really = compiled.run
-    monkeypatch.setattr(compiled, "run", lambda name, *rest: (names.append(name), really(name, *rest)))
-    yield names
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return record_calls(monkeypatch, compiled.RECURRENCE, compiled_recurrence)
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -11,6 +9,7 @@ from carryover.layers import compiled
 from carryover.layers.recurrent.lstm import LSTM, lstm_loop
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.sequence import Sequence
+from parity.calls import record_calls
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state
 
 CLIPS = {"cell_clip": 0.2, "projection_clip": 0.05}
@@ -18,16 +17,8 @@ OPTIONS = [{"projection": 2, **CLIPS}, {"projection": 4}, {"cell_clip": 0.15}]
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the compiled functions that have been called, by layers of any size; skipped where there are none."""
-    if compiled.library(compiled.TRAINING) is None:
-        pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 0)
-    monkeypatch.delenv("CARRYOVER_KERNELS", raising=False)
-    names: list[str] = []
-    really = compiled.run
-    monkeypatch.setattr(compiled, "run", lambda name, *rest: (names.append(name), really(name, *rest)))
-    yield names
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return record_calls(monkeypatch, compiled.TRAINING)
 
 
 def scan(layer: LSTM, x: Sequence, state: object) -> tuple[Sequence, object]:
