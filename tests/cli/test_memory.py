@@ -31,7 +31,7 @@ def test_steps_get_no_new_pages() -> None:
         pytest.skip("another C library than glibc gives memory back as it likes")
     given_back = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     assert kept.returncode == 0, kept.stderr
-    assert int(kept.stdout) < 100 < int(given_back.stdout)
+    assert 5 * int(kept.stdout) < int(given_back.stdout)
 
 
 @pytest.mark.parametrize(
