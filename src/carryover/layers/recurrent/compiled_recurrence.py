@@ -81,8 +81,8 @@ class _Run(torch.autograd.Function):
         weights = CellWeights(*parts)
         size = hidden0.shape[1]
         gates = product(x, weights.input, weights.bias)
-        hidden = _from(hidden0, steps)
-        cell = None if cell0 is None else _from(cell0, steps)
+        hidden = steps.begin(hidden0)
+        cell = None if cell0 is None else steps.begin(cell0)
         beside = x.new_empty(steps.total, size) if kind in ("gru", "lstm") else None
         panels = _gate_panels(weights.hidden, GATES[kind])
         sums = x.new_empty(len(panels) * panels.shape[2], steps.batch)
@@ -154,13 +154,6 @@ def _point(task: _Recurrence, **tensors: Tensor | None) -> None:
     """Dense tensors into the structure. The caller holds them."""
     for name, tensor in tensors.items():
         setattr(task, name, None if tensor is None else tensor.data_ptr())
-
-
-def _from(first: Tensor, steps: PackedSteps) -> Tensor:
-    """Room for all states [B + total, H], the first ones filled in."""
-    states = first.new_empty(steps.batch + steps.total, first.shape[1])
-    states[: steps.batch] = first
-    return states
 
 
 def _gate_panels(weight: Tensor, gates: int) -> Tensor:

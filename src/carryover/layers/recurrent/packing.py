@@ -98,6 +98,12 @@ class PackedSteps:
         """Inverse of `sort`."""
         return rows if self.order is None else torch.empty_like(rows).index_copy_(-2, self.order, rows)
 
+    def begin(self, first: Tensor) -> Tensor:
+        """Room for all states [B + total, D], the first ones [B, D] filled in."""
+        states = first.new_empty(self.batch + self.total, first.shape[1])
+        states[: self.batch] = first
+        return states
+
     def last(self, states: Tensor) -> Tensor:
         """[..., B + total, D], the first states above all later ones, to each row's last state, [..., B, D]."""
         if self.even:

@@ -51,20 +51,13 @@ def _tanh(x: Tensor) -> Tensor:
     return x.tanh_()
 
 
-def _begin(hidden0: Tensor, rows: int) -> Tensor:
-    """Room for all states [B + rows, H], the first ones filled in."""
-    states = hidden0.new_empty(hidden0.shape[0] + rows, hidden0.shape[1])
-    states[: hidden0.shape[0]] = hidden0
-    return states
-
-
 class _ElmanScan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, hidden0: Tensor, w: Tensor, u: Tensor, b: Tensor, steps: PackedSteps, kind: str
     ) -> Tensors:
         apply = {"tanh": _tanh, "relu": torch.relu_, "sigmoid": torch.sigmoid_}[kind]
-        states = _begin(hidden0, steps.total)
+        states = steps.begin(hidden0)
         recur, inputs = prepare(u, steps.batch), product(x, w, b)
         after = states[steps.batch :].split(steps.sizes)
         for a, before, new in zip(inputs.split(steps.sizes), steps.before(states), after, strict=True):
@@ -95,7 +88,7 @@ class _GRUScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, hidden0: Tensor, w: Tensor, u: Tensor, b: Tensor, steps: PackedSteps) -> Tensors:
         size = hidden0.shape[1]
-        states = _begin(hidden0, steps.total)
+        states = steps.begin(hidden0)
         recur_gates, recur_candidate = prepare(u[: 2 * size], steps.batch), prepare(u[2 * size :], steps.batch)
         gates, candidates = product(x, w, b).split([2 * size, size], 1)
         gates, candidates = gates.contiguous(), candidates.contiguous()
