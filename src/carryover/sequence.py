@@ -37,12 +37,15 @@ class Sequence:
     def of(cls, values: Tensor, lengths: Tensor | list[int] | None = None) -> Sequence:
         """A checked sequence, for data that enters; without `lengths` every row has the full length.
 
-        Raises ValueError on a bad length and on NaN at a real step; what stands in the padding is not looked at.
+        Raises ValueError on a bad length and on NaN at a real step, TypeError on lengths that are no integers; what stands in
+        the padding is not looked at.
         """
         if lengths is None:
-            lengths = torch.full((values.shape[0],), values.shape[1])
-        lengths = torch.as_tensor(lengths, dtype=torch.int64, device=values.device)
-        return cls(values, lengths).validate().check_numbers()
+            lengths = torch.full(values.shape[:1], values.shape[1] if values.dim() > 1 else 0)
+        found = torch.as_tensor(lengths, device=values.device)
+        if found.numel() and (found.is_floating_point() or found.dtype == torch.bool):
+            raise TypeError(f"lengths are {found.dtype}: they count steps, give integers (of a mask, mask.sum(1))")
+        return cls(values, found.long()).validate().check_numbers()
 
     @classmethod
     def pad(cls, rows: list[Tensor], value: float = 0) -> Sequence:

@@ -98,3 +98,28 @@ def test_stepping_what_sees_the_future(row: Row) -> None:
     with pytest.raises(TypeError) as caught:
         layer.step(x, ())
     says(caught.value, row, "causal is False")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name not in JOINED_ROWS], ids=name)
+def test_a_tensor_where_a_sequence_is_read(row: Row) -> None:
+    layer, x = row.make(0), row.case().make(*LENGTHS)
+    with pytest.raises(TypeError) as caught:
+        layer(x.values)
+    says(caught.value, row, "Tensor", "Sequence.of")
+    if isinstance(layer, Layer) and layer.causal:
+        with pytest.raises(TypeError) as caught:
+            layer.step(x.values, layer.initial_state(2))  # type: ignore[arg-type]
+        says(caught.value, row, "Tensor", "Sequence.of")
+
+
+OTHER_STATE = (torch.zeros(2, 3),) * 7
+
+
+@pytest.mark.parametrize("row", STATEFUL_ROWS, ids=name)
+@pytest.mark.parametrize("wrong", [None, OTHER_STATE], ids=["none", "of another layer"])
+def test_a_state_of_another_kind(row: Row, wrong: object) -> None:
+    layer, x = row.make(0), row.case().make(*LENGTHS)
+    assert isinstance(layer, Layer)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        layer.step(x, wrong)
+    says(caught.value, row, "initial_state")

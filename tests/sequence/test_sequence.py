@@ -78,6 +78,18 @@ def test_nan_is_noticed_where_data_enters(shape: tuple[int, ...]) -> None:
         Sequence.of(values, [3, 3])
 
 
+@pytest.mark.parametrize("lengths", [[2.5, 1.0], torch.tensor([2.0, 1.0]), torch.ones(2, 3, dtype=torch.bool)])
+def test_lengths_are_integers(lengths: list[int] | Tensor) -> None:
+    with pytest.raises(TypeError, match=r"lengths are torch\.(float32|bool): they count steps, give integers"):
+        Sequence.of(torch.zeros(2, 3), lengths)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_of_asks_for_batch_and_time(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="add the missing axis"):
+        Sequence.of(torch.zeros(shape))
+
+
 def test_cannot_be_changed() -> None:
     x = Sequence.of(torch.zeros(1, 2))
     with pytest.raises(AttributeError):

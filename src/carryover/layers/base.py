@@ -34,6 +34,7 @@ class Layer(nn.Module, ABC):
     receptive_field : number of input steps one output sees, `None` when unbounded.
     ratio : outputs per input step. A row of length l has `output_lengths(l)` outputs, ratio · l rounded up unless the
         layer says otherwise. Output t stands for input step ⌊t / ratio⌋, and that is the last one a causal layer uses.
+    state_type : what a state of the layer is: Tensor, a named tuple, or tuple.
     fast : False makes the layer take its plain path instead of a fused one; `carryover.layers.taps` sets it for a while.
     """
 
@@ -45,6 +46,11 @@ class Layer(nn.Module, ABC):
     fast: bool = True
     reads_ids: bool = False
     feature_axis: int = -1
+    state_type: type = Tensor
+
+    def __call__(self, x: Sequence, *args: Any, **kwargs: Any) -> Any:
+        require_sequence(self, x)
+        return super().__call__(x, *args, **kwargs)
 
     @abstractmethod
     def forward(self, x: Sequence) -> Sequence:
@@ -88,7 +94,8 @@ class Layer(nn.Module, ABC):
             )
 
     def check_kind(self, x: Sequence) -> None:
-        """Raise TypeError on ids where real numbers are read, or the reverse."""
+        """Raise TypeError on what is no `Sequence`, and on ids where real numbers are read, or the reverse."""
+        require_sequence(self, x)
         if x.values.is_floating_point() == self.reads_ids:
             wanted, repair = (
                 ("integer ids", "number the items first") if self.reads_ids else ("real numbers", "embed the ids first")
@@ -96,13 +103,34 @@ class Layer(nn.Module, ABC):
             raise TypeError(f"{type(self).__name__} reads {wanted} and got {x.values.dtype}: {repair}")
 
     def check_state(self, x: Sequence, state: State) -> None:
-        """Raise ValueError when the batch size of `state` is not that of `x`."""
+        """Raise TypeError as `check_state_type` does, ValueError as `check_batch_size` does."""
+        self.check_state_type(x, state)
+        self.check_batch_size(x, state)
+
+    def check_state_type(self, x: Sequence, state: State) -> None:
+        """Raise TypeError when `state` is not of the layer's `state_type`."""
+        if not isinstance(state, self.state_type):
+            raise TypeError(
+                f"{type(self).__name__} was given a state of type {type(state).__name__}, which is none of its own: "
+                f"begin with initial_state({x.batch_size})"
+            )
+
+    def check_batch_size(self, x: Sequence, state: State) -> None:
+        """Raise ValueError when the batch size of `state`, or of a part of one, is not that of `x`."""
         for tensor in state_tensors(state):
             if tensor.shape[0] != x.batch_size:
                 raise ValueError(
                     f"{type(self).__name__} was given a state of batch size {tensor.shape[0]} with an input of batch "
                     f"size {x.batch_size}: make one with initial_state({x.batch_size})"
                 )
+
+
+def require_sequence(reader: nn.Module, x: object) -> None:
+    """Raise TypeError, naming the module that reads it, unless `x` is a `Sequence`."""
+    if not isinstance(x, Sequence):
+        raise TypeError(
+            f"{type(reader).__name__} reads a Sequence and got {type(x).__name__}: wrap the values, Sequence.of(values, lengths)"
+        )
 
 
 def state_tensors(state: State) -> list[Tensor]:
@@ -117,7 +145,7 @@ def map_state(function: Callable[..., Tensor], state: State, *others: State) -> 
     if isinstance(state, Tensor):
         return function(state, *others)
     parts = [map_state(function, part, *(other[i] for other in others)) for i, part in enumerate(state)]
-    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return tuple(parts) if type(state) in (tuple, list) else type(state)(*parts)
 
 
 def detach_state(state: State) -> State:

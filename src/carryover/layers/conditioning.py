@@ -130,6 +130,8 @@ class RepeatedCondition(Conditioned):
     ValueError for another `how` and for a layer too small for the vector.
     """
 
+    state_type = RepeatedState
+
     def __init__(self, layer: Layer, condition_size: int, *, how: How = "concatenate") -> None:
         super().__init__(layer, condition_size)
         if how not in get_args(How):
@@ -150,7 +152,8 @@ class RepeatedCondition(Conditioned):
 
     def step(self, x: Sequence, state: RepeatedState) -> tuple[Sequence, RepeatedState]:
         self.check_input(x)
-        self.check_state(x, state.given)
+        self.check_state_type(x, state)
+        self.check_batch_size(x, state.given)
         y, inner = self.layer.step(self._join(x, state.given), state.layer)
         return y, RepeatedState(inner, state.given)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.errors import UsageError
+from carryover.layers.base import require_sequence
 from carryover.sequence import Sequence
 
 POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
@@ -28,7 +29,8 @@ class Pooling(nn.Module, ABC):
         """[B, T, in_size] to [B, out_size]. TypeError on integers, ValueError when the feature size is not `in_size`."""
 
     def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on integers, ValueError on another shape than [batch, time, in_size]."""
+        """Raise TypeError on what is no `Sequence` and on integers, ValueError on another shape than [batch, time, in_size]."""
+        require_sequence(self, x)
         if not x.values.is_floating_point():
             raise TypeError(
                 f"{type(self).__name__} reads real numbers and got {x.values.dtype}: embed the ids first, or turn counts into floats"

@@ -27,6 +27,8 @@ class Stacked(Layer):
     The layers' parameters are named `layers.k.…`, k from 0.
     """
 
+    state_type = tuple
+
     def __init__(self, *layers: Layer) -> None:
         super().__init__()
         if not layers:
@@ -81,8 +83,10 @@ def step_each(
 ) -> tuple[Sequence, tuple[State, ...]]:
     """`x` through `layers` from the first to the last, each from its own state; what the last gives, and the new states.
 
-    Raises ValueError, naming the `owner` and what its layers are `called`, where there are not as many states as layers.
+    Raises TypeError where `states` is no tuple, and ValueError, naming the `owner` and what its layers are `called`, where
+    there are not as many states as layers.
     """
+    owner.check_state_type(x, states)
     if len(states) != len(layers):
         raise ValueError(
             f"{type(owner).__name__} was given {len(states)} states for {len(layers)} {called}: make one with initial_state"

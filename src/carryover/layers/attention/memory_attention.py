@@ -37,6 +37,7 @@ class MemoryAttention(Layer):
     """
 
     causal = True
+    state_type = Memory
     receptive_field = 1
 
     def __init__(self, in_size: int, memory_size: int, out_size: int) -> None:

@@ -54,6 +54,8 @@ class FeedbackDecoder(MemoryDecoder):
     y_0 is zero, as is the layer's first state. A subclass implements `advance`. Parameters: `layer.…` and `attention.…`.
     """
 
+    state_type = FeedbackState
+
     def __init__(self, layer: Layer, attention: MemoryAttention) -> None:
         super().__init__()
         _check(self, layer, attention)
@@ -76,7 +78,8 @@ class FeedbackDecoder(MemoryDecoder):
     @final
     def step(self, x: Sequence, state: FeedbackState) -> tuple[Sequence, FeedbackState]:
         self.check_input(x)
-        self.check_state(x, state.output)
+        self.check_state_type(x, state)
+        self.check_batch_size(x, state.output)
         inner, memory, output = state
         x, mask, outputs = x.zero_padding(), x.mask, []
         for t in range(x.time):
@@ -157,6 +160,8 @@ class LuongDecoder(MemoryDecoder):
     `combine.weight` W [size, attention.out_size + layer.out_size]. ValueError as for a `BahdanauDecoder`.
     """
 
+    state_type = LuongState
+
     def __init__(self, layer: Layer, attention: MemoryAttention, size: int) -> None:
         super().__init__()
         _check(self, layer, attention)
@@ -179,6 +184,8 @@ class LuongDecoder(MemoryDecoder):
         return super().forward(x) if memory is None else self._look(self.layer(x), self.attention.remember(memory))
 
     def step(self, x: Sequence, state: LuongState) -> tuple[Sequence, LuongState]:
+        self.check_input(x)
+        self.check_state_type(x, state)
         y, inner = self.layer.step(x, state.layer)
         return self._look(y, state.memory), LuongState(inner, state.memory)
 

@@ -51,6 +51,8 @@ class SelfAttention(Layer):
     odd size or "relative" an odd size, and for a horizon below 1, or below 2 when not causal.
     """
 
+    state_type = AttentionState
+
     def __init__(
         self,
         size: int,

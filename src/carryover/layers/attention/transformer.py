@@ -51,6 +51,8 @@ class TransformerBlock(Layer):
     `feed_forward_norm.…`, and perhaps `memory_attention.…`, `memory_norm.…`. ValueError for another norm or activation.
     """
 
+    state_type = BlockState
+
     def __init__(
         self,
         size: int,
@@ -118,6 +120,7 @@ class TransformerBlock(Layer):
     def step(self, x: Sequence, state: BlockState) -> tuple[Sequence, BlockState]:
         self.require_causal("cannot be stepped")
         self.check_input(x)
+        self.check_state_type(x, state)
         x = x.zero_padding()
         y, attention = self.attention.step(self._before(self.attention_norm, x), state.attention)
         x = self._after(self.attention_norm, x, y)
@@ -156,6 +159,8 @@ class Transformer(Layer):
 
     Parameters: `blocks.k.…`, k from 0, and with norm="pre" `top_norm.…`. ValueError for a depth below 1.
     """
+
+    state_type = tuple
 
     def __init__(
         self,

@@ -118,6 +118,7 @@ class Convolution(Layer):
         self.kernel, self.dilation, self.stride, self.groups = kernel, dilation, stride, groups
         self.padding: Padding = padding
         self.causal = padding == "causal" or kernel == 1
+        self.state_type = StepBuffer if stride == 1 else StridedState
         self.span = (kernel - 1) * dilation
         self.receptive_field = self.span + 1
         weight = torch.empty(out_size, in_size // groups, kernel)

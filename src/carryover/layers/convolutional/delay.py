@@ -24,6 +24,7 @@ class Delay(Layer):
     """
 
     causal = True
+    state_type = StepBuffer
     receptive_field = 1
 
     def __init__(self, size: int, steps: int) -> None:

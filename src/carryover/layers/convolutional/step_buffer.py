@@ -24,7 +24,7 @@ class StepBuffer:
     from a state that was copied, detached or mixed, begins a storage of its own. Copying thus costs about one step a
     step, however long the window. Where gradients are recorded, the old window and the new steps are simply joined.
 
-    To `state_tensors` and `map_state` it is a tuple of the one tensor.
+    To `state_tensors` and `map_state` it has one part, the window.
     """
 
     __slots__ = ("_end", "_room", "_size", "_storage")

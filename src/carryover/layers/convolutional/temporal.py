@@ -45,6 +45,7 @@ class TemporalBlock(Layer):
     """
 
     causal = True
+    state_type = TemporalState
 
     def __init__(self, in_size: int, size: int, kernel: int, *, dilation: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
@@ -150,6 +151,7 @@ class TCN(Layer):
     """
 
     causal = True
+    state_type = tuple
     last_path: str | None = None
 
     def __init__(self, in_size: int, size: int, *, levels: int, kernel: int = 3, dropout: float = 0.0) -> None:
@@ -211,7 +213,8 @@ class TCN(Layer):
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
         self.check_input(x)
-        self.check_state(x, state[:1])  # one stands for all, and all would take a noticeable part of a short step
+        self.check_state_type(x, state)
+        self.check_batch_size(x, state[:1])  # one stands for all, and all would take a noticeable part of a short step
         if len(state) != len(self.blocks):
             raise ValueError(f"TCN was given {len(state)} states for {len(self.blocks)} blocks: make one with initial_state")
         full = is_full(x)

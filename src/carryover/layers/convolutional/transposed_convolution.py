@@ -45,6 +45,8 @@ class TransposedConvolution(Layer):
     centred, or groups that do not divide the sizes.
     """
 
+    state_type = StepBuffer
+
     def __init__(
         self,
         in_size: int,

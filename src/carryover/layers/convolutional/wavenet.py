@@ -37,6 +37,7 @@ class WaveNetBlock(Layer):
     """
 
     causal = True
+    state_type = StepBuffer
 
     def __init__(
         self,
@@ -125,6 +126,7 @@ class WaveNet(Layer):
     """
 
     causal = True
+    state_type = tuple
     last_path: str | None = None
 
     def __init__(
@@ -196,7 +198,8 @@ class WaveNet(Layer):
         self, x: Sequence, state: State, local: Sequence | None = None, context: Tensor | None = None
     ) -> tuple[Sequence, State]:
         self.check_input(x)
-        self.check_state(x, state[:1])  # one stands for all
+        self.check_state_type(x, state)
+        self.check_batch_size(x, state[:1])  # one stands for all
         if len(state) != 1 + len(self.blocks):
             raise ValueError(
                 f"WaveNet was given {len(state)} states for {1 + len(self.blocks)} convolutions: make one with initial_state"

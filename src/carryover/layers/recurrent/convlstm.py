@@ -41,6 +41,7 @@ class ConvLSTM(Layer):
     """
 
     causal = True
+    state_type = LSTMState
     feature_axis = 2
 
     def __init__(self, in_size: int, size: int, *, space: tuple[int, ...], kernel: int = 3, peephole: bool = True) -> None:

@@ -128,6 +128,7 @@ class LayerNormLSTM(Layer):
     """
 
     causal = True
+    state_type = LSTMState
 
     def __init__(self, in_size: int, cell_size: int) -> None:
         super().__init__()

@@ -62,6 +62,7 @@ class LSTM(Layer):
     """
 
     causal = True
+    state_type = LSTMState
 
     def __init__(
         self,
@@ -122,13 +123,17 @@ class LSTM(Layer):
         return LSTMState(like.new_zeros(batch_size, self.out_size), like.new_zeros(batch_size, self.cell_size))
 
     def forward(self, x: Sequence) -> Sequence:
+        self.check_input(x)
         state = self.initial_state(x.batch_size, device=x.device)
-        return self._fused(x, state)[0] if self._kernel_fits(x) else self.step(x, state)[0]
+        return self._fused(x, state)[0] if self._kernel_fits(x) else self._advance(x, state)[0]
 
     def step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
+        self.check_input(x)
+        self.check_state(x, state)
+        return self._advance(x, state)
+
+    def _advance(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
         if not self.fast:
-            self.check_input(x)
-            self.check_state(x, state)
             self.last_path = "loop"
             return lstm_loop(self, x, state)
         if x.time == 1 and x.device.type == "cpu" and not wants_gradients(x.values, *self.weights(), *state):
@@ -136,8 +141,6 @@ class LSTM(Layer):
             if found is not None:
                 return found
         if self.is_compiled(x, *state):
-            self.check_input(x)
-            self.check_state(x, state)
             self.last_path = "compiled"
             outputs, hidden, cell = compiled_recurrence.run("lstm", self._cell_weights(), x, *state)
             assert cell is not None
@@ -192,8 +195,6 @@ class LSTM(Layer):
         return FusedKernel("lstm", weights if self.projection_weight is None else [*weights, self.projection_weight])
 
     def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
-        self.check_input(x)
-        self.check_state(x, state)
         kernel = self.fused_kernel(x)
         assert kernel is not None
         outputs, (hidden, cell) = run_fused(*kernel, x, state, full=is_full(x))
@@ -207,12 +208,8 @@ class LSTM(Layer):
         if not self._kernel_fits(x):
             if dtype != x.values.dtype or not x.values.numel() or lstm_compiled.fits(self, x.values[:, 0], dtype):
                 return None
-            self.check_input(x)
-            self.check_state(x, state)
             self.last_path = "loop"
             return lstm_loop(self, x, state)
-        self.check_input(x)
-        self.check_state(x, state)
         values, hidden, cell, *weights = (
             part.to(dtype)
             for part in (x.zero_padding().values[:, 0], *state, self.input_weight, self.hidden_weight, self.bias)
