@@ -51,6 +51,38 @@ def test_gradients_equal_the_loop(called: list[str], name: str, size: int, lengt
     require_equal(found, expected, 5e-6)
 
 
+def _pairs() -> bool:
+    """Whether the processor multiplies bfloat16."""
+    library = compiled.library(compiled.RECURRENCE)
+    return library is not None and bool(library.has_pairs())
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("size", [5, 16, 35, 70])
+@pytest.mark.parametrize("name", LAYERS)
+def test_bfloat16_is_near_the_loop(called: list[str], name: str, size: int, lengths: str) -> None:
+    """Under autocast, with numbers of factors that are odd, even, and no whole panel."""
+    torch.manual_seed(size)
+    make, loop = LAYERS[name]
+    layer = make(3, size)
+    if name == "relu":
+        nn.init.constant_(layer.bias, 2)  # at its kink a slope would hang on the last bit
+    x, state = ragged(layer, LENGTHS[lengths]), some_state(layer, 5)
+    expected = run(lambda y, s: loop(layer, y, s), layer, x, state)
+
+    def step(y: Sequence, s: Any) -> tuple[Sequence, Any]:
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs, last = layer.step(y, s)
+        assert outputs.values.dtype == torch.bfloat16
+        return outputs.with_values(outputs.values.float()), last
+
+    found = run(step, layer, x, state)
+    assert (layer.last_path == "compiled") == (_pairs() and (name != "lstm" or lengths != "full"))
+    for part, right in expected.items():
+        distance = torch.nan_to_num(found[part] - right).norm() / torch.nan_to_num(right).norm().clamp(min=1e-30)
+        assert distance < 0.015, (part, float(distance))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_rows_in_any_company(called: list[str], name: str) -> None:
     """In another order bit for bit, and alone but for the product with the input, which the library does as it likes."""
@@ -183,6 +215,8 @@ def test_what_pytorch_runs(called: list[str], monkeypatch: pytest.MonkeyPatch, n
     if case == "small":
         monkeypatch.setattr(compiled_recurrence, "LEAST_WEIGHTS", 1 << 13)
     layer.fast = case != "not fast"
+    if case == "low" and name != "lstm":
+        monkeypatch.setattr(compiled.library(compiled.RECURRENCE), "has_pairs", lambda: 0)
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "low"):
         if case == "transformed":
             torch.func.grad(lambda values: layer(x.with_values(values)).values.sum())(x.values)

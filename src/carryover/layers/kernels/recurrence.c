@@ -2,6 +2,7 @@
 
    The products with x of all steps are there already. A step adds the product of the state before with the recurrent weight,
    which comes as panels of `vectors` times 16 columns (`products.h`), and turns the sums into what the backward pass needs and the state after.
+   With `pairs` these products are of bfloat16 and sum up in float32; the state and all else stay as they are.
    Rows lie packed, the longest first: step t has rows 0 .. rows[t]-1. They know nothing of each other, so a thread takes some of
    them through all steps and waits for nobody. */
 
@@ -24,6 +25,8 @@ typedef struct {
     float *cell;         /* LSTM: the same of c */
     float *beside;       /* [total, cells]: tanh c of an LSTM, the product in the candidate of a GRU */
     const float *bias;   /* GRU: [cells], of that product */
+    unsigned short *pairs; /* null, or the factors of the panels in bfloat16, [batch, `words` of two]: zero where no number belongs */
+    long words;            /* of the sum in a product: forward `cells`, backward gates * cells, or half of that rounded up */
     /* backward only */
     const float *d_outputs; /* [total, cells] or null */
     float *d_cell;          /* LSTM: [batch, cells]: gradient of c after the last step; becomes that of the first */
@@ -45,11 +48,24 @@ typedef void Product(float *sums, long gap, const int *a, long stride, const flo
 #define PRODUCT(rows, vectors)                                                                                              \
     static void product_##rows##_##vectors(float *sums, long gap, const int *a, long stride, const float *panel, long words) { \
         multiply(sums, rows, vectors, 16, gap, 0, a, stride, panel, words, (Ahead){panel, 0});                              \
+    }                                                                                                                       \
+    static void low_product_##rows##_##vectors(float *sums, long gap, const int *a, long stride, const float *panel, long words) { \
+        multiply(sums, rows, vectors, 16, gap, 1, a, stride, panel, words, (Ahead){panel, 0});                              \
     }
 #define WIDTHS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2) PRODUCT(rows, 3) PRODUCT(rows, 4)
 HEIGHTS(WIDTHS)
 #define NAMES(rows) {product_##rows##_1, product_##rows##_2, product_##rows##_3, product_##rows##_4},
-static Product *const products[TILE][4] = {HEIGHTS(NAMES)};
+#define LOW_NAMES(rows) {low_product_##rows##_1, low_product_##rows##_2, low_product_##rows##_3, low_product_##rows##_4},
+static Product *const products[2][TILE][4] = {{HEIGHTS(NAMES)}, {HEIGHTS(LOW_NAMES)}};
+
+/* Of a row, sixteen factors of the next product from the `n`-th on. */
+INLINE void set_pairs(const Recurrence *r, long row, long n, __mmask16 kept, __m512 x) {
+#ifdef __AVX512BF16__
+    if (r->pairs) _mm256_mask_storeu_epi16(r->pairs + 2 * r->words * row + n, kept, (__m256i)_mm512_cvtneps_pbh(x));
+#else
+    (void)r, (void)row, (void)n, (void)kept, (void)x;
+#endif
+}
 
 /* Row `row` of the step whose first packed row is `at`, its state before at row `before` of the states. */
 INLINE void forward_row(const Recurrence *r, const int kind, long at, long before, long row) {
@@ -80,6 +96,7 @@ INLINE void forward_row(const Recurrence *r, const int kind, long at, long befor
             h = kind == TANH ? tangent(a[0]) : kind == SIGMOID ? sigmoid(a[0]) : _mm512_max_ps(_mm512_setzero_ps(), a[0]);
         }
         set(r->hidden + after + n, kept, h);
+        set_pairs(r, row, n, kept, h);
     }
 }
 
@@ -89,6 +106,7 @@ INLINE void backward_row(const Recurrence *r, const int kind, long at, long befo
     const __m512 one = _mm512_set1_ps(1.0f);
     const float *gates = r->gates + gates_of(kind) * place;
     float *d = r->d_sums + (kind == GRU ? 4 : gates_of(kind)) * place;
+    __m512 factors[4];
     for (long n = 0; n < cells; n += 16) {
         const __mmask16 kept = columns_left(cells - n);
         float *sum = sum_at(r, row, n);
@@ -100,25 +118,26 @@ INLINE void backward_row(const Recurrence *r, const int kind, long at, long befo
             const __m512 old = get(r->cell + (before + row) * cells + n, kept);
             float *running = r->d_cell + row * cells + n;
             const __m512 dc = _mm512_fmadd_ps(times(dh, o), _mm512_fnmadd_ps(t, t, one), get(running, kept));
-            set(d + n, kept, times(times(dc, g), bend(i)));
-            set(d + cells + n, kept, times(times(dc, old), bend(f)));
-            set(d + 2 * cells + n, kept, times(times(dc, i), _mm512_fnmadd_ps(g, g, one)));
-            set(d + 3 * cells + n, kept, times(times(dh, t), bend(o)));
+            factors[0] = times(times(dc, g), bend(i)), factors[1] = times(times(dc, old), bend(f));
+            factors[2] = times(times(dc, i), _mm512_fnmadd_ps(g, g, one)), factors[3] = times(times(dh, t), bend(o));
             set(running, kept, times(dc, f));
         } else if (kind == GRU) {
             const __m512 reset = get(gates + n, kept), z = get(gates + cells + n, kept), new = get(gates + 2 * cells + n, kept);
             const __m512 old = get(r->hidden + (before + row) * cells + n, kept), m = get(r->beside + place + n, kept);
             const __m512 dn = times(times(dh, minus(one, z)), _mm512_fnmadd_ps(new, new, one));
             set(d + n, kept, dn);
-            set(d + cells + n, kept, times(times(dn, m), bend(reset)));
-            set(d + 2 * cells + n, kept, times(times(dh, minus(old, new)), bend(z)));
-            set(d + 3 * cells + n, kept, times(dn, reset));
+            factors[0] = times(times(dn, m), bend(reset)), factors[1] = times(times(dh, minus(old, new)), bend(z));
+            factors[2] = times(dn, reset);
             past = times(dh, z);
         } else {
             const __m512 h = get(r->hidden + (r->batch + at + row) * cells + n, kept);
             const __m512 slope = kind == TANH ? _mm512_fnmadd_ps(h, h, one) : kind == SIGMOID ? bend(h)
                 : _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(h, _mm512_setzero_ps(), _CMP_GT_OQ), one);
-            set(d + n, kept, times(dh, slope));
+            factors[0] = times(dh, slope);
+        }
+        UNROLL for (long k = 0; k < gates_of(kind); k++) {
+            set(d + ((kind == GRU) + k) * cells + n, kept, factors[k]);
+            set_pairs(r, row, k * cells + n, kept, factors[k]);
         }
         _mm512_store_ps(sum, _mm512_maskz_mov_ps(kept, past));
     }
@@ -130,13 +149,15 @@ INLINE void backward_row(const Recurrence *r, const int kind, long at, long befo
         if (first = block * r->batch / r->blocks, stop = (block + 1) * r->batch / r->blocks, stop = stop < (rows) ? stop : (rows), \
             first < stop)
 
-/* sums += rows [., words] at `from`, every `stride` words one, x panels */
-INLINE void multiply_rows(const Recurrence *r, const float *from, long stride, long words, long rows, long number) {
+/* sums += rows at `from`, every `stride` numbers one, or those of the pairs, x panels */
+INLINE void multiply_rows(const Recurrence *r, const float *from, long stride, long rows, long number) {
+    const int *a = r->pairs ? (const int *)r->pairs : (const int *)from;
+    if (r->pairs) stride = r->words;
     for (long panel = 0; panel < r->panel_count; panel++) {
         const long column = panel * r->vectors * 16;
         FOR_BLOCKS(rows)
-            products[stop - first - 1][r->vectors - 1](sum_at(r, first, column), 16 * r->batch, (const int *)(from + first * stride),
-                                                       stride, r->panels + column * words, words);
+            products[r->pairs != 0][stop - first - 1][r->vectors - 1](sum_at(r, first, column), 16 * r->batch, a + first * stride, stride,
+                                                                      r->panels + column * r->words, r->words);
     }
 }
 
@@ -148,7 +169,7 @@ INLINE void clear_rows(const Recurrence *r, long rows, long number) {
 INLINE void forward_steps(const Recurrence *r, const int kind, long number) {
     for (long step = 0, at = 0, before = 0; step < r->steps; step++) {
         clear_rows(r, r->rows[step], number);
-        multiply_rows(r, r->hidden + before * r->cells, r->cells, r->cells, r->rows[step], number);
+        multiply_rows(r, r->hidden + before * r->cells, r->cells, r->rows[step], number);
         FOR_BLOCKS(r->rows[step])
             for (long row = first; row < stop; row++) forward_row(r, kind, at, before, row);
         before = r->batch + at;
@@ -157,7 +178,7 @@ INLINE void forward_steps(const Recurrence *r, const int kind, long number) {
 }
 
 INLINE void backward_steps(const Recurrence *r, const int kind, long number) {
-    const long words = gates_of(kind) * r->cells, stride = kind == GRU ? 4 * r->cells : words;
+    const long stride = (kind == GRU ? 4 : gates_of(kind)) * r->cells;
     long at = 0;
     for (long step = 0; step < r->steps; step++) at += r->rows[step];
     for (long step = r->steps - 1; step >= 0; step--) {
@@ -165,7 +186,7 @@ INLINE void backward_steps(const Recurrence *r, const int kind, long number) {
         const long before = step ? r->batch + at - r->rows[step - 1] : 0;
         FOR_BLOCKS(r->rows[step])
             for (long row = first; row < stop; row++) backward_row(r, kind, at, before, row);
-        multiply_rows(r, r->d_sums + at * stride + stride - words, stride, words, r->rows[step], number);
+        multiply_rows(r, r->d_sums + at * stride + stride - gates_of(kind) * r->cells, stride, r->rows[step], number);
     }
 }
 
@@ -193,4 +214,10 @@ int recurrence_backward(const Recurrence *r) {
     return 0;
 }
 
-int has_pairs(void) { return 0; } /* bfloat16 products are left to others */
+int has_pairs(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}

@@ -2,6 +2,8 @@
 
 What it saves: the library's kernels start several operations for every step, each too small to be worth it, and multiply with
 a product that does not know its weight will come again. The plain loops of the layers are what it is tested against.
+
+Under autocast to bfloat16 the products read bfloat16 and sum up in float32; states, gates and their gradients stay float32.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class _Recurrence(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_long) for name in ("kind", "steps", "batch", "cells", "panels", "vectors", "blocks", "threads")),
         *((name, ctypes.c_void_p) for name in ("rows", "weights", "sums", "gates", "hidden", "cell", "beside", "bias")),
+        ("pairs", ctypes.c_void_p),
+        ("words", ctypes.c_long),
         *((name, ctypes.c_void_p) for name in ("d_outputs", "d_cell", "d_sums")),
     )
 
@@ -53,11 +57,12 @@ class _Recurrence(ctypes.Structure):
 def fits(weights: CellWeights, x: Sequence, *state: Tensor) -> bool:
     """Whether `run` can do a layer of these weights over `x`. Compiles the kernel when it is first needed."""
     values = x.values
-    if values.shape[1] < LEAST_STEPS or not values.numel() or product_type(values) != torch.float32:
+    dtype = product_type(values)
+    if values.shape[1] < LEAST_STEPS or not values.numel() or values.dtype not in (torch.float32, dtype):
         return False
-    if any(part.dtype != torch.float32 for part in (values, *state, *weights) if part is not None):
+    if any(part.dtype != torch.float32 for part in (*state, *weights) if part is not None):
         return False
-    return compiled.usable(weights, torch.float32, compiled.RECURRENCE, beside=(values, *state), least=LEAST_WEIGHTS)
+    return compiled.usable(weights, dtype, compiled.RECURRENCE, beside=(values, *state), least=LEAST_WEIGHTS)
 
 
 def run(
@@ -65,31 +70,34 @@ def run(
 ) -> tuple[Sequence, Tensor, Tensor | None]:
     """A layer of one of `KINDS` over `x` from `hidden` [B, H], of an LSTM also `cell` [B, H]: outputs and the states each row
     ends with. A row of length 0 keeps its states."""
-    steps = PackedSteps(x.lengths, x.time)
+    steps, dtype = PackedSteps(x.lengths, x.time), product_type(x.values)
     cells = None if cell is None else steps.sort(cell)
-    outputs, last, last_cell = _Run.apply(steps.pack(x.values), *weights, steps.sort(hidden), cells, kind, steps)
-    return x.with_values(steps.unpack(outputs)), last, last_cell
+    with torch.autocast("cpu", enabled=False):
+        packed = steps.pack(x.values).to(dtype)
+        outputs, last, last_cell = _Run.apply(packed, *weights, steps.sort(hidden), cells, kind, steps)
+        return x.with_values(steps.unpack(outputs.to(dtype))), last, last_cell
 
 
 class _Run(torch.autograd.Function):
     """Packed rows x [total, in], the weights and the first states in the packed order to packed outputs [total, H] and
-    the last states in the order of the batch."""
+    the last states in the order of the batch. Products are of the type of x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensors:
         *parts, hidden0, cell0, kind, steps = arguments
         weights = CellWeights(*parts)
         size = hidden0.shape[1]
-        gates = product(x, weights.input, weights.bias)
+        gates = product(x, weights.input.to(x.dtype), weights.bias.to(x.dtype)).float()
         hidden = steps.begin(hidden0)
         cell = None if cell0 is None else steps.begin(cell0)
-        beside = x.new_empty(steps.total, size) if kind in ("gru", "lstm") else None
-        panels = _gate_panels(weights.hidden, GATES[kind])
-        sums = x.new_empty(len(panels) * panels.shape[2], steps.batch)
+        beside = hidden.new_empty(steps.total, size) if kind in ("gru", "lstm") else None
+        panels = _gate_panels(weights.hidden.to(x.dtype), GATES[kind])
+        sums = hidden.new_empty(len(panels) * panels.shape[2], steps.batch)
+        pairs = _pairs(panels, hidden[: steps.batch])
         rows = integers(steps.sizes)
         task = _task(kind, steps, size, panels)
         _point(task, rows=rows, weights=panels, sums=sums, gates=gates, hidden=hidden, cell=cell, beside=beside)
-        _point(task, bias=weights.candidate_bias)
+        _point(task, bias=weights.candidate_bias, pairs=pairs)
         compiled.run("recurrence_forward", task, compiled.RECURRENCE)
         ctx.kind, ctx.steps = kind, steps
         ctx.set_materialize_grads(False)
@@ -102,8 +110,9 @@ class _Run(torch.autograd.Function):
         x, *parts, gates, hidden, cell, beside = ctx.saved_tensors
         kind, steps, weights = ctx.kind, ctx.steps, CellWeights(*parts)
         size = hidden.shape[1]
-        panels = _cell_panels(weights.hidden)
+        panels = _in_panels(weights.hidden.to(x.dtype))
         sums = _begin(d_last, steps, panels)
+        pairs = _pairs(panels, hidden.new_zeros(steps.batch, 0))
         d_cell = None
         if cell is not None:
             d_cell = hidden.new_zeros(steps.batch, size)
@@ -115,7 +124,7 @@ class _Run(torch.autograd.Function):
             d_outputs = d_outputs.contiguous()
         task = _task(kind, steps, size, panels)
         _point(task, rows=rows, weights=panels, sums=sums, gates=gates, hidden=hidden, cell=cell, beside=beside)
-        _point(task, d_outputs=d_outputs, d_cell=d_cell, d_sums=d_sums)
+        _point(task, d_outputs=d_outputs, d_cell=d_cell, d_sums=d_sums, pairs=pairs)
         compiled.run("recurrence_backward", task, compiled.RECURRENCE)
         d_hidden = sums.transpose(0, 1).reshape(steps.batch, -1)[:, :size]
         return *_gradients(ctx, x, weights, d_sums, steps.all_before(hidden)), d_hidden, d_cell, None, None
@@ -124,21 +133,23 @@ class _Run(torch.autograd.Function):
 def _gradients(ctx: Any, x: Tensor, weights: CellWeights, d_sums: Tensor, before: Tensor) -> Tensors:
     """Of x and of the four weights, all steps at once. `d_sums` are of the gates, of a GRU of n in the product with x, r, z and
     n in the other."""
-    size = before.shape[1]
+    size, low = before.shape[1], x.dtype
+    input_weight, before = weights.input.to(low), before.to(low)
     needs_x, d_x = ctx.needs_input_grad[0], None
     if ctx.kind != "gru":
+        d_low = d_sums.to(low)
         if needs_x:
-            d_x = product(d_sums, weights.input.mT)
+            d_x = product(d_low, input_weight.mT)
         ones = x.new_ones(len(x), 1)  # the bias reads a constant 1: one pass for all three
-        whole = product(torch.cat([x, before, ones], 1).mT, d_sums.mT).mT  # [G · H, in + H + 1]
+        whole = product(torch.cat([x, before, ones], 1).mT, d_low.mT).float().mT  # [G · H, in + H + 1]
         d_input, d_hidden, d_bias = whole.split([x.shape[1], size, 1], 1)
         return d_x, d_input, d_hidden, d_bias.squeeze(1), None
-    of_x, of_hidden = d_sums[:, : 3 * size].contiguous(), d_sums[:, size:].contiguous()
+    of_x, of_hidden = (part.to(low).contiguous() for part in (d_sums[:, : 3 * size], d_sums[:, size:]))
     if needs_x:
-        d_x = product(of_x, weights.input.roll(size, 0).mT)
+        d_x = product(of_x, input_weight.roll(size, 0).mT)
     sums = d_sums.sum(0)
-    d_input = product(x.mT, of_x.mT).mT.roll(-size, 0)
-    return d_x, d_input, product(before.mT, of_hidden.mT).mT, sums[: 3 * size].roll(-size), sums[3 * size :]
+    d_input, d_hidden = (product(part.mT, d.mT).float().mT for part, d in ((x, of_x), (before, of_hidden)))
+    return d_x, d_input.roll(-size, 0), d_hidden, sums[: 3 * size].roll(-size), sums[3 * size :]
 
 
 def _task(kind: str, steps: PackedSteps, size: int, panels: Tensor) -> _Recurrence:
@@ -146,8 +157,10 @@ def _task(kind: str, steps: PackedSteps, size: int, panels: Tensor) -> _Recurren
     tiles = math.ceil(steps.batch / _TILE)
     threads = min(compiled.threads_for(work), tiles)
     blocks = math.ceil(tiles / threads) * threads
-    count, _, columns = panels.shape
-    return _Recurrence(KINDS.index(kind), len(steps.sizes), steps.batch, size, count, columns // _REGISTER, blocks, threads)
+    count, words, columns = panels.shape[:3]
+    task = _Recurrence(KINDS.index(kind), len(steps.sizes), steps.batch, size, count, columns // _REGISTER, blocks, threads)
+    task.words = words
+    return task
 
 
 def _point(task: _Recurrence, **tensors: Tensor | None) -> None:
@@ -157,18 +170,27 @@ def _point(task: _Recurrence, **tensors: Tensor | None) -> None:
 
 
 def _gate_panels(weight: Tensor, gates: int) -> Tensor:
-    """[G · H, H] to [panels, H, columns], each gate's columns begun at a multiple of a register's numbers."""
+    """[G · H, H] to `_in_panels`, each gate's columns begun at a multiple of a register's numbers."""
     size = weight.shape[1]
-    columns = torch.nn.functional.pad(weight.reshape(gates, size, size), (0, 0, 0, -size % _REGISTER)).flatten(0, 1)
-    count, width = _panels(len(columns))
-    columns = torch.nn.functional.pad(columns, (0, 0, 0, count * width - len(columns)))
-    return columns.view(count, width, size).transpose(1, 2).contiguous()
+    columns = torch.nn.functional.pad(weight.reshape(gates, size, size), (0, 0, 0, -size % _REGISTER))
+    return _in_panels(columns.flatten(0, 1).mT)
 
 
-def _cell_panels(weight: Tensor) -> Tensor:
-    """[G · H, H] to [panels, G · H, columns]."""
+def _in_panels(weight: Tensor) -> Tensor:
+    """[words, columns] to [panels, words, columns]; of bfloat16 a word is two rows: [panels, words, columns, 2]."""
     count, width = _panels(weight.shape[1])
-    return widened(weight, count * width).view(-1, count, width).transpose(0, 1).contiguous()
+    padded = torch.nn.functional.pad(weight, (0, count * width - weight.shape[1]))
+    if weight.dtype == torch.float32:
+        return padded.reshape(-1, count, width).transpose(0, 1).contiguous()
+    rows = torch.nn.functional.pad(padded, (0, 0, 0, len(padded) % 2))
+    return rows.reshape(-1, 2, count, width).permute(2, 0, 3, 1).contiguous()
+
+
+def _pairs(panels: Tensor, first: Tensor) -> Tensor | None:
+    """Room for the factors of bfloat16 panels, [B, words · 2], the first of them those of `first` [B, .]; None for float32."""
+    if panels.dtype == torch.float32:
+        return None
+    return widened(first.to(panels.dtype), 2 * panels.shape[1])
 
 
 def _panels(columns: int) -> tuple[int, int]:
@@ -180,7 +202,7 @@ def _panels(columns: int) -> tuple[int, int]:
 def _begin(d_last: Tensor | None, steps: PackedSteps, panels: Tensor) -> Tensor:
     """The gradient of the last states [B, H] as the kernel goes on with it, [registers, B, 16]."""
     columns = len(panels) * panels.shape[2]
-    sums = panels.new_zeros(columns // _REGISTER, steps.batch, _REGISTER)
+    sums = torch.zeros(columns // _REGISTER, steps.batch, _REGISTER, device="cpu", dtype=torch.float32)
     if d_last is not None:
         sums.copy_(widened(steps.sort(d_last), columns).view(steps.batch, -1, _REGISTER).transpose(0, 1))
     return sums

@@ -167,7 +167,7 @@ class LSTM(Layer):
         if not compiled_recurrence.fits(self._cell_weights(), x, *state):
             return False
         training = wants_gradients(x.values, *self.weights(), *state)
-        return (training and self.cell_size <= MOST_CELLS) or not is_full(x)
+        return (training and self.cell_size <= MOST_CELLS and product_type(x.values) == torch.float32) or not is_full(x)
 
     @property
     def _is_plain(self) -> bool:
