@@ -9,6 +9,7 @@ is the slower one, so that is for passes without gradients.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -102,7 +103,7 @@ def _run_padded(
         len(state[0]) == 2,
         True,
     )  # biases, layers, dropout, train, bidirectional, batch first
-    with torch.autocast(values.device.type, enabled=False):
+    with as_given(values):
         outputs, *last = KERNELS[name](values, state if name == "lstm" else state[0], weights, *arguments)
     y = x.with_values(outputs)
     return (y if full else y.zero_padding()), tuple(last)
@@ -113,15 +114,23 @@ def _run_packed(name: str, x: Sequence, state: tuple[Tensor, ...], weights: list
     steps = PackedSteps(x.lengths, x.time)
     values, weights, (hidden,) = _in_product_type(steps.pack(x.values), weights, state)
     sizes, running = torch.tensor(steps.sizes), steps.sort(hidden).narrow(-2, 0, steps.sizes[0])
-    with torch.autocast(values.device.type, enabled=False):
+    with as_given(values):
         outputs, _ = KERNELS[name](values, sizes, running, weights, True, 1, 0.0, False, len(hidden) == 2)
     return x.with_values(steps.unpack(outputs))
+
+
+def as_given(values: Tensor) -> AbstractContextManager[Any]:
+    """Within it, operations on the device of `values` keep the types of what they are given."""
+    device = values.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _in_product_type(
     values: Tensor, weights: list[Tensor], state: tuple[Tensor, ...]
 ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
     dtype = product_type(values)
+    if all(part.dtype == dtype for part in (values, *weights, *state)):
+        return values, weights, state  # asking each tensor to become what it is takes a noticeable part of a short call
     return values.to(dtype), [weight.to(dtype) for weight in weights], tuple(part.to(dtype) for part in state)
 
 

@@ -189,15 +189,14 @@ class LSTM(Layer):
         return low and self.cell_size >= LOW_PRECISION_CELLS and wants_gradients(x.values, *self.weights())
 
     def fused_kernel(self, x: Sequence) -> FusedKernel | None:
-        if not self._kernel_fits(x):
-            return None
-        weights = [self.input_weight, self.hidden_weight, self.bias, torch.zeros_like(self.bias)]
+        return self._kernel() if self._kernel_fits(x) else None
+
+    def _kernel(self) -> FusedKernel:
+        weights = [self.input_weight, self.hidden_weight, bias := self.bias, torch.zeros_like(bias)]
         return FusedKernel("lstm", weights if self.projection_weight is None else [*weights, self.projection_weight])
 
     def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
-        kernel = self.fused_kernel(x)
-        assert kernel is not None
-        outputs, (hidden, cell) = run_fused(*kernel, x, state, full=is_full(x))
+        outputs, (hidden, cell) = run_fused(*self._kernel(), x, state, full=is_full(x))
         self.last_path = "fused"
         return outputs, LSTMState(hidden.to(state.hidden.dtype), cell.to(state.cell.dtype))
 
