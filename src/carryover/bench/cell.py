@@ -33,6 +33,7 @@ from carryover.training.stopping import StopRequest
 
 SCHEMA = "carryover.bench-cell/1"
 RESULT, FAILED = "cell.json", "failed.json"
+OTHER_SETTINGS = "remove the folder to begin the cell anew, or choose another --out"
 _LOGS_AN_EPOCH = 5
 _LEAST_SHARE = 1e-4  # of the rate: what annealing leaves then moves no figure, and most of the published 100 epochs are such
 
@@ -146,6 +147,7 @@ def run_cell(
         run.settle(
             {**settings, "cell": cell.name, "data": data or {}, "device": device, "threads": torch.get_num_threads()},
             told=("device", "threads"),
+            repair=OTHER_SETTINGS,
         )
         model = build_model(
             recipe, problem.in_size, problem.out_size, reads=problem.reads, readout=problem.readout, seed=cell.seed
@@ -292,5 +294,5 @@ def _check_same(finished: CellResult, settings: dict[str, Any], data: dict[str, 
             raise UsageError(
                 f"this cell was finished with {name} = {json.dumps(before.get(name))}, now it is {json.dumps(now.get(name))}",
                 path=folder,
-                repair="choose another output folder",
+                repair=OTHER_SETTINGS,
             )

@@ -46,12 +46,13 @@ class RunFolder:
         growing: tuple[str, ...] = (),
         free: tuple[str, ...] = (),
         told: tuple[str, ...] = (),
+        repair: str | None = None,
     ) -> bool:
         """Store the settings of a new run (False), or compare them with those it was started with (True: it continues).
 
         Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
         those in `told` a change is only pointed out. Raises UsageError naming the first other one that differs, with
-        both values. A run that has saved no checkpoint yet begins anew with whatever it is given.
+        both values and `repair`, or how to give the old one again. A run that has saved no checkpoint yet begins anew with whatever it is given.
         """
         wanted = json.loads(json.dumps(settings))
         if not checkpoint_folders(self.checkpoints):
@@ -77,7 +78,8 @@ class RunFolder:
             raise UsageError(
                 f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}",
                 path=self.out,
-                repair=("leave it out" if old is None else f"give {json.dumps(old)} again")
+                repair=repair
+                or ("leave it out" if old is None else f"give {json.dumps(old)} again")
                 + " to continue, or choose another output folder",
             )
         if before != wanted:
