@@ -114,7 +114,7 @@ def test_it_ends_before_a_stop_token(shell: Shell, writer: Path) -> None:
     assert text["ended"] == "stop" and "the" + text["text"] == whole[: places[0]]
     assert shell(*line, "--stop", sign).out == whole[: places[0]] + "\n"
     wrong = shell(*line, "--stop", "日本")
-    assert wrong.code == 2 and "'日本' is no token of this model, which writes characters" in wrong.err
+    assert wrong.code == 2 and "'日本' is nothing that this model can write, which writes characters" in wrong.err
 
 
 def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: Path) -> None:
@@ -126,8 +126,16 @@ def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: 
     for spelled in (r"\n", "\n"):
         assert shell(*line, "--across-lines", "--stop", spelled).document["texts"][0] == one_line
     wrong = shell(*line, "--stop", r"\\n")
-    assert wrong.code == 2 and r"'\\n' is no token of this model" in wrong.err  # a backslash and an n, as Python writes it
-    assert r"'\t' is no token" in shell(*line, "--stop", r"\t").err  # a tab, which this text does not have
+    assert (
+        wrong.code == 2 and r"'\\n' is nothing that this model can write" in wrong.err
+    )  # a backslash and an n, as Python writes it
+    assert r"'\t' is nothing that" in shell(*line, "--stop", r"\t").err  # a tab, which this text does not have
+    place = across["text"].index("\n")
+    over = across["text"][place - 2 : place + 2]
+    text = shell(*line, "--across-lines", "--stop", over).document["texts"][0]
+    assert text["ended"] == "stop" and text["text"] == across["text"].partition(over)[0]
+    two = shell(*line, "--across-lines", "--stop", r"\n\n").document["texts"][0]
+    assert two["text"] == across["text"].partition("\n\n")[0]
 
 
 @pytest.mark.parametrize(

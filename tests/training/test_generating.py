@@ -19,12 +19,13 @@ from carryover.errors import BadData, UsageError
 from carryover.generation import Sampling
 from carryover.objectives.next_token import lines_next_token
 from carryover.training.families import NextToken, family_of
-from carryover.training.generating import TextGenerator, _Pieces
+from carryover.training.generating import TextGenerator
 from carryover.training.loop import TrainingLoop
 from carryover.training.measuring import evaluate_language_model
 from carryover.training.pretrain import pretrain
 from carryover.training.settings import PretrainSettings
 from carryover.training.stopping import Interrupted
+from carryover.training.written import Pieces, Written
 from training.tiny_text import write_text
 
 INPUTS = ("characters", "words", "subwords")
@@ -171,7 +172,7 @@ def test_text_comes_back_exactly(writers: dict[str, TextGenerator], name: str) -
     for line in [*writer.heldout, "Zoë runs", "1917 , the river", "e", "😀 naïve", "don't stop, e.g. (Zoë's)!"]:
         prompt = writer.encode(line)
         if not prompt.unknown:
-            pieces = _Pieces(writer.coder, "")
+            pieces = Pieces(writer.coder, "")
             assert "".join(pieces.add(number) for number in prompt.ids[1:]) + pieces.rest() == line
     assert writer.encode("the river").unknown == 0
 
@@ -302,5 +303,52 @@ def test_a_text_ends_before_a_stop_token(writers: dict[str, TextGenerator], name
     assert "".join(writer.stream("the", stop=[stop], **how)) == cut.text
     line_ends = writer.generate("the", stop=["\n"], **how)
     assert line_ends == writer.generate("the", **{**how, "across_lines": False}) and line_ends.ended == "line"
-    with pytest.raises(UsageError, match=f"'no such thing' is no token of this model, which writes {name}"):
-        writer.stream("the", stop=["no such thing"], **how)
+    if name == "subwords":  # of bytes, if need be: nothing is beyond them
+        assert writer.stop_texts(["日 本"]) == ["日 本"]
+        return
+    with pytest.raises(UsageError, match=f"'日 本' is nothing that this model can write, which writes {name}"):
+        writer.stream("the", stop=["日 本"], **how)
+
+
+@pytest.mark.parametrize("name", ["characters", "words", "subwords"])
+def test_a_text_ends_before_a_text_of_several_tokens(writers: dict[str, TextGenerator], name: str) -> None:
+    writer = writers[name]
+    how: dict[str, Any] = {"max_tokens": 150, "sampling": Sampling(), "across_lines": True}
+    wholes = [writer.generate("the", seed=seed, **how).text for seed in (1, 2)]
+    stop = wholes[0][40:52]  # from the midst of a word on, over a space
+    assert len(stop) == 12 and not writer.stop_ids([stop])
+    try:
+        assert writer.stop_texts([stop]) == [stop]
+    except UsageError:  # a part of a word is none that a model of words knows
+        stop = " ".join(wholes[0][20:].split()[1:3])
+    cut = writer.generate_all(["the", "the"], seeds=[1, 2], stop=[stop, "\n\n\n"], **how)
+    for seed, whole, one in zip((1, 2), wholes, cut, strict=True):
+        assert one.text == whole.partition(stop)[0]
+        assert one.ended == ("stop" if stop in whole else "length")
+        assert "".join(writer.stream("the", seed=seed, stop=[stop], **how)) == one.text
+    assert cut[0].ended == "stop" and cut[0].tokens < 150
+    at_least = writer.generate("the", seed=1, stop=[stop], min_tokens=149, **how)
+    assert at_least.text.startswith(cut[0].text + stop[:1])
+    with pytest.raises(UsageError, match="is several tokens, and a beam ends at a single one"):
+        writer.beam_search("the", beams=2, max_tokens=3, stop=[stop])
+
+
+def test_what_may_become_a_stop_is_held_back(writers: dict[str, TextGenerator]) -> None:
+    writer = writers["characters"]
+    ids = {letter: writer.stop_ids([letter])[0] for letter in "the"}
+    written = Written(writer.coder, "", ["tet", "hh"])
+    seen = []
+    for letter in "hteth":
+        written.add(ids[letter])
+        seen.append(written.text)
+        if written.stopped:
+            break
+    assert seen == ["", "h", "h", "h"] and written.stopped
+    written.end()
+    assert written.text == "h"
+    open_end = Written(writer.coder, "", ["tet"])
+    for letter in "hte":
+        open_end.add(ids[letter])
+    assert open_end.text == "h"
+    open_end.end()
+    assert open_end.text == "hte" and not open_end.stopped

@@ -40,7 +40,7 @@ def generate(
     stop: Annotated[
         list[str] | None,
         typer.Option(
-            "--stop", help=r"End before this token too, such as '.', or '\n', a line's end; several times for several."
+            "--stop", help=r"End before this text too, such as '.', 'The end' or '\n\n'; several times for several."
         ),
     ] = None,
     number: Annotated[int, typer.Option("--number", help="So many texts; the n-th draws with seed + n − 1.")] = 1,

@@ -62,12 +62,14 @@ def seconds(text: str | None) -> float | None:
     return float(match[1]) * _UNITS[match[2]]
 
 
-_SIGNS = {r"\n": "\n", r"\t": "\t", r"\\n": r"\n", r"\\t": r"\t"}
+_SIGNS = {r"\\n": r"\n", r"\\t": r"\t"}
 
 
 def sign(text: str) -> str:
-    r"""A token as it is written on a command line: `\n` is the end of a line, `\t` a tab, `\\n` and `\\t` are these two signs
-    themselves; anything else is what it is, such as `\` and `\section`."""
+    r"""A text as it is written on a command line: `\n` is the end of a line and `\t` a tab, also several of them; `\\n` and `\\t`
+    are these two signs themselves; anything else is what it is, such as `\` and `\section`."""
+    if re.fullmatch(r"(\\[nt])+", text):
+        return text.replace(r"\n", "\n").replace(r"\t", "\t")
     return _SIGNS.get(text, text)
 
 

@@ -75,7 +75,9 @@ def beam_search(
     without a stop token count like the others, with `stopped_by` None. Of equal scores the earlier beam and the lower id
     win. The other parameters are those of `stream`. Raises UsageError for a wrong number, and as `stream` does.
     """
-    if beams < 1 or not 1 <= best <= beams:
+    if beams < 1:
+        raise UsageError(f"beams is {beams}", repair="give a whole number of at least 1")
+    if not 1 <= best <= beams:
         raise UsageError(f"beams is {beams} and best {best}", repair="give 1 ≤ best ≤ beams")
     if not length_penalty >= 0:
         raise UsageError(f"length_penalty is {length_penalty}", repair="give 0 (none) or more")

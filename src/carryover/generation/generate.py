@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as ListOf
 from typing import Any
 
@@ -32,6 +32,7 @@ def generate(
     min_tokens: int = 0,
     stop: Collection[int] = (),
     forbidden: Collection[int] = (),
+    until: Callable[[int, int], bool] | None = None,
     sampling: Sampling | None = None,
     seed: int | ListOf[int] = 0,
     device: Any = None,
@@ -47,6 +48,7 @@ def generate(
         min_tokens=min_tokens,
         stop=stop,
         forbidden=forbidden,
+        until=until,
         sampling=sampling,
         seed=seed,
         device=device,
@@ -67,6 +69,7 @@ def stream(
     min_tokens: int = 0,
     stop: Collection[int] = (),
     forbidden: Collection[int] = (),
+    until: Callable[[int, int], bool] | None = None,
     sampling: Sampling | None = None,
     seed: int | ListOf[int] = 0,
     device: Any = None,
@@ -78,6 +81,7 @@ def stream(
     model : see `Steppable`; a module must be in evaluation mode.
     prompts : ids of each row, at least one each; rows may differ in length.
     max_tokens, min_tokens, stop, forbidden : see `Limits`.
+    until : asked with row and id of every new token but a stop token; where it says True the row ends with that token.
     sampling : how tokens are drawn; None takes the likeliest, of equal ones the lowest id.
     seed : row b draws with seed + b; a list gives each row its own. A row of the same prompt and seed draws the same
         numbers alone and in any batch.
@@ -90,13 +94,14 @@ def stream(
     if len(seeds) != len(prompts):
         raise UsageError(f"{len(seeds)} seeds for {len(prompts)} prompts", repair="give one a prompt, or a single number")
     check_evaluating(model)
-    return _stream(model, prompts, limits, sampling, seeds, device_of(model) if device is None else device)
+    return _stream(model, prompts, limits, until, sampling, seeds, device_of(model) if device is None else device)
 
 
 def _stream(
     model: Steppable,
     prompts: ListOf[ListOf[int]],
     limits: Limits,
+    until: Callable[[int, int], bool] | None,
     sampling: Sampling | None,
     seeds: list[int],
     device: Any,
@@ -114,9 +119,15 @@ def _stream(
         chosen = ids.tolist()
         nats = log_probabilities.gather(1, ids.unsqueeze(1)).squeeze(1).tolist()
         last = made + 1 == limits.max_tokens
-        for row, number, value in zip(rows, chosen, nats, strict=True):
-            yield Token(row, number, value, ends=last or number in limits.stop, stop=number in limits.stop)
-        going = [place for place, number in enumerate(chosen) if number not in limits.stop]
+        going = []
+        for place, (row, number, value) in enumerate(zip(rows, chosen, nats, strict=True)):
+            stop = number in limits.stop
+            ends = last or stop
+            if not stop and until is not None:
+                ends = until(row, number) or ends
+            if not ends:
+                going.append(place)
+            yield Token(row, number, value, ends=ends, stop=stop)
         if last or not going:
             return
         with torch.inference_mode():

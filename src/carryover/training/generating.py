@@ -7,20 +7,19 @@ from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carryover.data.joining import WordJoiner
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import UsageError
 from carryover.training.artefact import Artefact
 from carryover.training.restoring import Pretrained, check_layers, check_vocabulary, fill, parsed, read_heldout
+from carryover.training.written import Pieces, Written
 
 if TYPE_CHECKING:
-    from carryover.data.coding import TokenCoder
     from carryover.generation import Sampling, Token
+    from carryover.generation.steps import Generated
     from carryover.models.language_model import LanguageModel
     from carryover.sequence import Sequence
 
 _FORBIDDEN = (Vocabulary.PAD_ID, Vocabulary.UNKNOWN_ID, Vocabulary.BEGIN_ID)
-_LONGEST_CHARACTER = 4  # bytes of a code point in UTF-8
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Continuation:
     """Text that follows a prompt.
 
     `log_probability` is in nats under the model, `score` that by which beams are ranked, `tokens` the number of tokens,
-    `ended` is "line" where the model ended the line, "stop" where it wrote a token to stop at, "length" where the number of
-    tokens was at its end.
+    `ended` is "line" where the model ended the line, "stop" where it wrote something to stop at, "length" where the number of
+    tokens was at its end. A text to stop at counts among the tokens, a single token to stop at does not.
     """
 
     text: str
@@ -95,29 +94,34 @@ class TextGenerator(Pretrained):
     def decode(self, ids: ListOf[int]) -> str:
         """The text of ids, those of `encode` among them: exactly the text that was encoded where the model reads characters,
         or keeps spaces, and knows all of it."""
-        pieces = _Pieces(self.coder, "")
+        pieces = Pieces(self.coder, "")
         return "".join(pieces.add(number) for number in ids if number != Vocabulary.BEGIN_ID) + pieces.rest()
 
     def stop_ids(self, stops: ListOf[str]) -> list[int]:
         """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out; "\\n" is the
-        end of a line.
+        end of a line. What is no token is left out: see `stop_texts`."""
+        return [number for text in stops for number in self._ids_of(text)]
 
-        Raises UsageError for a text that is no token of this model.
+    def stop_texts(self, stops: ListOf[str]) -> list[str]:
+        """Those of `stops` that are several tokens, so that a text shall end where it would hold them.
+
+        Raises UsageError for one of which this model knows a part only, and for an empty one.
         """
-        found = []
-        for text in stops:
-            if text == "\n":
-                found.append(Vocabulary.END_ID)
-                continue
-            ids = [number for number in range(len(self.coder.vocabulary)) if self._reads(number) == (text.strip() or text)]
-            if not ids:
+        found = [text for text in stops if not self._ids_of(text)]
+        for text in found:
+            if not text or self.encode(text).unknown:
                 kind = "characters" if self.coder.tokenizer.kind == "characters" else self.coder.kind
                 raise UsageError(
-                    f"{text!r} is no token of this model, which writes {kind}",
-                    repair="give a single token that stands in the text it was trained on",
+                    f"{text!r} is nothing that this model can write, which writes {kind}",
+                    repair="give something of which each part stands in the text it was trained on",
                 )
-            found += ids
         return found
+
+    def _ids_of(self, text: str) -> list[int]:
+        if text == "\n":
+            return [Vocabulary.END_ID]
+        wanted = text.strip() or text
+        return [number for number in range(len(self.coder.vocabulary)) if self._reads(number) == wanted] if wanted else []
 
     def _reads(self, number: int) -> str:
         """The text of an id by itself; nothing for those that mark places."""
@@ -144,20 +148,22 @@ class TextGenerator(Pretrained):
     ) -> Iterator[str]:
         """Text that follows the prompt, piece by piece as it comes; see `carryover.generation.stream`.
 
-        It ends with the line, or with `across_lines` only at `max_tokens`, a line break counting as one; and before a token
-        that is one of `stop`. Raises UsageError as `stop_ids` does, and for wrong limits.
+        It ends with the line, or with `across_lines` only at `max_tokens`, a line break counting as one; and before what is
+        one of `stop`. Raises UsageError as `stop_texts` does, and for wrong limits.
         """
         from carryover.generation import stream as tokens_of
 
+        written = Written(self.coder, prompt, self.stop_texts(stop), at_least=min_tokens)
         tokens = tokens_of(
             _Lines(self.model),
             [self.encode(prompt).ids],
             **self._limits(max_tokens, min_tokens, across_lines, stop),
+            until=lambda row, number: written.add(number),
             sampling=sampling,
             seed=seed,
             device=next(self.model.parameters()).device,
         )
-        return _texts(tokens, _Pieces(self.coder, prompt))
+        return _texts(tokens, written)
 
     def generate(self, prompt: str, *, seed: int = 0, **how: Any) -> Continuation:
         """The whole of what `stream` yields, with its probability; the same options."""
@@ -180,15 +186,18 @@ class TextGenerator(Pretrained):
 
         if not prompts:
             return []
+        stops = self.stop_texts(stop)
+        written = [Written(self.coder, prompt, stops, at_least=min_tokens) for prompt in prompts]
         found = generate(
             _Lines(self.model),
             [self.encode(prompt).ids for prompt in prompts],
             **self._limits(max_tokens, min_tokens, across_lines, stop),
+            until=lambda row, number: written[row].add(number),
             sampling=sampling,
             seed=[seeds] * len(prompts) if isinstance(seeds, int) else seeds,
             device=next(self.model.parameters()).device,
         )
-        return [self._continuation(prompt, one) for prompt, one in zip(prompts, found, strict=True)]
+        return [_continuation(text, one) for text, one in zip(written, found, strict=True)]
 
     def beam_search(self, prompt: str, **how: Any) -> list[Continuation]:
         """The likeliest continuations of a prompt; the options are those of `beam_search_all`."""
@@ -206,11 +215,13 @@ class TextGenerator(Pretrained):
         stop: ListOf[str] = (),
     ) -> list[list[Continuation]]:
         """The likeliest continuations found up to the end of the line or a token of `stop`, for each prompt the `best`; see
-        `carryover.generation.beam_search`."""
+        `carryover.generation.beam_search`. Raises UsageError for a `stop` that is no single token."""
         from carryover.generation import beam_search
 
         if not prompts:
             return []
+        for text in self.stop_texts(stop):
+            raise UsageError(f"{text!r} is several tokens, and a beam ends at a single one", repair="stop at one, or draw")
         found = beam_search(
             self.model,
             [self.encode(prompt).ids for prompt in prompts],
@@ -219,13 +230,13 @@ class TextGenerator(Pretrained):
             length_penalty=length_penalty,
             **self._limits(max_tokens, min_tokens, False, stop),
         )
-        return [[self._continuation(prompt, one) for one in row] for prompt, row in zip(prompts, found, strict=True)]
+        return [[self._read(prompt, one) for one in row] for prompt, row in zip(prompts, found, strict=True)]
 
-    def _continuation(self, prompt: str, found: Any) -> Continuation:
-        pieces = _Pieces(self.coder, prompt)
-        text = "".join(pieces.add(number) for number in found.tokens) + pieces.rest()
-        ended = {None: "length", Vocabulary.END_ID: "line"}.get(found.stopped_by, "stop")
-        return Continuation(text, len(found.tokens), found.log_probability, found.score, ended)
+    def _read(self, prompt: str, found: Generated) -> Continuation:
+        written = Written(self.coder, prompt)
+        for number in found.tokens:
+            written.add(number)
+        return _continuation(written, found)
 
 
 class _Lines:
@@ -252,53 +263,19 @@ class _Lines:
         return scores.with_values(torch.where(ended.unsqueeze(2), after.values, scores.values)), state
 
 
-def _texts(tokens: Iterator[Token], pieces: _Pieces) -> Iterator[str]:
+def _continuation(written: Written, found: Generated) -> Continuation:
+    written.end()
+    ended = {None: "length", Vocabulary.END_ID: "line"}.get(found.stopped_by, "stop")
+    return Continuation(
+        written.text, len(found.tokens), found.log_probability, found.score, "stop" if written.stopped else ended
+    )
+
+
+def _texts(tokens: Iterator[Token], written: Written) -> Iterator[str]:
+    given = 0
     for token in tokens:
-        text = "" if token.stop else pieces.add(token.id)
-        if text:
-            yield text
-    rest = pieces.rest()
-    if rest:
-        yield rest
-
-
-class _Pieces:
-    """Ids to text, each as soon as its characters are whole."""
-
-    def __init__(self, coder: TokenCoder, prompt: str) -> None:
-        line = prompt.rpartition("\n")[2]
-        self.coder = coder
-        self.waiting: list[int] = []  # pieces that end within a character
-        self.exact = coder.exact
-        self.joiner = WordJoiner()
-        if not self.exact and coder.subwords is None:
-            for word in coder.tokenize(line):
-                self.joiner.add(word)
-        self._spaced = not line or line[-1].isspace()  # so a space before the next word would be one too many
-
-    def add(self, number: int) -> str:
-        """The text that is whole with this id; may be empty."""
-        if number == Vocabulary.END_ID:
-            text = self.rest() + "\n"
-            self.joiner, self._spaced = WordJoiner(), True
-            return text
-        if self.coder.subwords is not None:
-            self.waiting.append(number)
-            broken = self.coder.subwords.decode(self.waiting).endswith("\ufffd")
-            return "" if broken and len(self.waiting) < _LONGEST_CHARACTER else self.rest()
-        token = self.coder.vocabulary.tokens[number]
-        return token if self.exact else self._once_spaced(self.joiner.add(token))
-
-    def rest(self) -> str:
-        """What waits for more bytes of its last character."""
-        if not self.waiting:
-            return ""
-        assert self.coder.subwords is not None
-        text = self.coder.subwords.decode(self.waiting)
-        self.waiting = []
-        return text if self.exact else self._once_spaced(text)
-
-    def _once_spaced(self, text: str) -> str:
-        if self._spaced and text:
-            text, self._spaced = text.removeprefix(" "), False
-        return text
+        if token.ends:
+            written.end()
+        if len(written.text) > given:
+            yield written.text[given:]
+            given = len(written.text)
