@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carryover.data.tokenizers import CharacterTokenizer, Tokenizer, WhitespaceTokenizer, tokenizer_from_json
+from carryover.data.token import Tokenizer
+from carryover.data.tokenizers import CharacterTokenizer, WhitespaceTokenizer, tokenizer_from_json
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
 

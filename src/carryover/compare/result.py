@@ -11,6 +11,7 @@ from typing import Any
 from carryover.compare.analysis import Analysis
 from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder
 from carryover.compare.plan import ComparePlan
+from carryover.compare.table import plain_table
 from carryover.compare.verdict import cost_sentences, verdict
 
 SCHEMA = "carryover.compare/1"
@@ -103,8 +104,6 @@ class CompareResult:
 
     def lines(self) -> list[str]:
         """What the command prints: table, verdict, costs and where the page is, without decoration."""
-        from carryover.compare.table import plain_table
-
         table = plain_table(self).splitlines()
         cost = ["", *self.cost] if self.cost else []
         return [*table, *([""] if table else []), *self.verdict, *cost, "", f"report: {self.page}"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from carryover.compare.cells import table_rank
-from carryover.compare.result import CompareResult
 from carryover.compare.verdict import duration_text, median, points
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from carryover.compare.result import CompareResult
 
 BEST = "*"
 NEAR = "~"

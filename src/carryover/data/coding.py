@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from carryover.data.lexicon import Lexicon
-from carryover.data.tokenizers import Tokenizer, tokenizer_from_json
+from carryover.data.token import Tokenizer
+from carryover.data.tokenizers import tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from carryover.data.tokenizers import Token, Tokenizer
+from carryover.data.token import Token, Tokenizer
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 

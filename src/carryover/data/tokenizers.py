@@ -1,44 +1,11 @@
-"""From text to tokens with their places in the text: the contract, characters, and pieces of words learned from a text."""
+"""Tokenizers of characters and white space, one that keeps the spaces of another, and all of them back from JSON."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
+from carryover.data.token import Token, Tokenizer
 from carryover.errors import BadData
-
-
-class Token(NamedTuple):
-    """A stretch of a text: `text` equals original[start:end], counted in code points."""
-
-    text: str
-    start: int
-    end: int
-
-
-class Tokenizer(ABC):
-    """Splits text into tokens that lie in order and, taken from the original, are exactly what they say.
-
-    `exact` says that the tokens one after the other are the text, white space too.
-    """
-
-    kind: ClassVar[str]
-    exact: bool = False
-
-    @abstractmethod
-    def tokenize(self, text: str) -> list[Token]:
-        """Tokens with their places."""
-
-    def words(self, text: str) -> list[str]:
-        """The tokens' texts alone; faster where the places are not needed."""
-        return [token.text for token in self.tokenize(text)]
-
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]: ...
-
-    @classmethod
-    @abstractmethod
-    def from_json(cls, value: Any) -> Tokenizer: ...
 
 
 class CharacterTokenizer(Tokenizer):

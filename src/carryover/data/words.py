@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from carryover.data.tokenizers import Token, Tokenizer
+from carryover.data.token import Token, Tokenizer
 from carryover.errors import BadData, UsageError
 
 _ABBREVIATIONS = (

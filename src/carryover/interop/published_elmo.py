@@ -19,7 +19,8 @@ import carryover
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.lexicon import Lexicon
-from carryover.data.tokenizers import Tokenizer, WhitespaceTokenizer
+from carryover.data.token import Tokenizer
+from carryover.data.tokenizers import WhitespaceTokenizer
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, CannotWrite, CarryoverError, UsageError
 from carryover.interop.elmo_layout import (

@@ -11,7 +11,8 @@ from typing import Any
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.shards import Shards, build_shards
-from carryover.data.tokenizers import CharacterTokenizer, SpacedTokenizer, Tokenizer, WhitespaceTokenizer
+from carryover.data.token import Tokenizer
+from carryover.data.tokenizers import CharacterTokenizer, SpacedTokenizer, WhitespaceTokenizer
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
