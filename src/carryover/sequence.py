@@ -95,6 +95,11 @@ class Sequence:
         return self.values.device
 
     @cached_property
+    def full(self) -> bool:
+        """Whether every row has all steps. Reads the lengths, once for a sequence and all that `with_values` makes of it."""
+        return bool((self.lengths == self.time).all())
+
+    @cached_property
     def mask(self) -> Tensor:
         """bool [B, T], true at real steps."""
         return torch.arange(self.time, device=self.device) < self.lengths.unsqueeze(1)
@@ -109,7 +114,10 @@ class Sequence:
 
     def with_values(self, values: Tensor) -> Sequence:
         """Other values under the same lengths."""
-        return Sequence(values, self.lengths)
+        other = Sequence(values, self.lengths)
+        if (full := self.__dict__.get("full")) is not None and values.shape[1] == self.time:
+            other.__dict__["full"] = full
+        return other
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Sequence:
         """`function` of the values, padding set to zero before and after."""

@@ -44,6 +44,17 @@ def test_without_lengths_every_row_is_full() -> None:
     x = Sequence.of(torch.zeros(2, 3, 5))
     assert x.lengths.tolist() == [3, 3]
     assert (x.batch_size, x.time) == (2, 3)
+    assert x.full
+
+
+def test_full_is_known_of_what_has_the_same_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    ragged, full = Sequence.of(torch.zeros(2, 3, 5), [3, 2]), Sequence.of(torch.zeros(2, 3, 5), [3, 3])
+    assert full.full and not ragged.full
+    assert not full.with_values(torch.zeros(2, 4)).full  # a step more that no row has
+    assert not ragged.slice(0, 3).full and ragged.slice(0, 2).full
+    longer, other = full.with_values(torch.zeros(2, 3, 7)), ragged.with_values(torch.zeros(2, 3))
+    monkeypatch.setattr(Tensor, "all", lambda *_: pytest.fail("read the lengths again"))
+    assert longer.full and full.full and not other.full
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,6 @@ class FusedLayer(Protocol):
         """What runs a whole pass over `x` from the first state; None where another path does."""
 
 
-def is_full(x: Sequence) -> bool:
-    """Whether every row has all steps. Reads the lengths."""
-    return bool((x.lengths == x.time).all())
-
-
 def takes_packed(name: str, x: Sequence, *tensors: Tensor) -> bool:
     """Whether ragged rows are better given to kernel `name` packed."""
     return name in WITHOUT_ONEDNN and x.device.type == "cpu" and not wants_gradients(x.values, *tensors)
@@ -74,7 +69,7 @@ def run_fused(
 def run_both_directions(ahead: FusedKernel, back: FusedKernel, x: Sequence) -> Sequence | None:
     """Outputs of two layers side by side from zero states, the second reading each row backwards; None where no one call does
     that: for two kinds or sizes of layers, and for ragged rows with gradients or on oneDNN."""
-    weights, full = [*ahead.weights, *back.weights], is_full(x)
+    weights, full = [*ahead.weights, *back.weights], x.full
     alike = ahead.name == back.name and [w.shape for w in ahead.weights] == [w.shape for w in back.weights]
     if not alike or not (full or (takes_packed(ahead.name, x, *weights) and bool(x.lengths.any()))):
         return None

@@ -13,7 +13,6 @@ from carryover.layers.attention.dot_product import AttentionWeights, attend, che
 from carryover.layers.attention.positions import rotate, sinusoid
 from carryover.layers.base import Layer
 from carryover.layers.dropout import check_probability
-from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
 AttentionPositions = Literal["rotary", "relative"]
@@ -124,7 +123,7 @@ class SelfAttention(Layer):
             return self._finish(x, self._attend_in_blocks(x, queries, keys, values, self.horizon), "blocks")
         distance = steps.unsqueeze(1) - steps  # [T, T], how far back the key is
         visible = self._within(distance)
-        if not self.causal and not is_full(x):
+        if not self.causal and not x.full:
             real = x.mask[:, None, None, :]  # [B, 1, 1, T]
             visible = real if visible is None else real & visible
         reach = x.time - 1 if self.horizon is None else self.horizon - 1

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.step_buffer import StepBuffer, advance
-from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
 Padding = Literal["causal", "centred", "valid"]
@@ -210,7 +209,7 @@ class Convolution(Layer):
             return super().step(x, state)
         self.check_input(x)
         self.check_state(x, state)
-        full = is_full(x)
+        full = x.full
         values, lengths = (x.values, None) if full else (x.zero_padding().values, x.lengths)
         if self.stride > 1:
             return self._step_strided(x, values, lengths, state)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import check_real
 from carryover.layers.convolutional.step_buffer import StepBuffer, advance
-from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
 
@@ -52,7 +51,7 @@ class Delay(Layer):
         check_real(self, x)
         self.check_input(x)
         self.check_state(x, state)
-        joined, state = advance(state, x.zero_padding().values, None if is_full(x) else x.lengths)
+        joined, state = advance(state, x.zero_padding().values, None if x.full else x.lengths)
         return x.with_values(joined[:, : x.time]).zero_padding(), state
 
     def extra_repr(self) -> str:

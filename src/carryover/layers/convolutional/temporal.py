@@ -16,7 +16,6 @@ from carryover.layers.convolutional.convolution import Convolution, check_real, 
 from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.convolutional.steps_compiled import may_run, step_temporal
 from carryover.layers.dropout import VariationalDropout, check_probability
-from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
 Masks = tuple[Tensor, Tensor] | None
@@ -90,7 +89,7 @@ class TemporalBlock(Layer):
     def step(self, x: Sequence, state: State) -> tuple[Sequence, TemporalState]:
         self.check_input(x)
         self.check_state(x, state)
-        y, state = self.step_rows(x.zero_padding().values, None if is_full(x) else x.lengths, state)
+        y, state = self.step_rows(x.zero_padding().values, None if x.full else x.lengths, state)
         return x.with_values(y).zero_padding(), state
 
     def step_rows(self, values: Tensor, lengths: Tensor | None, state: TemporalState) -> tuple[Tensor, TemporalState]:
@@ -217,7 +216,7 @@ class TCN(Layer):
         self.check_batch_size(x, state[:1])  # one stands for all, and all would take a noticeable part of a short step
         if len(state) != len(self.blocks):
             raise ValueError(f"TCN was given {len(state)} states for {len(self.blocks)} blocks: make one with initial_state")
-        full = is_full(x)
+        full = x.full
         if full and may_run(self, x.values, self._weights) and not (self.training and self._drops()):
             found = step_temporal(self, x.values, state)
             if found is not None:
@@ -267,7 +266,7 @@ def _zero_before(values: Tensor, begun: Tensor | None) -> Tensor:
 
 def _align_ends(x: Sequence, steps: int) -> tuple[Tensor, Tensor | None]:
     """The last `steps` steps of every row [B, steps, in], zeros before a row begins, and where it has begun."""
-    if is_full(x):
+    if x.full:
         return x.values[:, -steps:], None
     index = x.lengths.unsqueeze(1) - steps + torch.arange(steps, device=x.device)  # [B, steps]
     begun = (index >= 0).unsqueeze(2)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import check_real, check_sizes
 from carryover.layers.convolutional.step_buffer import StepBuffer, advance
-from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
 TransposedPadding = Literal["causal", "centred"]
@@ -117,7 +116,7 @@ class TransposedConvolution(Layer):
             return super().step(x, state)
         self.check_input(x)
         self.check_state(x, state)
-        joined, state = advance(state, x.zero_padding().values, None if is_full(x) else x.lengths)
+        joined, state = advance(state, x.zero_padding().values, None if x.full else x.lengths)
         start = self.memory * self.stride
         y = self._spread(joined)[:, start : start + x.time * self.stride]
         return Sequence(y, self.output_lengths(x.lengths)).zero_padding(), state

@@ -12,7 +12,6 @@ from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes
 from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.convolutional.steps_compiled import may_run, step_gated
-from carryover.layers.fused import is_full
 from carryover.sequence import Sequence
 
 
@@ -88,7 +87,7 @@ class WaveNetBlock(Layer):
         self.check_state(x, state)
         condition = join_conditions(self, x, local, context)
         values = x.zero_padding().values
-        gates, state = self.convolution.step_rows(values, None if is_full(x) else x.lengths, state)
+        gates, state = self.convolution.step_rows(values, None if x.full else x.lengths, state)
         onward, skip = self.respond(values, gates, condition)
         return x.with_values(skip if onward is None else torch.cat([onward, skip], dim=2)).zero_padding(), state
 
@@ -205,7 +204,7 @@ class WaveNet(Layer):
                 f"WaveNet was given {len(state)} states for {1 + len(self.blocks)} convolutions: make one with initial_state"
             )
         condition = join_conditions(self, x, local, context)
-        full = is_full(x)
+        full = x.full
         if full and may_run(self, x.values, self._weights):
             found = step_gated(self, x.values, condition, state)
             if found is not None:

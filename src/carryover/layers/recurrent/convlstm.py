@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import check_real, check_sizes
-from carryover.layers.fused import is_full
 from carryover.layers.recurrent.recurrence import LSTMState
 from carryover.sequence import Sequence
 
@@ -96,7 +95,7 @@ class ConvLSTM(Layer):
             return x.with_values(x.values.new_zeros(x.batch_size, x.time, *hidden.shape[1:])), LSTMState(hidden, cell)
         images = x.zero_padding().values.flatten(0, 1)  # [B · T, in, *space]
         drive = self._convolve(images, self.input_weight, self.bias).unflatten(0, (x.batch_size, x.time))
-        running = None if is_full(x) else x.expand_mask()
+        running = None if x.full else x.expand_mask()
         outputs = []
         for t in range(x.time):
             new_hidden, new_cell = self._advance(drive[:, t], hidden, cell)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer
-from carryover.layers.fused import FusedKernel, is_full, last_hidden, run_fused
+from carryover.layers.fused import FusedKernel, last_hidden, run_fused
 from carryover.layers.recurrent import compiled_recurrence
 from carryover.layers.recurrent.compiled_recurrence import CellWeights
 from carryover.sequence import Sequence
@@ -94,7 +94,7 @@ class HiddenRecurrence(Layer):
             return outputs, last
         if self.kernel is None:
             return self.scan(x, state)
-        full = is_full(x)
+        full = x.full
         outputs, (last,) = run_fused(self.kernel, self._kernel_weights(), x, (state,), full=full)
         return outputs, (last if full else last_hidden(outputs, state.to(last.dtype))).to(state.dtype)
 

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State, choose_rows
-from carryover.layers.fused import is_full
 from carryover.layers.recurrent.elman import FUNCTIONS, Nonlinearity, check_nonlinearity
 from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
 from carryover.layers.recurrent.recurrence import LSTMState
@@ -200,7 +199,7 @@ def start_norms(*, gains: list[nn.Parameter], biases: list[nn.Parameter]) -> Non
 
 def run_cell(cell: Cell, inputs: Tensor, x: Sequence, state: State) -> tuple[Sequence, State]:
     """A cell over inputs [B, T, …] at the lengths of `x`; h is the state, or its first part."""
-    full, outputs = is_full(x), []
+    full, outputs = x.full, []
     for t, inputs_t in enumerate(inputs.unbind(1)):
         after = cell(inputs_t, state)
         outputs.append(after if isinstance(after, Tensor) else after[0])

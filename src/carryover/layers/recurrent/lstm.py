@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer
-from carryover.layers.fused import FusedKernel, is_full, run_fused
+from carryover.layers.fused import FusedKernel, run_fused
 from carryover.layers.prepared import wants_gradients
 from carryover.layers.products import product_type
 from carryover.layers.recurrent import compiled_recurrence, lstm_compiled
@@ -155,7 +155,7 @@ class LSTM(Layer):
 
         It gives the cells of the last padded step only, so ragged rows that must hand on their state are scanned.
         """
-        return self._kernel_fits(x) and is_full(x)
+        return self._kernel_fits(x) and x.full
 
     def is_compiled(self, x: Sequence, *state: Tensor) -> bool:
         """Whether the compiled recurrence does a `step` over `x`.
@@ -167,7 +167,7 @@ class LSTM(Layer):
         if not compiled_recurrence.fits(self._cell_weights(), x, *state):
             return False
         training = wants_gradients(x.values, *self.weights(), *state)
-        return (training and self.cell_size <= MOST_CELLS and product_type(x.values) == torch.float32) or not is_full(x)
+        return (training and self.cell_size <= MOST_CELLS and product_type(x.values) == torch.float32) or not x.full
 
     @property
     def _is_plain(self) -> bool:
@@ -196,9 +196,11 @@ class LSTM(Layer):
         return FusedKernel("lstm", weights if self.projection_weight is None else [*weights, self.projection_weight])
 
     def _fused(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState]:
-        outputs, (hidden, cell) = run_fused(*self._kernel(), x, state, full=is_full(x))
+        outputs, last = run_fused(*self._kernel(), x, state, full=x.full)
         self.last_path = "fused"
-        return outputs, LSTMState(hidden.to(state.hidden.dtype), cell.to(state.cell.dtype))
+        if any(new.dtype != old.dtype for new, old in zip(last, state, strict=True)):
+            last = tuple(new.to(old.dtype) for new, old in zip(last, state, strict=True))
+        return outputs, LSTMState(*last)
 
     def _one_step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState] | None:
         """One step on a CPU without gradients by the library's cell or, where options forbid it, the plain loop: kernel and scan
