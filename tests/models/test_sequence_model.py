@@ -135,6 +135,8 @@ def test_any_layer_can_stand_in_the_middle() -> None:
         SequenceModel(layer, 5, delay=1)
     with pytest.raises(UsageError, match="gives 4 features and the layer reads 3"):
         SequenceModel(layer, 5, input_layer=Perceptron(2, (), 4))
+    with pytest.raises(UsageError, match="out_size is 0"):
+        SequenceModel(layer, 0)
     with pytest.raises(UsageError, match="'middle' is unknown"):
         SequenceModel(layer, 5, readout="middle")
 

@@ -70,6 +70,8 @@ class SequenceModel(nn.Module):
                 f"the input layer gives {input_layer.out_size} features and the layer reads {layer.in_size}",
                 repair="make the sizes equal",
             )
+        if out_size < 1:
+            raise UsageError(f"out_size is {out_size}", repair="give how many numbers come out, at least 1")
         if delay < 0 or (delay and (readout != EVERY or not layer.keeps_length)):
             raise UsageError(
                 f"delay is {delay} with readout {readout!r} and {type(layer).__name__}",
