@@ -116,8 +116,13 @@ def _late(result: CellResult) -> list[float]:
     return [min(late), max(late)] if late else []
 
 
+def _range(low: float, high: float) -> str:
+    ends = f"{low:.3g}", f"{high:.3g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
 def _state(row: Row, found: dict[str, Any]) -> str:
-    parts = [f"{low:.2g} to {high:.2g} held out, last fifth" for low, high in filter(None, found["late_held_out"] or ())]
+    parts = [f"{_range(low, high)} held out, last fifth" for low, high in filter(None, found["late_held_out"] or ())]
     parts += [f"trial of {trial['epochs']} epochs: {trial['result']:{row.entry.metric.digits}}" for trial in found["trials"]]
     for seed, progress in sorted(row.progress.items()):
         if "error" in progress:
