@@ -227,7 +227,11 @@ def test_mean_and_spread_over_seeds_beside_the_published_number(tmp_path: Path) 
     assert single["ours"] == "6.12e-05" and single["spread"] == "–" and single["published"] == "5.3e-05"
     assert single["state"] == "4e-05 to 0.0007 held out, last fifth" and found["late_held_out"] is None
     assert dict(zip(HEAD, lines_of(rows[1]), strict=True))["ours"] == "87.12"
-    still = {"result": 0.04, "curve": [{"step": n, "held_out": {"loss": 0.04 + n * 1e-6}} for n in range(10)]}
+    still = {
+        "result": 0.04,
+        "settings": {**settings, "epochs": 50},
+        "curve": [{"step": n, "held_out": {"loss": 0.04 + n * 1e-6}} for n in range(10)],
+    }
     store(tmp_path, result, Cell("copy-memory", 500, "lstm", 1), **still)
     (row,) = (row for row in collect(tmp_path) if row.entry.task == "copy-memory")
     assert dict(zip(HEAD, lines_of(row), strict=True))["state"] == "0.04 held out, last fifth"
