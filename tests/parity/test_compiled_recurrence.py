@@ -35,9 +35,14 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return record_calls(monkeypatch, compiled.RECURRENCE, compiled_recurrence)
 
 
-@pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("size", [5, 16, 35, 70])
-@pytest.mark.parametrize("name", LAYERS)
+every_size = pytest.mark.parametrize("size", [5, 16, 35, 70])
+every_length = pytest.mark.parametrize("lengths", LENGTHS)
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+@every_length
+@every_size
+@every_layer
 def test_gradients_equal_the_loop(called: list[str], name: str, size: int, lengths: str) -> None:
     """With sizes that fill no register, one panel and several; NaN in the padding, rows without any step."""
     torch.manual_seed(size)
@@ -57,9 +62,9 @@ def _pairs() -> bool:
     return library is not None and bool(library.has_pairs())
 
 
-@pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("size", [5, 16, 35, 70])
-@pytest.mark.parametrize("name", LAYERS)
+@every_length
+@every_size
+@every_layer
 def test_bfloat16_is_near_the_loop(called: list[str], name: str, size: int, lengths: str) -> None:
     """Under autocast, with numbers of factors that are odd, even, and no whole panel."""
     torch.manual_seed(size)
@@ -83,7 +88,7 @@ def test_bfloat16_is_near_the_loop(called: list[str], name: str, size: int, leng
         assert distance < (0.015 if layer.last_path == "compiled" else 0.1), (part, float(distance))  # 0.07 the library's
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@every_layer
 def test_rows_in_any_company(called: list[str], name: str) -> None:
     """In another order bit for bit, and alone but for the product with the input, which the library does as it likes."""
     torch.manual_seed(1)
@@ -99,7 +104,7 @@ def test_rows_in_any_company(called: list[str], name: str) -> None:
     assert set(called) == {"recurrence_forward"}
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@every_layer
 def test_gradients_by_threads(called: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "THREAD_WORK", 1)
     torch.manual_seed(2)
@@ -114,7 +119,7 @@ def test_gradients_by_threads(called: list[str], name: str, monkeypatch: pytest.
             assert torch.equal(torch.nan_to_num(results[0][part]), torch.nan_to_num(other[part])), part
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@every_layer
 def test_a_nan_stays_in_its_row(called: list[str], name: str) -> None:
     layer = LAYERS[name][0](4, 20)
     values = torch.randn(4, 5, 4)
@@ -125,7 +130,7 @@ def test_a_nan_stays_in_its_row(called: list[str], name: str) -> None:
     assert y.values[[0, 2]].isfinite().all() and gradient[[0, 2]].isfinite().all()
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@every_layer
 def test_far_from_zero(called: list[str], name: str) -> None:
     """Sums at which an exponential would overflow, and tiny ones, of which tanh must keep the leading digits."""
     make, loop = LAYERS[name]

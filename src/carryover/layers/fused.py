@@ -98,7 +98,7 @@ def _run_padded(
         len(state[0]) == 2,
         True,
     )  # biases, layers, dropout, train, bidirectional, batch first
-    with as_given(values):
+    with _as_given(values):
         outputs, *last = KERNELS[name](values, state if name == "lstm" else state[0], weights, *arguments)
     y = x.with_values(outputs)
     return (y if full else y.zero_padding()), tuple(last)
@@ -109,12 +109,12 @@ def _run_packed(name: str, x: Sequence, state: tuple[Tensor, ...], weights: list
     steps = PackedSteps(x.lengths, x.time)
     values, weights, (hidden,) = _in_product_type(steps.pack(x.values), weights, state)
     sizes, running = torch.tensor(steps.sizes), steps.sort(hidden).narrow(-2, 0, steps.sizes[0])
-    with as_given(values):
+    with _as_given(values):
         outputs, _ = KERNELS[name](values, sizes, running, weights, True, 1, 0.0, False, len(hidden) == 2)
     return x.with_values(steps.unpack(outputs))
 
 
-def as_given(values: Tensor) -> AbstractContextManager[Any]:
+def _as_given(values: Tensor) -> AbstractContextManager[Any]:
     """Within it, operations on the device of `values` keep the types of what they are given."""
     device = values.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -52,7 +52,8 @@ class RunFolder:
 
         Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
         those in `told` a change is only pointed out. Raises UsageError naming the first other one that differs, with
-        both values and `repair`, or how to give the old one again. A run that has saved no checkpoint yet begins anew with whatever it is given.
+        both values and `repair`, or how to give the old one again. A run that has saved no checkpoint yet begins anew with
+        whatever it is given.
         """
         wanted = json.loads(json.dumps(settings))
         if not checkpoint_folders(self.checkpoints):

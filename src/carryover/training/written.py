@@ -30,17 +30,18 @@ class Written:
         """Read an id; whether a text to stop at is complete."""
         text = self.pieces.add(number)
         self.at_least -= 1
-        self._take(text, self.stops if self.at_least < 0 else ())
+        self._take(text)
         return self.stopped
 
     def end(self) -> None:
         """No id comes after this: what was held back is text."""
         if not self.stopped:
-            self._take(self.pieces.rest(), self.stops if self.at_least < 0 else ())
+            self._take(self.pieces.rest())
         if not self.stopped:
             self.text, self._held = self.text + self._held, ""
 
-    def _take(self, text: str, stops: ListOf[str]) -> None:
+    def _take(self, text: str) -> None:
+        stops = self.stops if self.at_least < 0 else ()
         self._held += text
         places = [place for stop in stops if (place := self._held.find(stop)) >= 0]
         self.stopped = bool(places)

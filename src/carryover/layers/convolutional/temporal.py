@@ -145,8 +145,8 @@ class TCN(Layer):
         layer.step(x, state)  the next ones.
 
     `last_path` says what the latest whole pass or step ran: "compiled" (in C, for float32 on a processor with AVX-512 where a
-    compiler is present: `passes_compiled`, `steps_compiled`) or "plain". `tcn_plain` is the plain path they are tested against. Parameters learned: `blocks.i.…`. ValueError for a size that is
-    not positive or a probability that is none.
+    compiler is present: `passes_compiled`, `steps_compiled`) or "plain". `tcn_plain` is the plain path they are tested against.
+    Parameters learned: `blocks.i.…`. ValueError for a size that is not positive or a probability that is none.
     """
 
     causal = True

@@ -320,15 +320,6 @@ static void dense_of_pairs(Team *team, long number) { run_dense(team, number, 1)
 
 /* ---------------------------------------------------------------- what is called from outside */
 
-/* Whether words may be pairs of bfloat16. */
-int has_pairs(void) {
-#ifdef __AVX512BF16__
-    return 1;
-#else
-    return 0;
-#endif
-}
-
 /* A number that tells contents apart: every change of one word changes it, others all but surely. */
 long fingerprint(const char *memory, long bytes) {
     const __m512i odd = _mm512_set1_epi64(0x9e3779b97f4a7c15);

@@ -63,3 +63,12 @@ INLINE void multiply(float *sums, const int rows, const int vectors, long line, 
 
 /* Every height has code of its own, in which all sums stay in registers. */
 #define HEIGHTS(kind) kind(1) kind(2) kind(3) kind(4) kind(5) kind(6)
+
+/* Whether words may be pairs of bfloat16. */
+int has_pairs(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}

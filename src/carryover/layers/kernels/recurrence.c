@@ -213,11 +213,3 @@ int recurrence_backward(const Recurrence *r) {
     share_parts(backward_part, r, r->threads, r->threads);
     return 0;
 }
-
-int has_pairs(void) {
-#ifdef __AVX512BF16__
-    return 1;
-#else
-    return 0;
-#endif
-}

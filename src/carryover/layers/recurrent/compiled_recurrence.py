@@ -158,9 +158,8 @@ def _task(kind: str, steps: PackedSteps, size: int, panels: Tensor) -> _Recurren
     threads = min(compiled.threads_for(work), tiles)
     blocks = math.ceil(tiles / threads) * threads
     count, words, columns = panels.shape[:3]
-    task = _Recurrence(KINDS.index(kind), len(steps.sizes), steps.batch, size, count, columns // _REGISTER, blocks, threads)
-    task.words = words
-    return task
+    sizes = (len(steps.sizes), steps.batch, size, count, columns // _REGISTER, blocks, threads)
+    return _Recurrence(KINDS.index(kind), *sizes, words=words)
 
 
 def _point(task: _Recurrence, **tensors: Tensor | None) -> None:
@@ -179,11 +178,11 @@ def _gate_panels(weight: Tensor, gates: int) -> Tensor:
 def _in_panels(weight: Tensor) -> Tensor:
     """[words, columns] to [panels, words, columns]; of bfloat16 a word is two rows: [panels, words, columns, 2]."""
     count, width = _panels(weight.shape[1])
-    padded = torch.nn.functional.pad(weight, (0, count * width - weight.shape[1]))
-    if weight.dtype == torch.float32:
-        return padded.reshape(-1, count, width).transpose(0, 1).contiguous()
-    rows = torch.nn.functional.pad(padded, (0, 0, 0, len(padded) % 2))
-    return rows.reshape(-1, 2, count, width).permute(2, 0, 3, 1).contiguous()
+    of_word = 1 if weight.dtype == torch.float32 else 2
+    missing = (0, count * width - weight.shape[1], 0, -len(weight) % of_word)
+    padded = torch.nn.functional.pad(weight, missing) if any(missing) else weight
+    panels = padded.unflatten(1, (count, width)).unflatten(0, (-1, of_word)).permute(2, 0, 3, 1).contiguous()
+    return panels.squeeze(3) if of_word == 1 else panels
 
 
 def _pairs(panels: Tensor, first: Tensor) -> Tensor | None:

@@ -31,8 +31,8 @@ class GRU(HiddenRecurrence):
     r, z, n, and with "after" `candidate_bias` [H] (c above).
 
     `last_path` says what the latest call ran: "compiled" ("after", see `compiled_recurrence`) or, where that is not to be
-    had, "fused" (the library's kernel), or "scan" ("before"). `gru_loop` is the plain loop all are tested against, and "loop" where `fast` is False. ValueError for a size that is not positive
-    or another reset.
+    had, "fused" (the library's kernel), or "scan" ("before"). `gru_loop` is the plain loop all are tested against, and "loop"
+    where `fast` is False. ValueError for a size that is not positive or another reset.
     """
 
     def __init__(self, in_size: int, size: int, *, reset: Literal["before", "after"] = "after") -> None:
