@@ -38,7 +38,7 @@ COLUMNS = 64  # of a panel
 THREAD_WORK = 1 << 20  # products a thread should have between two points where threads wait for each other
 
 OFF = ("off", "0", "no", "false")
-FLAGS = ("-O2", "-march=native", "-fPIC", "-shared", "-pthread")
+FLAGS = ("-O2", "-march=native", "-fPIC", "-shared")
 _SECONDS = 120
 
 

@@ -3,16 +3,14 @@
    Weights come as panels of 64 columns (`products.h`). What follows a product (bias, gates, clips) is done where its sums are.
    What a row gets depends on nothing but that row, whatever the number of rows and of threads. */
 
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
+#include "threads.h" /* before the headers of the system */
+
 #include <sys/mman.h>
 
 #include "products.h"
 #include "schedule.h"
 
-#define PIECE 512    /* words of a long sum at a time, so that a panel's piece stays in the cache for all rows */
-#define MOST_THREADS 64
+#define PIECE 512 /* words of a long sum at a time, so that a panel's piece stays in the cache for all rows */
 
 /* c_t = clip(f c_{t-1} + i g),  h_t = clip(W_p (o tanh c_t)),  gates i, f, g, o of  b + W x_t + U h_{t-1}.
 
@@ -54,54 +52,6 @@ typedef struct {
     const float *weights, *bias;
     void *y;      /* [rows, outputs]: float or bfloat16 */
 } Dense;
-
-typedef struct Team {
-    void (*work)(struct Team *team, long number);
-    const void *task;
-    atomic_long waiting, turn, threads; /* threads: 0 until it is known how many there are */
-} Team;
-
-typedef struct {
-    Team *team;
-    long number;
-} Member;
-
-/* ---------------------------------------------------------------- threads */
-
-static void meet(Team *team) {
-    const long threads = team->threads, turn = team->turn;
-    if (threads == 1) return;
-    if (atomic_fetch_add(&team->waiting, 1) == threads - 1) {
-        team->waiting = 0;
-        atomic_store(&team->turn, turn + 1);
-        return;
-    }
-    for (long spins = 0; atomic_load(&team->turn) == turn; spins++) {
-        if (spins < 20000) _mm_pause();
-        else sched_yield(); /* the others have no core of their own */
-    }
-}
-
-static void *take_part(void *argument) {
-    const Member *member = argument;
-    while (!atomic_load(&member->team->threads)) sched_yield();
-    member->team->work(member->team, member->number);
-    return 0;
-}
-
-static int run_team(void (*work)(Team *, long), const void *task, long wanted) {
-    Team team = {.work = work, .task = task};
-    Member members[MOST_THREADS];
-    pthread_t threads[MOST_THREADS];
-    long started = 1;
-    for (long n = 0; n < MOST_THREADS; n++) members[n] = (Member){&team, n};
-    while (started < wanted && started < MOST_THREADS && !pthread_create(threads + started, 0, take_part, members + started))
-        started++;
-    atomic_store(&team.threads, started);
-    take_part(members);
-    for (long n = 1; n < started; n++) pthread_join(threads[n], 0);
-    return 0;
-}
 
 /* ---------------------------------------------------------------- tiles */
 
@@ -358,5 +308,12 @@ int lstm_steps(Scan *scan) {
     return 0;
 }
 
-int word_features(const Words *words) { return run_team(find_features, words, words->threads); }
-int dense(const Dense *dense) { return run_team(dense->low ? dense_of_pairs : dense_of_floats, dense, dense->threads); }
+int word_features(const Words *words) {
+    run_team(find_features, words, words->threads);
+    return 0;
+}
+
+int dense(const Dense *dense) {
+    run_team(dense->low ? dense_of_pairs : dense_of_floats, dense, dense->threads);
+    return 0;
+}
