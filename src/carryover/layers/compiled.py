@@ -35,7 +35,7 @@ LEAST_WEIGHTS = 1 << 18
 """Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
 
 COLUMNS = 64  # of a panel
-THREAD_WORK = 1 << 20  # products a thread should have between two points where threads wait for each other
+THREAD_WORK = 1 << 18  # products a thread should have between two points where threads wait for each other (5 µs of them)
 
 OFF = ("off", "0", "no", "false")
 FLAGS = ("-O2", "-march=native", "-fPIC", "-shared")
