@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence as ListOf
 
 import pytest
 
@@ -53,6 +54,48 @@ def test_a_wide_beam_finds_what_trying_all_finds(length_penalty: float, normalis
         assert [one.score for one in found] == pytest.approx([one[0] for one in wanted[:12]])
         assert [one.log_probability for one in found] == pytest.approx([one[2] for one in wanted[:12]])
         assert [one.stopped_by is not None for one in found] == [one[3] for one in wanted[:12]]
+
+
+def test_a_beam_ends_where_it_is_said_to() -> None:
+    """With stop tokens and an ending of two tokens, all continuations tried out, each cut where it first ends."""
+    model, longest = scrambled(4), 4
+
+    def ends(tokens: ListOf[int]) -> bool:
+        return tuple(tokens[-2:]) == (2, 3)
+
+    for prompts in ([[1]], [[2, 3], [0, 1, 1]]):
+        found = beam_search(
+            model, prompts, beams=200, best=12, max_tokens=longest, stop=[STOP], until=lambda _, tokens: ends(tokens)
+        )
+        for prompt, row in zip(prompts, found, strict=True):
+            every = {}
+            for tokens, nats, stopped in every_ending(model, tuple(prompt), STOP, longest):
+                cut = next((size for size in range(2, len(tokens) + 1) if ends(tokens[:size])), None)
+                if cut is None:
+                    every[tokens, stopped] = nats
+                else:
+                    read = [(*prompt, *tokens[:place]) for place in range(cut)]
+                    every[tokens[:cut], False] = sum(
+                        math.log(model.distribution(before)[number]) for before, number in zip(read, tokens, strict=False)
+                    )
+            wanted = sorted(every.items(), key=lambda one: -one[1])[:12]
+            assert any(ends(tokens) for (tokens, _), _ in wanted)
+            assert [(tuple(one.tokens), one.stopped_by is not None) for one in row] == [what for what, _ in wanted]
+            assert [one.score for one in row] == pytest.approx([nats for _, nats in wanted])
+
+
+def test_what_ends_leaves_room_for_what_goes_on() -> None:
+    """The fifth best goes on where three of the four best have ended, and is the way to the best end after them."""
+    table = {3: [0.02, 0.02, 0.02, 0.47, 0.47], 4: [0.96, 0.01, 0.01, 0.01, 0.01], 1: [0.3, 0.3, 0.2, 0.11, 0.09]}
+    asked = []
+
+    def ends(prompt: int, tokens: ListOf[int]) -> bool:
+        asked.append(prompt)
+        return tokens[-1] < 3
+
+    _, found = beam_search(chain(table), [[3], [1]], beams=4, best=4, max_tokens=2, until=ends)
+    assert [one.tokens for one in found] == [[0], [1], [2], [4, 0]] and set(asked) == {0, 1}
+    assert [one.stopped_by for one in found] == [None] * 4
 
 
 def test_one_beam_is_greedy() -> None:

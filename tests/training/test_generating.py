@@ -329,8 +329,27 @@ def test_a_text_ends_before_a_text_of_several_tokens(writers: dict[str, TextGene
     assert cut[0].ended == "stop" and cut[0].tokens < 150
     at_least = writer.generate("the", seed=1, stop=[stop], min_tokens=149, **how)
     assert at_least.text.startswith(cut[0].text + stop[:1])
-    with pytest.raises(UsageError, match="is several tokens, and a beam ends at a single one"):
-        writer.beam_search("the", beams=2, max_tokens=3, stop=[stop])
+
+
+def test_a_beam_ends_before_a_text_of_several_tokens(writers: dict[str, TextGenerator]) -> None:
+    writer = writers["characters"]
+    how: dict[str, Any] = {"beams": 4, "best": 4, "max_tokens": 40}
+    whole = writer.beam_search("the", min_tokens=12, **how)[0].text
+    stop = whole[4:7]
+    assert writer.stop_texts([stop]) == [stop]
+    cut = writer.beam_search("the", min_tokens=3, stop=[stop], **how)
+    assert not any(stop in one.text for one in cut) and {one.ended for one in cut} >= {"stop"}
+    start = len(writer.encode("the").ids)
+    for one in cut:
+        ids = writer.encode("the" + one.text + (stop if one.ended == "stop" else "")).ids
+        ids += [Vocabulary.END_ID] * (one.ended == "line")
+        with torch.inference_mode():
+            logs = torch.log_softmax(writer.model(Sequence.of(torch.tensor([ids]))).values[0].double(), -1)
+        nats = sum(float(logs[place - 1, ids[place]]) for place in range(start, len(ids)))
+        assert one.log_probability == pytest.approx(nats, rel=1e-4)
+        assert one.tokens == len(ids) - start - (one.ended == "line") >= 3
+    late = writer.beam_search("the", min_tokens=12, stop=[stop], **how)
+    assert all(one.tokens >= 12 for one in late)
 
 
 def test_what_may_become_a_stop_is_held_back(writers: dict[str, TextGenerator]) -> None:

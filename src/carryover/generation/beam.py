@@ -6,17 +6,18 @@ Of Y with log-probability log p(Y) (its stop token included) and |Y| tokens, α 
                                                              equation 14, without coverage
     normalised   score = log p(Y) / |Y|^α                     with α = 1 the mean log-probability of a token
 
-At each step the continuations of all beams of a prompt are ranked together. A stop token among the `beams` best ends its beam,
-which is set aside; the best continuations that go on fill the beams again, so that none is lost to one that has ended. The
+At each step the continuations of all beams of a prompt are ranked together. One of the `beams` best that has ended is set
+aside; the best continuations that go on fill the beams again, so that none is lost to one that has ended. The
 search ends when no beam can overtake what is set aside: log p only falls and the divisor grows with |Y|, so no continuation
 of a beam scores better than its log p over the divisor of the greatest length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,13 +68,17 @@ def beam_search(
     min_tokens: int = 0,
     stop: Collection[int] = (),
     forbidden: Collection[int] = (),
+    until: Callable[[int, ListOf[int]], bool] | None = None,
     device: Any = None,
 ) -> list[list[Generated]]:
     """The `best` continuations found of each prompt, the highest score first; fewer where there are not as many.
 
     `beams` continuations are kept at a time; one beam without a length penalty is greedy. Beams that reach `max_tokens`
     without a stop token count like the others, with `stopped_by` None. Of equal scores the earlier beam and the lower id
-    win. The other parameters are those of `stream`. Raises UsageError for a wrong number, and as `stream` does.
+    win. `until` is asked with the number of the prompt and all new tokens of a continuation that does not end with a stop token;
+    where it says True the continuation ends there. The other parameters are those of `stream`.
+
+    Raises UsageError for a wrong number, and as `stream` does.
     """
     if beams < 1:
         raise UsageError(f"beams is {beams}", repair="give a whole number of at least 1")
@@ -94,9 +99,10 @@ def beam_search(
     searches = [_Search([_Beam((), 0.0, row)], []) for row in range(len(prompts))]
     for made in range(max_tokens):
         allowed = limits.allow(log_probabilities, made)
-        for search in searches:
+        for number, search in enumerate(searches):
             if search.beams:
-                _extend(search, allowed, beams, limits.stop, divisor)
+                ends = None if until is None else partial(until, number)
+                _extend(search, allowed, beams, limits.stop, ends, divisor)
                 _settle(search, best, beams, last=made + 1 == max_tokens, divisor=divisor, longest=max_tokens)
         going = [beam for search in searches for beam in search.beams]
         if not going:
@@ -109,25 +115,40 @@ def beam_search(
 
 
 def _extend(
-    search: _Search, allowed: torch.Tensor, beams: int, stop: Collection[int], divisor: Callable[[int], float]
+    search: _Search,
+    allowed: torch.Tensor,
+    beams: int,
+    stop: Collection[int],
+    ends: Callable[[ListOf[int]], bool] | None,
+    divisor: Callable[[int], float],
 ) -> None:
-    """Beams one token longer, [beams of all prompts, V] log-probabilities given; those that stop are set aside."""
+    """Beams one token longer, [beams of all prompts, V] log-probabilities given; those that end are set aside."""
     before = search.beams
     sums = torch.tensor([beam.log_probability for beam in before], dtype=torch.float64)
     places = [beam.place for beam in before]
     flat = (sums.unsqueeze(1) + allowed[places]).flatten()  # [n · V]
     size = allowed.shape[1]
     search.beams = []
-    for rank, place in enumerate(best_places(flat, beams + len(before) * len(stop))):
+    for rank, place in enumerate(_ranked(flat, beams + len(before) * len(stop))):
         value = float(flat[place])
         if value == -float("inf") or len(search.beams) == beams:
             break
         beam, number = before[place // size], place % size
-        if number not in stop:
-            search.beams.append(_Beam((*beam.tokens, number), value, beam.place))
+        tokens = (*beam.tokens, number)
+        stopped = number in stop
+        if not stopped and not (ends and ends(tokens)):
+            search.beams.append(_Beam(tokens, value, beam.place))
         elif rank < beams:
-            score = value / divisor(len(beam.tokens) + 1)
-            search.ended.append(Generated(list(beam.tokens), value, number, score))
+            kept = beam.tokens if stopped else tokens
+            search.ended.append(Generated(list(kept), value, number if stopped else None, value / divisor(len(tokens))))
+
+
+def _ranked(scores: torch.Tensor, likely: int) -> Iterator[int]:
+    """Places of scores [N], the highest first, of equal ones the lowest first. The first `likely` cost as much as one."""
+    given, count = 0, likely
+    while given < len(scores):
+        yield from best_places(scores, count)[given:]
+        given, count = count, 2 * count
 
 
 def _settle(search: _Search, best: int, beams: int, *, last: bool, divisor: Callable[[int], float], longest: int) -> None:

@@ -214,14 +214,20 @@ class TextGenerator(Pretrained):
         length_penalty: float = 0.0,
         stop: ListOf[str] = (),
     ) -> list[list[Continuation]]:
-        """The likeliest continuations found up to the end of the line or a token of `stop`, for each prompt the `best`; see
-        `carryover.generation.beam_search`. Raises UsageError for a `stop` that is no single token."""
+        """The likeliest continuations found up to the end of the line or to one of `stop`, for each prompt the `best`; see
+        `carryover.generation.beam_search`. Raises UsageError as `stop_texts` does."""
         from carryover.generation import beam_search
 
         if not prompts:
             return []
-        for text in self.stop_texts(stop):
-            raise UsageError(f"{text!r} is several tokens, and a beam ends at a single one", repair="stop at one, or draw")
+        stops = self.stop_texts(stop)
+
+        def written(prompt: str, tokens: ListOf[int]) -> Written:
+            text = Written(self.coder, prompt, stops, at_least=min_tokens)
+            for number in tokens:
+                text.add(number)
+            return text
+
         found = beam_search(
             self.model,
             [self.encode(prompt).ids for prompt in prompts],
@@ -229,14 +235,12 @@ class TextGenerator(Pretrained):
             best=best,
             length_penalty=length_penalty,
             **self._limits(max_tokens, min_tokens, False, stop),
+            until=(lambda row, tokens: written(prompts[row], tokens).stopped) if stops else None,
         )
-        return [[self._read(prompt, one) for one in row] for prompt, row in zip(prompts, found, strict=True)]
-
-    def _read(self, prompt: str, found: Generated) -> Continuation:
-        written = Written(self.coder, prompt)
-        for number in found.tokens:
-            written.add(number)
-        return _continuation(written, found)
+        return [
+            [_continuation(written(prompt, one.tokens), one) for one in row]
+            for prompt, row in zip(prompts, found, strict=True)
+        ]
 
 
 class _Lines:
