@@ -63,7 +63,7 @@ static inline void meet(Team *team) {
         return;
     }
     for (long spins = 0; atomic_load(&team->turn) == turn; spins++) {
-        if (spins < 20000) _mm_pause();
+        if (spins < 200) _mm_pause();
         else sched_yield(); /* the others have no core of their own */
     }
 }
