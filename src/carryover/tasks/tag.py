@@ -31,11 +31,20 @@ class Tag(Task):
 
     kind: ClassVar[str] = "tag"
 
-    def __init__(self, labels: Iterable[str], in_size: int, *, output: str | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        labels: Iterable[str],
+        in_size: int,
+        *,
+        output: str | None = None,
+        dropout: float = 0.0,
+        metric: str | None = None,
+    ) -> None:
         super().__init__(labels, in_size, dropout=dropout)
         need_two_labels(self.labels, "tagging")
         self.spans = is_span_scheme(self.labels)
-        self.main_score = "span_f1" if self.spans else "accuracy"
+        usual = "span_f1" if self.spans else "accuracy"
+        self.choose_main_score(metric, usual, tuple(dict.fromkeys((usual, "accuracy", "macro_f1"))))
         self.output_kind = output or ("crf" if self.spans else "softmax")
         if self.output_kind not in ("softmax", "crf"):
             raise UsageError(f"output {output!r} is unknown", repair='use "softmax" or "crf"')
