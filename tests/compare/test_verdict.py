@@ -24,7 +24,7 @@ def test_what_is_clearly_better_is_named() -> None:
     assert [point.rung for point in found.within_noise(50)] == ["frozen"]
     sentences = verdict(found)
     assert sentences[0].startswith("Using the raw text pays at every budget: +3")
-    assert "every other rung is separably worse" in said(sentences, "With 50 labels")
+    assert "Every other rung is separably worse" in said(sentences, "With 50 labels")
     assert "all 400 labels" in said(sentences, "With all 400 labels")
     for rung in RUNGS:
         assert all(rung in sentence or rung != "frozen" for sentence in sentences[:2])
@@ -35,8 +35,8 @@ def test_the_cheapest_within_noise_is_taken() -> None:
     assert {point.rung for point in found.within_noise(200)} == {"frozen", "full"}
     assert found.best(200).rung == "full"
     sentence = said(verdict(found), "With 200 labels")
-    assert sentence.startswith("With 200 labels take frozen")
-    assert "the cheapest within noise of the best, full" in sentence
+    assert sentence.startswith("With 200 labels, take `frozen`: ")
+    assert "the cheapest rung within noise of the best, `full`: " in sentence
 
 
 def test_curves_that_cross_by_chance_are_not_separable() -> None:
@@ -53,9 +53,9 @@ def test_curves_that_cross_by_chance_are_not_separable() -> None:
     sentences = verdict(found)
     assert sentences[0].startswith("Using the raw text is not shown to pay at any budget")
     for budget in ("50", "100", "200"):
-        assert "features" in said(sentences, f"With {budget} labels take features")
-    assert "no budget shows frozen doing with fewer" in said(sentences, "Labels saved")
-    assert "nothing here speaks for buying it" in said(sentences, "More raw text")
+        assert said(sentences, f"With {budget} labels, take `features`: ")
+    assert "none shown. At no budget does `frozen` reach" in said(sentences, "Labels saved")
+    assert "there is no reason to buy more" in said(sentences, "More raw text")
 
 
 def test_harm_is_said() -> None:
@@ -75,8 +75,8 @@ def test_labels_saved_are_read_off_the_mean_curve() -> None:
     assert row.equivalent == pytest.approx(50 * 2 ** (0.32 / 0.115), rel=0.06)
     assert row.supported
     assert row.low < row.equivalent < row.high
-    sentence = said(verdict(found), "Labels saved: frozen at 50 labels is where features")
-    assert "is above what features reaches with up to 400" in sentence
+    sentence = said(verdict(found), "Labels saved: `frozen` with 50 labels equals `features` with about ")
+    assert "is above what `features` reaches with 400" in sentence
     beyond = next(row for row in found.savings if (row.rung, row.reference, row.labels) == ("frozen", "features", 400))
     assert (beyond.equivalent, beyond.low, beyond.high) == (None, None, None)
 
@@ -119,10 +119,12 @@ def test_cautions() -> None:
     failure = CellFailure("full", 50, 1, "BadData", "it broke", 65)
     found = analysis(rungs=("features", "frozen"), seeds=2)
     sentences = verdict(found, [Cell("full", 50, 0), Cell("full", 50, 2)], [failure])
-    assert "only 2 seeds" in said(sentences, "Caution")
-    assert "2 cells: full with 50 labels (2 seeds)" in said(sentences, "Incomplete")
+    assert "only 2 finished seeds" in said(sentences, "Caution")
+    assert "2 cells: `full` with 50 labels (2 seeds)" in said(sentences, "Incomplete")
     assert "it broke" in said(sentences, "Failed")
-    assert "only one seed" in said(verdict(analysis(rungs=("features", "frozen"), seeds=1)), "Caution")
+    assert "only one finished seed, so their interval ignores seed-to-seed" in said(
+        verdict(analysis(rungs=("features", "frozen"), seeds=1)), "Caution"
+    )
     assert not [sentence for sentence in verdict(analysis()) if sentence.startswith(("Caution", "Incomplete", "Failed"))]
 
 
@@ -160,7 +162,7 @@ def test_costs_stand_apart_from_the_verdict() -> None:
     found = analysis()
     sentences = cost_sentences(found, results(counts()), {"language model": 312.0})
     assert sentences[0] == "Made once before any label was used: language model, 5 min 12 s."
-    assert "features 1.6 s and 0.05 ms an example" in sentences[1]
+    assert "`features` 1.6 s and 0.05 ms an example" in sentences[1]
     assert not any(" ms" in sentence or " min" in sentence for sentence in verdict(found))
 
 

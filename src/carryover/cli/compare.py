@@ -35,9 +35,8 @@ def compare(
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     coarse: options.Coarse = None,
-    metric: Annotated[
-        str, typer.Option("--metric", help="accuracy, macro-f1 or span-f1; auto: span-f1 for BIO tags, else accuracy.")
-    ] = "auto",
+    metric: options.Metric = "auto",
+    class_weights: options.ClassWeights = "none",
     size: Annotated[
         str, typer.Option("--size", help="Size of the language model: tiny, small, medium, original.")
     ] = "small",
@@ -82,7 +81,8 @@ def compare(
         multi_label=multi_label,
         coarse=coarse,
         on_error=on_error,
-        metric=metric.replace("-", "_"),
+        metric=metric,
+        class_weights=class_weights,
         time_limit=options.seconds(time_limit),
         jobs=jobs,
         device=str(choose_device(device)),

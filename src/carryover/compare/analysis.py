@@ -2,118 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from carryover.compare.cells import Cell, cost_rank, table_rank, uses_raw_text
+from carryover.compare.cells import REFERENCE, Cell, cost_rank, table_rank, uses_raw_text
+from carryover.compare.findings import Budget, Difference, Gain, Point, Reduction, Saving, plain
 from carryover.compare.scoring import Counts, Metric
-from carryover.compare.statistics import Interval, Replicates, Resampling, equivalent_labels, error_reduction
+from carryover.compare.statistics import ByChance, Interval, Resampling, equivalent_labels, error_reduction
 
-Budget = int | str
+__all__ = ["Analysis", "Budget", "Difference", "Gain", "Point", "Reduction", "Saving"]
+
 BASELINES = ("scratch", "features")
-
-
-@dataclass(frozen=True)
-class Point:
-    """A rung's mean score at one budget over the seeds that are finished."""
-
-    rung: str
-    budget: Budget
-    labels: int
-    seeds: tuple[int, ...]
-    score: float
-    interval: Interval
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Score of `first` less score of `second` at one budget, over the seeds both have."""
-
-    budget: Budget
-    labels: int
-    first: str
-    second: str
-    seeds: tuple[int, ...]
-    difference: float
-    interval: Interval
-
-    @property
-    def separable(self) -> bool:
-        return not self.interval.contains(0.0)
-
-    def turned(self) -> Difference:
-        """The same with the two rungs exchanged."""
-        interval = Interval(-self.interval.high, -self.interval.low)
-        return Difference(self.budget, self.labels, self.second, self.first, self.seeds, -self.difference, interval)
-
-
-@dataclass(frozen=True)
-class Saving:
-    """How many labels `reference` needs for the score that `rung` has with `labels`.
-
-    None stands for more than `most`, the largest budget at which the reference was measured; a limit equal to `least`,
-    the smallest one, means at most that. `supported` says that the whole interval lies above `labels`.
-    """
-
-    rung: str
-    labels: int
-    reference: str
-    equivalent: float | None
-    low: float | None
-    high: float | None
-    least: int
-    most: int
-    supported: bool
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What doubling the labels gave a rung between its two largest budgets."""
-
-    rung: str
-    from_labels: int
-    to_labels: int
-    per_doubling: float
-    interval: Interval
-
-    @property
-    def supported(self) -> bool:
-        return self.interval.low > 0
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """How much of the errors of `baseline` a rung takes away at one budget, over the seeds both have.
-
-    With errors 1 − score: `absolute` is the score of `rung` less that of `baseline`, `relative` the share of the
-    baseline's errors, absolute / (1 − baseline score), as published tables give it (Peters et al. 2018, table 1); negative
-    where the rung errs more. `relative` is None where the baseline makes no error, and so is a limit of its interval
-    where some replicate has a baseline without errors below a rung with some.
-    """
-
-    budget: Budget
-    labels: int
-    baseline: str
-    rung: str
-    seeds: tuple[int, ...]
-    baseline_score: float
-    score: float
-    absolute: float
-    interval: Interval
-    relative: float | None
-    relative_low: float | None
-    relative_high: float | None
 
 
 class Analysis:
     """Everything the verdict, the table and the page show, computed once from per-example counts.
 
-    `counts` holds the counts [N, K] of every finished cell, `labels` the number of labelled examples of every budget.
+    `counts` holds the counts [N, K] of every finished cell, `labels` the number of labelled examples of every budget. Cells of
+    the rung REFERENCE are what answers without looking: they have points and differences, and are never recommended.
     """
 
     def __init__(
@@ -127,36 +37,47 @@ class Analysis:
     ) -> None:
         self.metric = metric
         self.labels = dict(labels)
+        self.examples = next((rows.shape[0] for rows in counts.values()), 0)
         self.resampling = Resampling(counts, metric, replicates=replicates, confidence=confidence)
-        self.rungs = tuple(sorted({cell.rung for cell in counts}, key=table_rank))
+        self.rungs = tuple(sorted({cell.rung for cell in counts} - {REFERENCE}, key=table_rank))
         self.budgets = tuple(sorted({cell.budget for cell in counts}, key=lambda budget: labels[budget]))
+        self.has_reference = any(cell.rung == REFERENCE for cell in counts)
         self._seeds = {
             (rung, budget): tuple(sorted(cell.seed for cell in counts if (cell.rung, cell.budget) == (rung, budget)))
-            for rung in self.rungs
+            for rung in self.rows
             for budget in self.budgets
         }
+        self.never_answered = {
+            (rung, budget): missed
+            for rung in self.rungs
+            for budget in self.budgets
+            if (missed := metric.never_answered([counts[cell] for cell in self._cells(rung, budget)]))
+        }
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Everything that has a row in tables: the reference, then the rungs."""
+        return ((REFERENCE,) if self.has_reference else ()) + self.rungs
 
     @cached_property
     def points(self) -> dict[tuple[str, Budget], Point]:
-        """One point for every rung and budget with a finished cell, in table order."""
+        """One point for every row and budget with a finished cell, in table order."""
         points = {}
-        for rung in self.rungs:
+        for rung in self.rows:
             for budget in self.budgets:
                 seeds = self._seeds[rung, budget]
                 if seeds:
-                    cells = [Cell(rung, budget, seed) for seed in seeds]
-                    # The widened seed part can reach beyond what a score can be.
-                    interval = self.resampling.interval(self.resampling.replicates(cells).clip(0, 1))
+                    cells = self._cells(rung, budget)
                     score = self.resampling.mean(cells)
-                    points[rung, budget] = Point(rung, budget, self.labels[budget], seeds, score, interval)
+                    points[rung, budget] = Point(rung, budget, self.labels[budget], seeds, score, self._interval(cells))
         return points
 
     @cached_property
     def differences(self) -> dict[tuple[Budget, str, str], Difference]:
-        """Every pair of rungs at every budget, the one earlier in table order first."""
+        """Every pair of rows at every budget, the one earlier in table order first."""
         found = {}
         for budget in self.budgets:
-            for first, second in combinations(self.rungs, 2):
+            for first, second in combinations(self.rows, 2):
                 difference = self._difference(budget, first, second)
                 if difference is not None:
                     found[budget, first, second] = difference
@@ -170,12 +91,18 @@ class Analysis:
         return None if turned is None else turned.turned()
 
     def present(self, budget: Budget) -> list[Point]:
-        """Points at a budget, best first; ties go to the cheaper rung."""
-        points = [point for (_, at), point in self.points.items() if at == budget]
-        return sorted(points, key=lambda point: (-point.score, cost_rank(point.rung)))
+        """Points of rungs at a budget, best first; ties go to the cheaper rung.
+
+        Where rungs have different seeds, a mean over other seeds is no argument: they are ranked by their mean paired difference
+        to all others, each over the seeds that both have.
+        """
+        points = [point for (rung, at), point in self.points.items() if at == budget and rung != REFERENCE]
+        if len({point.seeds for point in points}) < 2:
+            return sorted(points, key=lambda point: (-point.score, cost_rank(point.rung)))
+        return sorted(points, key=lambda point: (-self._standing(point, points), cost_rank(point.rung)))
 
     def best(self, budget: Budget, rungs: set[str] | None = None) -> Point | None:
-        """The point with the highest mean (among `rungs`)."""
+        """The rung with the highest mean (among `rungs`)."""
         return next((point for point in self.present(budget) if rungs is None or point.rung in rungs), None)
 
     def within_noise(self, budget: Budget) -> list[Point]:
@@ -190,11 +117,30 @@ class Analysis:
                 kept.append(point)
         return sorted(kept, key=lambda point: cost_rank(point.rung))
 
-    def recommended_rung(self) -> str:
-        """The cheapest rung within noise of the best at the largest budget. Raises ValueError when no cell is finished."""
+    def beats_reference(self, rung: str, budget: Budget) -> bool:
+        """Whether a rung is separably better than answering without looking: than the majority, and by a metric that rewards
+        guessing also than its own answers dealt to the test examples at random. True where there is no reference."""
+        cells = self._cells(rung, budget)
+        if cells and self.metric.rewards_guessing:
+            by_chance = self.resampling.replicates([ByChance(cell) for cell in cells])
+            if not self.resampling.interval(self.resampling.replicates(cells) - by_chance).low > 0:
+                return False
+        difference = self.difference(budget, rung, REFERENCE)
+        return not self.has_reference or (difference is not None and difference.separable and difference.difference > 0)
+
+    def recommended(self, budget: Budget) -> Point | None:
+        """The cheapest rung within noise of the best that beats the reference; None where no rung does."""
+        return next((point for point in self.within_noise(budget) if self.beats_reference(point.rung, budget)), None)
+
+    def recommended_rung(self) -> str | None:
+        """The rung recommended at the largest budget, None where none beats the reference.
+
+        Raises ValueError when no cell is finished.
+        """
         if not self.budgets:
             raise ValueError("no cell is finished: there is nothing to recommend")
-        return self.within_noise(self.budgets[-1])[0].rung
+        point = self.recommended(self.budgets[-1])
+        return None if point is None else point.rung
 
     @cached_property
     def pretrained(self) -> set[str]:
@@ -203,6 +149,15 @@ class Analysis:
     @cached_property
     def plain(self) -> set[str]:
         return set(self.rungs) - self.pretrained
+
+    def raw_text_gap(self, budget: Budget) -> Difference | None:
+        """Best rung with raw text less the best answer without it, the majority among those; None where no rung of either
+        kind is there."""
+        one, two = self.best(budget, self.pretrained), self.best(budget, self.plain)
+        if one is None or two is None:
+            return None
+        gap, above = self.difference(budget, one.rung, two.rung), self.difference(budget, two.rung, REFERENCE)
+        return gap if above is None or above.difference >= 0 else self.difference(budget, one.rung, REFERENCE)
 
     @cached_property
     def savings(self) -> list[Saving]:
@@ -215,7 +170,7 @@ class Analysis:
 
     @cached_property
     def gains(self) -> list[Gain]:
-        """What the last step of labels gave each rung that has at least two budgets."""
+        """What more labels gave each rung that has at least two budgets."""
         return [gain for rung in self.rungs if (gain := self._gain(rung)) is not None]
 
     @property
@@ -236,38 +191,69 @@ class Analysis:
 
     def to_json(self) -> dict[str, Any]:
         """Points, differences, error reductions, savings and gains as lists of plain values."""
+        recommended = {budget: self.recommended(budget) for budget in self.budgets}
         return {
-            "points": [_plain(point) for point in self.points.values()],
-            "differences": [
-                {**_plain(difference), "separable": difference.separable} for difference in self.differences.values()
+            "recommended": [
+                {"budget": budget, "labels": self.labels[budget], "rung": None if point is None else point.rung}
+                for budget, point in recommended.items()
             ],
-            "error_reductions": [_plain(reduction) for reduction in self.reductions],
-            "savings": [_plain(saving) for saving in self.savings],
-            "gains": [{**_plain(gain), "supported": gain.supported} for gain in self.gains],
+            "points": [plain(point) for point in self.points.values()],
+            "differences": [
+                {**plain(difference), "separable": difference.separable} for difference in self.differences.values()
+            ],
+            "error_reductions": [plain(reduction) for reduction in self.reductions],
+            "savings": [plain(saving) for saving in self.savings],
+            "gains": [{**plain(gain), "supported": gain.supported} for gain in self.gains],
         }
 
-    def _cells(self, rung: str, budget: Budget) -> list[Cell]:
-        return [Cell(rung, budget, seed) for seed in self._seeds[rung, budget]]
+    def mean(self, rung: str, budget: Budget, seeds: Iterable[int]) -> float:
+        """Mean score of a rung over some of its seeds."""
+        return self.resampling.mean([Cell(rung, budget, seed) for seed in seeds])
+
+    def shared_seeds(self, rungs: Iterable[str], budgets: Iterable[Budget]) -> tuple[int, ...]:
+        """The seeds that all these rungs have finished at all these budgets."""
+        budgets = list(budgets)
+        sets = [set(self._seeds[rung, budget]) for rung in rungs for budget in budgets]
+        return tuple(sorted(set.intersection(*sets))) if sets else ()
+
+    def _cells(self, rung: str, budget: Budget, seeds: Iterable[int] | None = None) -> list[Cell]:
+        return [Cell(rung, budget, seed) for seed in (self._seeds[rung, budget] if seeds is None else seeds)]
+
+    def _interval(self, cells: list[Cell]) -> Interval:
+        """Of a mean score. The widened seed part can reach beyond what a score can be."""
+        return self.resampling.interval(self.resampling.replicates(cells)).within(0, 1)
+
+    def _interval_of_difference(self, first: list[Cell], second: list[Cell]) -> Interval:
+        """Of the mean of `first` less that of `second`, paired, and within what the intervals of both scores allow."""
+        one, two = self._interval(first), self._interval(second)
+        replicates = self.resampling.replicates(first) - self.resampling.replicates(second)
+        return self.resampling.interval(replicates).within(one.low - two.high, one.high - two.low)
 
     def _difference(self, budget: Budget, first: str, second: str) -> Difference | None:
-        seeds = tuple(sorted(set(self._seeds[first, budget]) & set(self._seeds[second, budget])))
+        seeds = self.shared_seeds((first, second), (budget,))
         if not seeds:
             return None
-        one, two = ([Cell(rung, budget, seed) for seed in seeds] for rung in (first, second))
-        replicates = self.resampling.replicates(one) - self.resampling.replicates(two)
+        one, two = (self._cells(rung, budget, seeds) for rung in (first, second))
         mean = self.resampling.mean(one) - self.resampling.mean(two)
-        interval = self.resampling.interval(replicates)
+        interval = self._interval_of_difference(one, two)
         return Difference(budget, self.labels[budget], first, second, seeds, mean, interval)
+
+    def _standing(self, point: Point, others: list[Point]) -> float:
+        """Mean paired difference of a rung to the others; of a rung that shares no seed with any, minus infinity."""
+        pairs = [self.difference(point.budget, point.rung, other.rung) for other in others if other.rung != point.rung]
+        found = [pair.difference for pair in pairs if pair is not None]
+        return sum(found) / len(found) if found else float("-inf")
 
     def _reduction(self, budget: Budget, baseline: str, rung: str) -> Reduction | None:
         difference = self.difference(budget, rung, baseline)
         if difference is None:
             return None
-        before, after = ([Cell(name, budget, seed) for seed in difference.seeds] for name in (baseline, rung))
+        before, after = (self._cells(name, budget, difference.seeds) for name in (baseline, rung))
         base, score = self.resampling.mean(before), self.resampling.mean(after)
         replicates = self.resampling.replicates(before)
-        interval = self.resampling.interval(error_reduction(replicates, self.resampling.replicates(after)))
-        none = base >= 1
+        share = self.resampling.interval(error_reduction(replicates, self.resampling.replicates(after)))
+        # Less than one test example of errors is none: what is left of it is no denominator.
+        none = 1 - max(base, float(replicates.max())) < 1 / self.examples
         return Reduction(
             budget=budget,
             labels=self.labels[budget],
@@ -279,28 +265,29 @@ class Analysis:
             absolute=difference.difference,
             interval=difference.interval,
             relative=None if none else (score - base) / (1 - base),
-            relative_low=None if none else _finite(interval.low),
-            relative_high=None if none else _finite(interval.high),
+            relative_low=None if none else share.low,
+            relative_high=None if none else share.high,
         )
 
-    def _curve(self, rung: str) -> tuple[list[Budget], Replicates]:
-        """Budgets a rung has and its replicates there, [R, B]."""
-        budgets = [budget for budget in self.budgets if self._seeds[rung, budget]]
-        return budgets, np.stack([self.resampling.replicates(self._cells(rung, budget)) for budget in budgets], axis=1)
+    def _measured(self, rung: str) -> list[Budget]:
+        return [budget for budget in self.budgets if self._seeds[rung, budget]]
 
     def _savings(self, rung: str, reference: str) -> list[Saving]:
-        budgets, curve = self._curve(reference)
+        budgets = self._measured(reference)
         if len(budgets) < 2:
             return []
         labels = np.array([self.labels[budget] for budget in budgets], dtype=np.float64)
-        means = np.array([[self.points[reference, budget].score for budget in budgets]])
         found = []
-        for budget in self.budgets:
-            if not self._seeds[rung, budget]:
+        for budget in self._measured(rung):
+            shared = set(self._seeds[rung, budget]) & set(self.shared_seeds((reference,), budgets))
+            if not shared:
                 continue
-            target = self.resampling.replicates(self._cells(rung, budget))
+            seeds = tuple(sorted(shared))
+            curve = np.stack([self.resampling.replicates(self._cells(reference, at, seeds)) for at in budgets], axis=1)
+            target = self.resampling.replicates(self._cells(rung, budget, seeds))
             interval = self.resampling.interval(equivalent_labels(target, curve, labels))
-            middle = equivalent_labels(np.array([self.points[rung, budget].score]), means, labels)[0]
+            means = np.array([[self.mean(reference, at, seeds) for at in budgets]])
+            middle = equivalent_labels(np.array([self.mean(rung, budget, seeds)]), means, labels)[0]
             found.append(
                 Saving(
                     rung=rung,
@@ -311,28 +298,35 @@ class Analysis:
                     high=_finite(interval.high),
                     least=int(labels[0]),
                     most=int(labels[-1]),
-                    supported=interval.low > self.labels[budget],
+                    supported=interval.low > self.labels[budget] and self.beats_reference(rung, budget),
+                    seeds=seeds,
                 )
             )
         return found
 
     def _gain(self, rung: str) -> Gain | None:
-        budgets, curve = self._curve(rung)
-        if len(budgets) < 2:
+        *earlier, after = self._measured(rung) or [""]
+        if not earlier:
             return None
-        before, after = budgets[-2:]
+        half = [budget for budget in earlier if 2 * self.labels[budget] <= self.labels[after]]
+        before = half[-1] if half else earlier[0]
+        seeds = self.shared_seeds((rung,), (before, after))
+        if not seeds:
+            return None
         doublings = float(np.log2(self.labels[after] / self.labels[before]))
-        slope = (self.points[rung, after].score - self.points[rung, before].score) / doublings
-        interval = self.resampling.interval((curve[:, -1] - curve[:, -2]) / doublings)
-        return Gain(rung, self.labels[before], self.labels[after], slope, interval)
+        parts = max(1.0, doublings)
+        one, two = self._cells(rung, after, seeds), self._cells(rung, before, seeds)
+        whole = self._interval_of_difference(one, two)
+        return Gain(
+            rung=rung,
+            from_labels=self.labels[before],
+            to_labels=self.labels[after],
+            per_doubling=(self.resampling.mean(one) - self.resampling.mean(two)) / parts,
+            interval=Interval(whole.low / parts, whole.high / parts),
+            doublings=doublings,
+            seeds=seeds,
+        )
 
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    row = asdict(value)
-    if "interval" in row:
-        row["interval"] = value.interval.to_json()
-    return row

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 RUNGS = ("features", "static", "scratch", "frozen", "head", "top-1", "full")
 """Names in the order of tables. `top-k` is written with a number: top-1, top-2, …"""
 
-_COST_ORDER = ("features", "scratch", "static", "frozen", "head", "top", "full")
+REFERENCE = "majority"
+"""What answers without looking: always shown, never recommended. It is counted from the labels and no cell is run for it."""
+
+NOT_LEARNED = "not learned"
+"""Among the notes of a cell: why its budget held nothing to learn from."""
+
+_COST_ORDER = (REFERENCE, "features", "scratch", "static", "frozen", "head", "top", "full")
 
 
 def cost_rank(rung: str) -> tuple[int, int]:
@@ -22,7 +28,7 @@ def cost_rank(rung: str) -> tuple[int, int]:
 def table_rank(rung: str) -> tuple[int, int]:
     """Order of rungs in tables and pages."""
     family, _, layers = rung.partition("-")
-    return [name.partition("-")[0] for name in RUNGS].index(family), int(layers or 0)
+    return [name.partition("-")[0] for name in (REFERENCE, *RUNGS)].index(family), int(layers or 0)
 
 
 def needs_encoder(rung: str) -> bool:

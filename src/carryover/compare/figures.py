@@ -14,10 +14,19 @@ from carryover.compare.verdict import points
 _STAND_INS = {
     "ink": "#010101", "quiet": "#020202", "grid": "#030303",
     "features": "#110101", "static": "#120101", "scratch": "#130101", "frozen": "#140101",
-    "head": "#150101", "top": "#160101", "full": "#170101",
+    "majority": "#100101", "head": "#150101", "top": "#160101", "full": "#170101",
 }  # fmt: skip
-_MARKERS = {"features": "o", "static": "s", "scratch": "^", "frozen": "D", "head": "v", "top": "P", "full": "X"}
-_DASHES = {"features": "-", "static": (0, (5, 2)), "scratch": (0, (1, 1.5)), "frozen": "-", "head": (0, (5, 2)),
+_MARKERS = {
+    "majority": "",
+    "features": "o",
+    "static": "s",
+    "scratch": "^",
+    "frozen": "D",
+    "head": "v",
+    "top": "P",
+    "full": "X",
+}
+_DASHES = {"majority": (0, (1, 2.5)), "features": "-", "static": (0, (5, 2)), "scratch": (0, (1, 1.5)), "frozen": "-", "head": (0, (5, 2)),
            "top": (0, (1, 1.5)), "full": (0, (7, 2, 1, 2))}  # fmt: skip
 
 
@@ -57,7 +66,7 @@ def learning_curves(analysis: Analysis, frame: Frame) -> str:
 def describe(analysis: Analysis) -> str:
     """The figure in words, for those who cannot see it."""
     lines = []
-    for rung in analysis.rungs:
+    for rung in analysis.rows:
         curve = [analysis.points[rung, budget] for budget in analysis.budgets if (rung, budget) in analysis.points]
         lines.append(f"{rung}: " + ", ".join(f"{points(point.score)} with {point.labels:,} labels" for point in curve))
     return f"Learning curves, {analysis.metric.title} in points of 100. " + "; ".join(lines) + "."
@@ -76,11 +85,11 @@ def _draw(axes: Any, analysis: Analysis, frame: Frame) -> None:
     position = np.log2(labels)
     span = max(position[-1] - position[0], 1.0)
     ends: list[tuple[float, str]] = []
-    for number, rung in enumerate(analysis.rungs):
+    for number, rung in enumerate(analysis.rows):
         family = rung.partition("-")[0]
         have = [i for i, budget in enumerate(analysis.budgets) if (rung, budget) in analysis.points]
         curve = [analysis.points[rung, analysis.budgets[i]] for i in have]
-        shift = (number - (len(analysis.rungs) - 1) / 2) * span * 0.0075  # side by side, so that intervals stay readable
+        shift = (number - (len(analysis.rows) - 1) / 2) * span * 0.0075  # side by side, so that intervals stay readable
         x = position[have] + shift
         y = np.array([100 * point.score for point in curve])
         low = np.array([100 * point.interval.low for point in curve])

@@ -9,15 +9,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from carryover.compare.cells import RUNGS, needs_encoder, table_rank
-from carryover.compare.scoring import METRICS
+from carryover.compare.cells import REFERENCE, RUNGS, needs_encoder, table_rank
+from carryover.data.metric_names import metric_name
 from carryover.errors import UsageError, check_choice, nearest
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
 TASKS = ("classify", "tag")
 SMALLEST_BUDGET = 4
 PLACEMENTS = ("input", "output", "both")
-USUAL = {"placement": "input"}
+CLASS_WEIGHTS = ("none", "balanced")
+USUAL = {"placement": "input", "class weights": "none"}
 """Of the question: what it is where a plan, being older, does not say."""
 _USUAL_BUDGETS = (50, 100, 200, 400)
 
@@ -32,7 +33,8 @@ class ComparePlan:
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
-    backend `backend`. `pretraining`, `vectors` and `fitting` override single settings of pretraining, of the static
+    backend `backend`. `metric` is a name of `carryover.data.metric_names.METRICS` or "auto"; `class_weights` "balanced" makes
+    rare classes weigh as much as frequent ones in every rung. `pretraining`, `vectors` and `fitting` override single settings of pretraining, of the static
     vectors and of fitting. `placement` is where the mixture stands in the rung frozen (`CarryPlan.placement`).
     """
 
@@ -54,6 +56,7 @@ class ComparePlan:
     scheme: str | None = None
     on_error: str = "stop"
     metric: str = "auto"
+    class_weights: str = "none"
     time_limit: float | None = None
     jobs: int | None = None
     backend: str = "loky"
@@ -67,7 +70,12 @@ class ComparePlan:
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
-        check_choice("metric", self.metric, ("auto", *METRICS))
+        object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
+        check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
+        if self.class_weights != USUAL["class weights"] and self.task != "classify":
+            raise UsageError(
+                f"class weights are for classification, not for the task {self.task}", repair="leave --class-weights out"
+            )
         check_choice("on-error", self.on_error, ("stop", "skip"))
         check_choice("placement", self.placement, PLACEMENTS)
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
@@ -133,8 +141,14 @@ class ComparePlan:
 
 
 def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
-    """`features,static,top-2` as names in table order. Raises UsageError with the nearest spelling."""
-    names = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
+    """`features,static,top-2` as names in table order; `majority` is always there and may be named too.
+
+    Raises UsageError with the nearest spelling.
+    """
+    given = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
+    names = [name for name in given if name != REFERENCE]
+    if given and not names:
+        raise UsageError(f"{REFERENCE} is the reference of every comparison and no rung", repair="name at least one rung")
     for name in names:
         family, _, layers = name.partition("-")
         if family == "top" and layers.isdigit() and int(layers) > 0:

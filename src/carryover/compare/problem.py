@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
+from carryover.data.splits import strata_of, stratified_split
 from carryover.errors import BadData
 
 SPLIT_SEED = 0
@@ -39,6 +41,27 @@ class Problem:
     def gold(self, examples: Sequence[Any]) -> list[tuple[str, ...]]:
         """The labels of each text, or the tags of each sentence."""
         return [gold(example, self.task) for example in examples]
+
+    @property
+    def fitting_metric(self) -> str:
+        """The metric of early stopping. Where every word has one tag, micro-F1 is accuracy."""
+        return "accuracy" if self.task == "tag" and self.metric.name == "micro_f1" else self.metric.name
+
+    @property
+    def strata(self) -> str | None:
+        """What the budgets of tagged sentences are stratified by, None where nothing."""
+        return "span types" if self.task == "tag" and any(strata_of(self.train)) else None
+
+    @cached_property
+    def answerable(self) -> set[str]:
+        """Labels of the training examples: no other can ever be answered."""
+        return {label for example in self.train for label in gold(example, self.task)}
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The main metric, and for classification accuracy and macro-F1 whichever is the main one."""
+        others = ("accuracy", "macro_f1") if self.task == "classify" else ()
+        return (self.metric, *(Metric(name, self.labels) for name in others if name != self.metric.name))
 
     @property
     def token_counts(self) -> list[int] | None:
@@ -83,7 +106,13 @@ def load_problem(plan: ComparePlan) -> Problem:
         train=train,
         test=test,
         labels=labels,
-        metric=choose_metric(plan.metric, labels, tagging=plan.task == "tag", multi_label=multi_label),
+        metric=choose_metric(
+            plan.metric,
+            labels,
+            tagging=plan.task == "tag",
+            multi_label=multi_label,
+            gold=[gold(example, plan.task) for example in test],
+        ),
         multi_label=multi_label,
         rejected=tuple(rejected),
         remarks=tuple(remarks),
@@ -151,8 +180,6 @@ def _column(value: str | int | None) -> Any:
 
 
 def _set_aside(examples: list[Any]) -> tuple[list[Any], list[Any]]:
-    from carryover.data.splits import stratified_split
-
     train, test = stratified_split(examples, (1 - TEST_SHARE, TEST_SHARE), SPLIT_SEED)
     return [examples[i] for i in train], [examples[i] for i in test]
 

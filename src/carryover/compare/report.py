@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from carryover.compare.analysis import Analysis, Budget, Saving
+from carryover.compare.analysis import Analysis
 from carryover.compare.cells import table_rank
 from carryover.compare.figures import NARROW, WIDE, learning_curves
+from carryover.compare.findings import Budget, Saving
 from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs
 from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 TEMPLATE = "report.html.jinja"
 
 WHAT_RUNGS_ARE = {
+    "majority": "The reference, not a rung: answers the most frequent label, or gives each word its most frequent tag.",
     "features": "Hand-made features and a linear model; no raw text.",
     "static": "Word vectors (skip-gram) learned from the raw text, one a word whatever its context, tuned with the labels.",
     "scratch": "A neural encoder that starts from nothing and sees the labelled examples only.",
@@ -34,6 +40,7 @@ def render(result: CompareResult) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters["code"] = _with_code
     source = resources.files("carryover.compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(source).render(**_content(result))
 
@@ -55,10 +62,11 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "curves": [Markup(learning_curves(analysis, frame)) for frame in (WIDE, NARROW)] if finished else [],
         "rungs": [
             {"name": rung, "family": rung.partition("-")[0], "what": WHAT_RUNGS_ARE[rung.partition("-")[0]]}
-            for rung in sorted(analysis.rungs, key=table_rank)
+            for rung in analysis.rows
         ],
         "budgets": [label_count(analysis, budget).removesuffix(" labels") for budget in analysis.budgets],
         "scores": _scores(analysis) if finished else [],
+        "others": [{"title": other.metric.title, "rows": _scores(other)} for other in result.others] if finished else [],
         "matrices": [_matrix(analysis, budget) for budget in analysis.budgets],
         "differences": _differences(analysis),
         "baseline": analysis.baseline,
@@ -77,11 +85,18 @@ def _content(result: CompareResult) -> dict[str, Any]:
     }
 
 
+def _with_code(sentence: str) -> Markup:
+    """A sentence of the verdict: what stands between backticks is a name, everything else is text."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))
+
+
 def _scores(analysis: Analysis) -> list[dict[str, Any]]:
     best = {budget: analysis.present(budget)[0].rung for budget in analysis.budgets}
     near = {budget: analysis.within_noise(budget) for budget in analysis.budgets}
     table = []
-    for rung in sorted(analysis.rungs, key=table_rank):
+    for rung in analysis.rows:
         cells: list[dict[str, Any]] = []
         for budget in analysis.budgets:
             point = analysis.points.get((rung, budget))
@@ -97,7 +112,7 @@ def _scores(analysis: Analysis) -> list[dict[str, Any]]:
 
 def _matrix(analysis: Analysis, budget: Budget) -> dict[str, Any]:
     """Row less column, and whether the interval leaves 0 out."""
-    rungs = sorted({point.rung for point in analysis.present(budget)}, key=table_rank)
+    rungs = [rung for rung in analysis.rows if (rung, budget) in analysis.points]
     rows = []
     for first in rungs:
         cells = []
@@ -141,20 +156,16 @@ def _reductions(analysis: Analysis) -> list[dict[str, Any]]:
             "relative": _in_words(row.relative),
             "relative_interval": ""
             if row.relative is None
-            else f"{_share(row.relative_low)} to {_share(row.relative_high)}",
+            else f"{percent(row.relative_low or 0.0)} to {percent(row.relative_high or 0.0)}",
         }
     return [{"rung": rung, "cells": [cells.get(budget) for budget in analysis.budgets]} for rung, cells in table.items()]
 
 
 def _in_words(relative: float | None) -> str:
     if relative is None:
-        return "of no errors"
+        return ""
     hundredths = round(100 * relative)
     return f"{abs(hundredths)} % {'more' if hundredths < 0 else 'fewer'} errors"
-
-
-def _share(value: float | None) -> str:
-    return "−∞" if value is None else percent(value)
 
 
 def _savings(analysis: Analysis) -> list[dict[str, Any]]:

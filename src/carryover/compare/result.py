@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import Cell, CellFailure, CellResult, needs_encoder
+from carryover.compare.cells import NOT_LEARNED, REFERENCE, Cell, CellFailure, CellResult, needs_encoder
+from carryover.compare.findings import Point, plain
 from carryover.compare.plan import ComparePlan
 from carryover.compare.table import plain_table
 from carryover.compare.verdict import cost_sentences, verdict
@@ -25,6 +26,8 @@ VECTORS_FOLDER = "word-vectors"
 class CompareResult:
     """Finished cells and what follows from them.
 
+    `others` are the same cells by other metrics (accuracy and macro-F1 both, for classification), `never_answered` the labels
+    that a rung answers in none of its cells at a budget, `changed_from` the title of the metric that would hide those.
     `pretraining` holds the seconds of what was made once ("language model", "word vectors"), `already` how many cells an
     earlier run had finished, `missing` the cells that were never started, `failures` those that ended in an error, `data`
     facts about the examples, `remarks` sentences about them worth saying aloud.
@@ -40,11 +43,25 @@ class CompareResult:
     pretraining: Mapping[str, float] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    others: Sequence[Analysis] = ()
+    never_answered: Mapping[tuple[str, int | str], tuple[str, ...]] = field(default_factory=dict)
+    changed_from: str | None = None
 
     @cached_property
     def verdict(self) -> list[str]:
         """Sentences; the same for the same cells, whatever the clock said."""
-        return verdict(self.analysis, self.missing, self.failures)
+        return verdict(
+            self.analysis,
+            self.missing,
+            self.failures,
+            never_answered=self.never_answered,
+            not_learned=[row.cell for row in self.results if NOT_LEARNED in row.notes],
+            changed_from=self.changed_from,
+        )
+
+    def incomplete(self) -> list[Point]:
+        """Points whose mean is over fewer seeds than the plan asks for, in table order."""
+        return [point for point in self.analysis.points.values() if len(point.seeds) < self.plan.seeds]
 
     @cached_property
     def cost(self) -> list[str]:
@@ -82,13 +99,15 @@ class CompareResult:
         rows = []
         for result in self.results:
             interval = self.analysis.resampling.cell_interval(result.cell)
+            scores = {each.metric.name: each.resampling.scores[result.cell] for each in (self.analysis, *self.others)}
             rows.append(
                 {
                     "rung": result.rung,
                     "budget": result.budget,
                     "labels": result.labels,
                     "seed": result.seed,
-                    "score": result.score,
+                    "score": scores[self.analysis.metric.name],
+                    "scores": scores,
                     "interval": interval.to_json(),
                     "seconds": result.seconds,
                     "pretraining_seconds": self.pretraining_seconds(result.rung),
@@ -113,9 +132,9 @@ class CompareResult:
         plan, analysis = self.plan, self.analysis
         if self.missing or self.failures or not self.results:
             return ["carryover", "compare", *_data_options(plan), "--out", str(self.folder)]
-        rung = analysis.recommended_rung()
+        rung = analysis.recommended_rung() or REFERENCE
         family, _, layers = rung.partition("-")
-        if family == "features":
+        if family in ("features", REFERENCE):
             return ["python", "-m", "webbrowser", str(self.page)]
         made = self.carried_folder(rung)
         carried = [] if made is None else ["--encoder", str(made)]
@@ -132,6 +151,7 @@ class CompareResult:
             "cost": self.cost,
             "task": self.plan.task,
             "metric": self.analysis.metric.name,
+            "reference": REFERENCE,
             "confidence": self.plan.confidence,
             "rungs": list(self.plan.rungs),
             "budgets": list(self.plan.budgets),
@@ -139,6 +159,14 @@ class CompareResult:
             "looks_at_test": self.looks_at_test,
             "cells": self.cell_rows(),
             **self.analysis.to_json(),
+            "other_metrics": [
+                {"metric": other.metric.name, "points": [plain(point) for point in other.points.values()]}
+                for other in self.others
+            ],
+            "never_answered": [
+                {"rung": rung, "budget": budget, "labels": list(labels)}
+                for (rung, budget), labels in self.never_answered.items()
+            ],
             "missing": [{"rung": cell.rung, "budget": cell.budget, "seed": cell.seed} for cell in self.missing],
             "failures": [
                 {key: value for key, value in failure.to_json().items() if key != "trace"} for failure in self.failures
@@ -166,4 +194,6 @@ def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
     for name in ("format", "multi_label", "coarse"):
         value = getattr(plan, name)
         words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    words += [] if plan.metric == "auto" else ["--metric", plan.metric]
+    words += [] if plan.class_weights == "none" else ["--class-weights", plan.class_weights]
     return words

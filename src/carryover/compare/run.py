@@ -18,6 +18,7 @@ from carryover.compare.cells import Cell, CellResult, order_cells, table_rank
 from carryover.compare.estimate import estimate
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question
 from carryover.compare.problem import Problem, load_problem, name_of
+from carryover.compare.reference import Reference
 from carryover.compare.resources import Resources, check_material, prepare
 from carryover.compare.result import CompareResult
 from carryover.compare.schedule import default_jobs, run_trials
@@ -73,6 +74,7 @@ def _run(
     if not quiet:
         _say_what_is_there(cells, finished)
     remember(problem)
+    reference = Reference(problem, labels)
     fingerprints = (problem.train_fingerprint, problem.test_fingerprint)
     trials = [Trial(plan, cell, labels[cell.budget], folder, resources, fingerprints) for cell in missing]
     shown = time.monotonic()
@@ -82,7 +84,7 @@ def _run(
             nonlocal shown
             progress.advance(1)
             if time.monotonic() - shown > _SECONDS_BETWEEN_PAGES:
-                write_page(collect(plan, problem, resources, folder))
+                write_page(collect(plan, problem, resources, folder, reference=reference))
                 shown = time.monotonic()
 
         deadline = None if plan.time_limit is None else started + plan.time_limit
@@ -96,7 +98,7 @@ def _run(
             count = sum(store.path(cell).is_dir() for cell in cells)
             message = f"stopped: {count} of {len(cells)} cells are finished and stored"
             raise type(error)(message, path=folder, repair="run the same command again to continue") from None
-    result = collect(plan, problem, resources, folder, already=len(finished))
+    result = collect(plan, problem, resources, folder, already=len(finished), reference=reference)
     write_page(result)
     atomic_write(folder / RESULTS_FILE, json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False, indent=1))
     if not quiet:
@@ -104,12 +106,21 @@ def _run(
     return result
 
 
-def collect(plan: ComparePlan, problem: Problem, resources: Resources, folder: Path, *, already: int = 0) -> CompareResult:
-    """What the stored cells of `plan` say so far."""
+def collect(
+    plan: ComparePlan,
+    problem: Problem,
+    resources: Resources,
+    folder: Path,
+    *,
+    already: int = 0,
+    reference: Reference | None = None,
+) -> CompareResult:
+    """What the stored cells of `plan` say so far, beside what the majority answers."""
+    labels = plan.label_counts(len(problem.train))
     store = store_of(folder, problem)
     gold = problem.gold(problem.test)
     results: list[CellResult] = []
-    counts: dict[Cell, Any] = {}
+    counts: dict[str, dict[Cell, Any]] = {metric.name: {} for metric in problem.metrics}
     missing = []
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
     failures = {failure.cell: failure for failure in store.failures(cells)}
@@ -121,20 +132,33 @@ def collect(plan: ComparePlan, problem: Problem, resources: Resources, folder: P
         failures.pop(cell, None)
         result, predictions = store.read(cell)
         results.append(result)
-        counts[cell] = problem.metric.count(gold, predictions)
+        for metric in problem.metrics:
+            counts[metric.name][cell] = metric.count(gold, predictions)
+    for cell, counted in (reference or Reference(problem, labels)).counts([row.cell for row in results]).items():
+        for name, rows in counted.items():
+            counts[name][cell] = rows
     place = {budget: i for i, budget in enumerate(plan.budgets)}
     results.sort(key=lambda result: (table_rank(result.rung), place[result.budget], result.seed))
-    analysis = Analysis(
-        counts,
-        plan.label_counts(len(problem.train)),
-        problem.metric,
-        replicates=plan.replicates,
-        confidence=plan.confidence,
-    )
+    analyses = {
+        metric.name: Analysis(counts[metric.name], labels, metric, replicates=plan.replicates, confidence=plan.confidence)
+        for metric in problem.metrics
+    }
+    unanswered = {
+        place: answerable
+        for analysis in analyses.values()
+        for place, missed in analysis.never_answered.items()
+        if (answerable := tuple(label for label in missed if label in problem.answerable))
+    }
+    # What hides that a label is never answered is not what a recommendation should rest on, unless it was asked for.
+    hides = plan.metric == "auto" and unanswered and problem.metric.name == "accuracy"
+    main = analyses.pop("macro_f1" if hides else problem.metric.name)
     return CompareResult(
         plan=plan,
         folder=folder,
-        analysis=analysis,
+        analysis=main,
+        others=tuple(analyses.values()),
+        never_answered=unanswered,
+        changed_from=problem.metric.title if hides else None,
         results=results,
         missing=missing,
         failures=list(failures.values()),
@@ -216,6 +240,8 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
         "vectors": dict(plan.vectors),
         "fitting": dict(plan.fitting),
         "placement": plan.placement,
+        "class weights": plan.class_weights,
+        "strata of budgets": problem.strata,
     }
 
 

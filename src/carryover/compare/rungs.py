@@ -7,15 +7,17 @@ stop early; the features rung cross-validates inside it. Test examples are read 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carryover.compare.cells import CellOutcome, needs_encoder
+from carryover.compare.cells import NOT_LEARNED, CellOutcome, needs_encoder
 from carryover.compare.problem import content, gold
 from carryover.compare.resources import Resources
-from carryover.errors import BadData, UsageError
+from carryover.data.majority import majority_answers
+from carryover.data.metric_names import metric_of_labels
+from carryover.errors import NothingToLearn, UsageError
 
 if TYPE_CHECKING:
     from carryover.training.carry import CarryPlan
@@ -36,16 +38,23 @@ def run_rung(
     resources: Resources,
     *,
     multi_label: bool = False,
+    metric: str = "auto",
+    class_weights: str = "none",
 ) -> CellOutcome:
     """Fit `rung` on `train` and predict `test`. Deterministic: the same arguments give the same predictions.
 
-    Raises BadData when `train` holds fewer than two labels, TrainingFailed when training diverges.
+    `metric` decides what is kept in early stopping and chosen by cross-validation. Where `train` holds nothing to learn from
+    (one label only, no span, no word) the rung answers the most frequent label, as any model would that was fitted on it, and
+    notes why. Raises TrainingFailed when training diverges.
     """
-    if len({label for example in train for label in gold(example, task)}) < 2 and not multi_label:
-        raise BadData(f"only one label among the {len(train)} examples of this budget", repair="use a larger budget")
-    if rung == "features":
-        return _features(task, train, test, seed, multi_label)
-    return _neural(rung, task, train, test, seed, resources, multi_label)
+    options = {"multi_label": multi_label, "metric": metric, "class_weights": class_weights}
+    try:
+        if rung == "features":
+            return _features(task, train, test, seed, options)
+        return _neural(rung, task, train, test, seed, resources, options)
+    except NothingToLearn as reason:
+        predictions, milliseconds = timed_prediction(lambda examples: majority_answers(train, examples), list(test))
+        return CellOutcome(predictions, 0.0, milliseconds, 0, 0, notes={NOT_LEARNED: reason.message})
 
 
 def split_budget(train: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:
@@ -59,7 +68,7 @@ def split_budget(train: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
     return [train[i] for i in kept], [train[i] for i in stopped]
 
 
-def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, multi_label: bool) -> CellOutcome:
+def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, options: Mapping[str, Any]) -> CellOutcome:
     inputs, targets = [content(example, task) for example in train], [gold(example, task) for example in train]
     model: Any
     started = time.perf_counter()
@@ -71,7 +80,12 @@ def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, m
     else:
         from carryover.classical.text_features import FeatureClassifier
 
-        model = FeatureClassifier(multi_label=multi_label).fit(inputs, targets, seed)
+        choosing = (
+            options["metric"]
+            if options["metric"] != "auto"
+            else metric_of_labels(targets, multi_label=options["multi_label"])
+        )
+        model = FeatureClassifier(**{**options, "metric": choosing}).fit(inputs, targets, seed)
         notes = {"chosen": str(model.chosen)}
     seconds = time.perf_counter() - started
     predictions, milliseconds = timed_prediction(model.predict, [content(example, task) for example in test])
@@ -80,16 +94,19 @@ def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, m
 
 
 def _neural(
-    rung: str, task: str, train: Sequence[Any], test: Sequence[Any], seed: int, resources: Resources, multi_label: bool
+    rung: str,
+    task: str,
+    train: Sequence[Any],
+    test: Sequence[Any],
+    seed: int,
+    resources: Resources,
+    fixed: Mapping[str, Any],
 ) -> CellOutcome:
     from carryover.training.fitting.fit import FitSettings, fit_task
 
     kept, held_out = split_budget(train, seed)
-    options = {**resources.fitting, "seed": seed}
-    if multi_label:
-        options["multi_label"] = True
     try:
-        settings = FitSettings(**options)
+        settings = FitSettings(**{**fixed, **resources.fitting, "seed": seed})
     except TypeError as error:
         raise UsageError(f"fitting settings: {error}", repair="check their names") from error
     encoder = _load_encoder(str(resources.encoder), resources.device) if needs_encoder(rung) else None

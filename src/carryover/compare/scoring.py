@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from carryover.data.metric_names import METRICS, metric_of_labels
 from carryover.errors import UsageError
 
 Labels = Sequence[str]
 Counts = NDArray[np.float64]
+"""Of macro-F1 a sparse table of the same shape: three counts a label, nearly all of them 0."""
 
-METRICS = ("accuracy", "macro_f1", "micro_f1", "span_f1")
-_NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1", "span_f1": "span F1"}
+_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "span_f1": "span F1"}
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Metric:
             return self._count_correct(gold, predicted)
         if self.name == "span_f1":
             return _count_spans(gold, predicted)
-        counts = self._count_labels(gold, predicted)  # [N, C, 3]
+        counts = self._count_labels(gold, predicted)  # [N, 3 · C]
         if self.name == "micro_f1":
-            return counts.sum(axis=1)
-        return counts.reshape(len(gold), -1)
+            return np.stack([np.asarray(counts[:, part::3].sum(axis=1)).ravel() for part in range(3)], axis=1)
+        return counts
 
     def score(self, sums: Counts) -> NDArray[np.float64]:
         """Scores in 0 … 1, [...], of added-up counts [..., K]."""
@@ -73,6 +74,31 @@ class Metric:
         each = _ratio(2 * table[..., 0], table[..., 1] + table[..., 2])
         return _ratio(each.sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
 
+    @property
+    def rewards_guessing(self) -> bool:
+        """Whether blind guessing can score above the majority: macro-F1 gives every label its share of the score."""
+        return self.name == "macro_f1"
+
+    def by_chance(self, sums: Counts, examples: int) -> NDArray[np.float64]:
+        """What the same answers would score on average if they were dealt to the examples at random, [...].
+
+        Of p answers and g examples with a label, p · g / n meet among n. Of macro-F1 only.
+        """
+        table = sums.reshape(*sums.shape[:-1], -1, 3)
+        total = (
+            table[..., 2].sum(axis=-1, keepdims=True) if self.tagging else np.full((*sums.shape[:-1], 1), float(examples))
+        )
+        hits = _ratio(table[..., 1] * table[..., 2], np.broadcast_to(total, table.shape[:-1]))
+        dealt = np.stack([hits, table[..., 1], table[..., 2]], axis=-1)
+        return self.score(dealt.reshape(sums.shape))
+
+    def never_answered(self, counts: Sequence[Counts]) -> tuple[str, ...]:
+        """Labels that some example has and no answer of these cells is. Of macro-F1 only; of others nothing."""
+        if self.name != "macro_f1" or not counts:
+            return ()
+        sums = sum(np.asarray(rows.sum(axis=0)).ravel() for rows in counts).reshape(-1, 3)
+        return tuple(label for label, row in zip(self.labels, sums, strict=True) if row[2] > 0 and row[1] == 0)
+
     def _count_correct(self, gold: Sequence[Labels], predicted: Sequence[Labels]) -> Counts:
         if self.tagging:
             rows = [(sum(a == b for a, b in zip(g, p, strict=True)), len(g)) for g, p in zip(gold, predicted, strict=True)]
@@ -81,31 +107,39 @@ class Metric:
         return np.array(rows, dtype=np.float64).reshape(len(gold), 2)
 
     def _count_labels(self, gold: Sequence[Labels], predicted: Sequence[Labels]) -> Counts:
-        place = {label: i for i, label in enumerate(self.labels)}
-        counts = np.zeros((len(gold), len(self.labels), 3))
+        """Right, answered and gold of every label, a sparse table [N, 3 · C]."""
+        from scipy.sparse import coo_array
+
+        place = {label: 3 * i for i, label in enumerate(self.labels)}
+        rows: list[int] = []
+        columns: list[int] = []
         for row, (g, p) in enumerate(zip(gold, predicted, strict=True)):
-            if self.tagging:
-                for a, b in zip(g, p, strict=True):
-                    counts[row, place[a], 0] += a == b
-                    counts[row, place[b], 1] += 1
-                    counts[row, place[a], 2] += 1
-                continue
-            for label in set(g) & set(p):
-                counts[row, place[label], 0] += 1
-            for label in set(p):
-                counts[row, place[label], 1] += 1
-            for label in set(g):
-                counts[row, place[label], 2] += 1
+            right = [a for a, b in zip(g, p, strict=True) if a == b] if self.tagging else sorted(set(g) & set(p))
+            answered, wanted = (p, g) if self.tagging else (set(p), set(g))
+            found = [place[label] + part for part, labels in enumerate((right, answered, wanted)) for label in labels]
+            rows += [row] * len(found)
+            columns += found
+        shape = (len(gold), 3 * len(self.labels))
+        counts: Counts = coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
         return counts
 
 
-def choose_metric(wanted: str, labels: tuple[str, ...], *, tagging: bool, multi_label: bool) -> Metric:
-    """The metric for `wanted`, or for "auto" the customary one: span F1 for IOB2 tags, accuracy for other tags and for
-    classes, macro F1 for several labels a text."""
-    if wanted == "auto":
+def choose_metric(
+    wanted: str,
+    labels: tuple[str, ...],
+    *,
+    tagging: bool,
+    multi_label: bool,
+    gold: Sequence[tuple[str, ...]] = (),
+) -> Metric:
+    """The metric for `wanted`, or for "auto" the one that hides nothing: span F1 for IOB2 tags, accuracy for other tags,
+    and for classes what `metric_of_labels` says of `gold`, the labels of the test examples."""
+    if wanted == "auto" and tagging:
         from carryover.tasks.spans import is_span_scheme
 
-        wanted = "span_f1" if tagging and is_span_scheme(labels) else "macro_f1" if multi_label else "accuracy"
+        wanted = "span_f1" if is_span_scheme(labels) else "accuracy"
+    elif wanted == "auto":
+        wanted = metric_of_labels(gold, multi_label=multi_label)
     return Metric(wanted, labels, tagging)
 
 

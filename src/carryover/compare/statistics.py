@@ -45,6 +45,17 @@ class Interval:
     def to_json(self) -> list[float]:
         return [self.low, self.high]
 
+    def within(self, low: float, high: float) -> Interval:
+        """What of it lies between two limits."""
+        return Interval(min(max(self.low, low), high), min(max(self.high, low), high))
+
+
+@dataclass(frozen=True)
+class ByChance:
+    """Key of what a cell's answers would score if they were dealt to the test examples at random (`Metric.by_chance`)."""
+
+    cell: Any
+
 
 class Resampling:
     """Scores of many cells under one set of draws of test examples and seeds.
@@ -62,7 +73,7 @@ class Resampling:
         confidence: float = 0.95,
         seed: int = 0,
     ) -> None:
-        sizes = {cell: len(rows) for cell, rows in counts.items()}
+        sizes = {cell: rows.shape[0] for cell, rows in counts.items()}
         if len(set(sizes.values())) > 1:
             low, high = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
             raise ValueError(
@@ -71,7 +82,12 @@ class Resampling:
         self.metric = metric
         self.confidence = confidence
         self.size = replicates
-        self.scores: dict[Any, float] = {cell: float(metric.score(rows.sum(axis=0))) for cell, rows in counts.items()}
+        self.scores: dict[Any, float] = {}
+        for cell, rows in counts.items():
+            sums = np.asarray(rows.sum(axis=0))
+            self.scores[cell] = float(metric.score(sums))
+            if metric.rewards_guessing:
+                self.scores[ByChance(cell)] = float(metric.by_chance(sums, sizes[cell]))
         self._replicates = self._draw_examples(counts, seed)
         self._seed = seed
         self._draws: dict[int, Replicates] = {}
@@ -111,16 +127,19 @@ class Resampling:
         cells = list(counts)
         if not cells:
             return {}
-        examples = len(counts[cells[0]])
+        examples = counts[cells[0]].shape[0]
         random = np.random.Generator(np.random.PCG64([seed, 1]))
-        result = {cell: np.empty(self.size) for cell in cells}
+        result = {key: np.empty(self.size) for key in self.scores}
         for start in range(0, self.size, _CHUNK):
             rows = min(_CHUNK, self.size - start)
             drawn = random.integers(0, examples, size=(rows, examples))
             drawn += np.arange(rows)[:, None] * examples
             weights = np.bincount(drawn.ravel(), minlength=rows * examples).reshape(rows, examples).astype(np.float64)
             for cell in cells:
-                result[cell][start : start + rows] = self.metric.score(weights @ counts[cell])
+                sums = weights @ counts[cell]
+                result[cell][start : start + rows] = self.metric.score(sums)
+                if self.metric.rewards_guessing:
+                    result[ByChance(cell)][start : start + rows] = self.metric.by_chance(sums, examples)
         return result
 
     def _draw_seeds(self, count: int) -> Replicates:

@@ -4,29 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from carryover.compare.cells import table_rank
-from carryover.compare.verdict import duration_text, median, points
+from carryover.compare.cells import REFERENCE
+from carryover.compare.verdict import duration_text, label_count, median, points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from carryover.compare.analysis import Analysis
+    from carryover.compare.findings import Point
     from carryover.compare.result import CompareResult
 
 BEST = "*"
 NEAR = "~"
+INCOMPLETE = "†"
 LEGEND = "* highest mean   ~ not separable from it   mean and interval in points of 100"
+
+
+def legend(result: CompareResult) -> list[str]:
+    """What the marks mean; every mean over fewer seeds than asked for is named."""
+    lines = [f"{result.analysis.metric.title}   {LEGEND}"]
+    if result.incomplete():
+        parts = [
+            f"{point.rung} with {label_count(result.analysis, point.budget)}: {len(point.seeds)}"
+            for point in result.incomplete()[:6]
+        ]
+        more = "; …" if len(result.incomplete()) > 6 else ""
+        lines.append(f"{INCOMPLETE} mean over fewer than {result.plan.seeds} seeds: {'; '.join(parts)}{more}")
+    return lines
+
+
+def other_rows(result: CompareResult, other: Analysis) -> tuple[list[str], list[list[str]]]:
+    """Head and body of the means by another metric: a row a rung, a column a budget."""
+    body = []
+    for rung in other.rows:
+        found = [other.points.get((rung, budget)) for budget in other.budgets]
+        body.append([rung, *("–" if point is None else _mean(result, point) for point in found)])
+    return [other.metric.title, *_budgets(other)], body
+
+
+def _budgets(analysis: Analysis) -> list[str]:
+    return [f"all ({analysis.labels[budget]:,})" if budget == "all" else f"{budget:,}" for budget in analysis.budgets]
+
+
+def _mean(result: CompareResult, point: Point) -> str:
+    return points(point.score) + (INCOMPLETE if len(point.seeds) < result.plan.seeds else "")
 
 
 def rows(result: CompareResult) -> tuple[list[str], list[list[str]]]:
     """Head and body: a row a rung, a column a budget, then what the rung costs at its largest budget."""
     analysis = result.analysis
-    head = ["rung"]
-    head += [f"all ({analysis.labels[budget]:,})" if budget == "all" else f"{budget:,}" for budget in analysis.budgets]
+    head = ["rung", *_budgets(analysis)]
     head += ["pretraining", "training", "ms/example", "parameters", "memory"]
     best = {budget: analysis.present(budget)[0].rung for budget in analysis.budgets}
     near = {budget: {point.rung for point in analysis.within_noise(budget)} for budget in analysis.budgets}
     body = []
-    for rung in sorted(analysis.rungs, key=table_rank):
+    for rung in analysis.rows:
         row = [rung]
         for budget in analysis.budgets:
             point = analysis.points.get((rung, budget))
@@ -34,13 +66,15 @@ def rows(result: CompareResult) -> tuple[list[str], list[list[str]]]:
                 row.append("–")
                 continue
             mark = BEST if best[budget] == rung else NEAR if rung in near[budget] else " "
-            row.append(f"{points(point.score)} [{points(point.interval.low)}, {points(point.interval.high)}]{mark}")
+            row.append(f"{_mean(result, point)} [{points(point.interval.low)}, {points(point.interval.high)}]{mark}")
         body.append(row + list(costs(result, rung)))
     return head, body
 
 
 def costs(result: CompareResult, rung: str) -> tuple[str, str, str, str, str]:
     """Pretraining, training, milliseconds an example, parameters and memory of a rung at its largest finished budget."""
+    if rung == REFERENCE:
+        return "–", "–", "–", "–", "–"
     budgets = [budget for budget in result.analysis.budgets if (rung, budget) in result.analysis.points]
     cells = [row for row in result.results if row.rung == rung and row.budget == budgets[-1]]
     pretraining = result.pretraining_seconds(rung)
@@ -66,7 +100,13 @@ def plain_table(result: CompareResult) -> str:
     """Aligned columns without decoration; empty when no cell is finished."""
     if not result.results:
         return ""
-    head, body = rows(result)
+    lines = [*_aligned(*rows(result)), "", *legend(result)]
+    for other in result.others:
+        lines += ["", *_aligned(*other_rows(result, other))]
+    return "\n".join(lines)
+
+
+def _aligned(head: list[str], body: list[list[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in [head, *body]) for column in range(len(head))]
     lines = []
     for row in [head, *body]:
@@ -74,7 +114,7 @@ def plain_table(result: CompareResult) -> str:
         lines.append(
             "  ".join([first, *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]).rstrip()
         )
-    return "\n".join([*lines, "", LEGEND])
+    return lines
 
 
 def rich_table(result: CompareResult) -> Table:
@@ -83,7 +123,7 @@ def rich_table(result: CompareResult) -> Table:
     from rich.text import Text
 
     head, body = rows(result)
-    table = Table(title=f"{result.analysis.metric.title} by number of labels", caption=LEGEND)
+    table = Table(title=f"{result.analysis.metric.title} by number of labels", caption="\n".join(legend(result)))
     for column, name in enumerate(head):
         table.add_column(name, justify="left" if column == 0 else "right")
     for row in body:
@@ -99,6 +139,8 @@ def print_table(result: CompareResult, stream: TextIO) -> None:
 
         console = Console(file=stream, highlight=False)
         console.print(rich_table(result))
+        for other in result.others:
+            console.print("\n".join(_aligned(*other_rows(result, other))) + "\n", markup=False)
         console.print("\n".join(f"• {line}" if line else "" for line in sentences), markup=False)
         return
     table = plain_table(result)

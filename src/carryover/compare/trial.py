@@ -75,7 +75,15 @@ def _measure(trial: Trial, problem: Problem) -> tuple[CellResult, list[tuple[str
     train = [problem.train[i] for i in chosen]
     memory = PeakMemory()
     outcome = run_rung(
-        cell.rung, problem.task, train, problem.test, cell.seed, trial.resources, multi_label=problem.multi_label
+        cell.rung,
+        problem.task,
+        train,
+        problem.test,
+        cell.seed,
+        trial.resources,
+        multi_label=problem.multi_label,
+        metric=problem.fitting_metric,
+        class_weights=trial.plan.class_weights,
     )
     counts = problem.metric.count(problem.gold(problem.test), outcome.predictions)
     result = CellResult(

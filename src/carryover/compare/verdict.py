@@ -6,24 +6,44 @@ the verdict (`cost_sentences`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from carryover.compare.analysis import Analysis, Budget, Difference, Point, Saving
-from carryover.compare.cells import Cell, CellFailure, CellResult, cost_rank
+from carryover.compare.analysis import Analysis
+from carryover.compare.cells import REFERENCE, Cell, CellFailure, CellResult, cost_rank
+from carryover.compare.findings import Budget, Difference, Point, Saving
 from carryover.compare.statistics import Interval
 
 FEW_SEEDS = 5
+Missed = Mapping[tuple[str, Budget], tuple[str, ...]]
 
 
-def verdict(analysis: Analysis, missing: Sequence[Cell] = (), failures: Sequence[CellFailure] = ()) -> list[str]:
+def verdict(
+    analysis: Analysis,
+    missing: Sequence[Cell] = (),
+    failures: Sequence[CellFailure] = (),
+    *,
+    never_answered: Missed | None = None,
+    not_learned: Sequence[Cell] = (),
+    changed_from: str | None = None,
+) -> list[str]:
     """Sentences in the order a reader needs them: does pretraining pay, which rung at each budget, how many labels it
-    saves, what to buy next, what to be careful about."""
+    saves, what to buy next, what to be careful about.
+
+    `never_answered` are the labels that a rung answers in none of its cells at a budget, `not_learned` the cells whose budget
+    held nothing to learn from, `changed_from` the title of the metric that would hide the former.
+    """
     if not analysis.points:
         return ["Nothing can be said yet: no cell is finished.", *_cautions(analysis, missing, failures)]
     sentences = _does_pretraining_pay(analysis)
     sentences += [_which_rung(analysis, budget) for budget in analysis.budgets]
     sentences += _labels_saved(analysis)
     sentences += _what_to_buy(analysis)
+    sentences += _unanswered(analysis, never_answered or {}, changed_from)
+    if not_learned:
+        sentences.append(
+            f"Nothing to learn from: {_cell_groups(not_learned)} had one label only, no span or no word. They answer the most "
+            "frequent label, and count as that."
+        )
     return sentences + _cautions(analysis, missing, failures)
 
 
@@ -31,10 +51,9 @@ def _does_pretraining_pay(analysis: Analysis) -> list[str]:
     """One sentence: at which budgets it pays, is open or does harm, with the first and the last gap of each group."""
     groups: dict[str, list[Difference]] = {"pays": [], "is not shown to pay": [], "does harm": []}
     for budget in analysis.budgets:
-        gap = _raw_text_gap(analysis, budget)
+        gap = analysis.raw_text_gap(budget)
         if gap is not None:
-            kind = "is not shown to pay" if not gap.separable else "pays" if gap.difference > 0 else "does harm"
-            groups[kind].append(gap)
+            groups["pays" if _pays(analysis, gap) else "does harm" if _harms(gap) else "is not shown to pay"].append(gap)
     parts = []
     for kind, gaps in groups.items():
         if not gaps:
@@ -47,13 +66,23 @@ def _does_pretraining_pay(analysis: Analysis) -> list[str]:
     return [f"Using the raw text {'; it '.join(parts)}."] if parts else []
 
 
+def _pays(analysis: Analysis, gap: Difference) -> bool:
+    return gap.separable and gap.difference > 0 and analysis.beats_reference(gap.first, gap.budget)
+
+
+def _harms(gap: Difference) -> bool:
+    return gap.separable and gap.difference < 0 and gap.second != REFERENCE
+
+
 def _gap(analysis: Analysis, gap: Difference, *, first: bool) -> str:
     """`+8.1 points with 50 labels (frozen against features, +4.0 to +12.2)`."""
     unit = " points" if first else ""
     labels = f"{_number(analysis, gap.budget)} labels" if first else _number(analysis, gap.budget)
-    return (
-        f"{signed(gap.difference)}{unit} with {labels} ({gap.first} against {gap.second}, {signed_interval(gap.interval)})"
-    )
+    return f"{signed(gap.difference)}{unit} with {labels} ({_pair(gap)}, {signed_interval(gap.interval)})"
+
+
+def _pair(gap: Difference) -> str:
+    return f"`{gap.first}` against `{gap.second}`"
 
 
 def _number(analysis: Analysis, budget: Budget) -> str:
@@ -62,23 +91,52 @@ def _number(analysis: Analysis, budget: Budget) -> str:
 
 def _which_rung(analysis: Analysis, budget: Budget) -> str:
     present, near = analysis.present(budget), analysis.within_noise(budget)
-    best, cheapest = present[0], near[0]
-    start = f"With {label_count(analysis, budget)}"
+    start, best, chosen = f"With {label_count(analysis, budget)},", present[0], analysis.recommended(budget)
+    if chosen is None:
+        return (
+            f"{start} no rung beats {_reference(analysis, budget)}: collect more labels. The highest mean is that of "
+            f"{scored(best)}."
+        )
+    start = f"{start} take {scored(chosen)}"
     if len(present) == 1:
-        return f"{start}: {scored(best)}, and no other rung to compare it with."
+        return f"{start}; no other rung was compared."
     if len(near) == 1:
-        return f"{start} take {scored(best)}; every other rung is separably worse."
-    others = [point.rung for point in near if point.rung not in (best.rung, cheapest.rung)]
-    if cheapest.rung == best.rung:
-        tail = f"it scores highest, and what is not separable from it costs more ({listed(others)})"
-        return f"{start} take {scored(best)}: {tail}."
-    difference = analysis.difference(budget, best.rung, cheapest.rung)
-    assert difference is not None  # otherwise it would not be within noise
-    gap = f"{points(difference.difference)} points, {signed_interval(difference.interval)}"
-    tail = "" if not others else f"; {listed(others)} {'is' if len(others) == 1 else 'are'} not separable from it either"
-    return (
-        f"{start} take {scored(cheapest)}, the cheapest within noise of the best, {scored(best)} (difference {gap}){tail}."
-    )
+        return f"{start}. Every other rung is separably worse."
+    cheaper = [point.rung for point in near[: near.index(chosen)]]
+    dearer = [point.rung for point in near[near.index(chosen) + 1 :] if point.rung != best.rung]
+    parts = []
+    if chosen.rung != best.rung:
+        gap = analysis.difference(budget, best.rung, chosen.rung)
+        assert gap is not None  # otherwise it would not be within noise
+        parts.append(
+            f"It is the cheapest rung within noise of the best, {scored(best)}: the difference is "
+            f"{points(gap.difference)} points ({signed_interval(gap.interval)})"
+        )
+        if dearer:
+            parts.append(f"{_rungs(dearer)} {_are(dearer)} not separable from the best either")
+    elif dearer:
+        cost = "costs" if len(dearer) == 1 else "cost"
+        parts.append(f"It scores highest; {_rungs(dearer)} {_are(dearer)} not separable from it and {cost} more")
+    if cheaper:
+        score = "does" if len(cheaper) == 1 else "do"
+        parts.append(f"{_rungs(cheaper)} {score} not beat {_reference(analysis, budget)}")
+    return ". ".join([start, *parts]) + "."
+
+
+def _reference(analysis: Analysis, budget: Budget) -> str:
+    """`answering the most frequent label (88.6)`."""
+    what = "giving each word its most frequent tag" if analysis.metric.tagging else "answering the most frequent label"
+    point = analysis.points.get((REFERENCE, budget))
+    score = "" if point is None else f" ({points(point.score)})"
+    return f"{what}{score}{' or guessing' if analysis.metric.rewards_guessing else ''}"
+
+
+def _rungs(names: Iterable[str]) -> str:
+    return listed(f"`{name}`" for name in names)
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _labels_saved(analysis: Analysis) -> list[str]:
@@ -93,16 +151,17 @@ def _labels_saved(analysis: Analysis) -> list[str]:
             continue
         if not supported:
             sentences.append(
-                f"Labels saved: no budget shows {champion} doing with fewer labels what {reference} does with more."
+                f"Labels saved: none shown. At no budget does `{champion}` reach with fewer labels what `{reference}` reaches "
+                "with more."
             )
             continue
         inside = [row for row in supported if row.equivalent is not None]
         beyond = [f"{row.labels:,}" for row in supported if row.equivalent is None]
-        parts = [f"at {row.labels:,} labels is where {reference} is at {_equivalent(row)}" for row in inside]
+        parts = [f"with {row.labels:,} labels equals `{reference}` with {_equivalent(row)}" for row in inside]
         if beyond:
-            parts.append(f"at {listed(beyond)} labels is above what {reference} reaches with up to {supported[0].most:,}")
+            parts.append(f"with {listed(beyond)} labels is above what `{reference}` reaches with {supported[0].most:,}")
         only = "" if len(supported) == len(rows) else "; at the other budgets no saving is shown"
-        sentences.append(f"Labels saved: {champion} {listed(parts)}{only}.")
+        sentences.append(f"Labels saved: `{champion}` {listed(parts)}{only}.")
     return sentences
 
 
@@ -110,40 +169,60 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
     """More labels where the curve still rises, more raw text where what it gave has not been used up."""
     last = analysis.budgets[-1]
     best = analysis.best(last)
+    if analysis.recommended(last) is None:
+        return [
+            f"More labels: needed. With {label_count(analysis, last)} no rung beats {_reference(analysis, last)}, so the value "
+            "of more raw text cannot be judged yet."
+        ]
     gain = None if best is None else analysis.gain(best.rung)
     if best is None or gain is None:
-        return ["More labels or more raw text: one budget shows no slope; compare at two or more budgets to find out."]
-    slope = (
-        f"doubling them from {gain.from_labels:,} to {gain.to_labels:,} gave {best.rung} "
-        f"{signed(gain.per_doubling)} points a doubling ({signed_interval(gain.interval)})"
-    )
-    sentences = []
+        return ["More labels or more raw text: one budget shows no slope. Compare at two or more budgets to find out."]
+    step = f"going from {gain.from_labels:,} to {gain.to_labels:,} gave `{best.rung}` {signed(gain.per_doubling)} points"
+    slope = f"{step}{' a doubling' if gain.doublings >= 1 else ''} ({signed_interval(gain.interval)})"
     if gain.supported:
-        sentences.append(f"More labels: worth buying, {slope}.")
+        sentences = [f"More labels: worth buying; {slope}."]
     else:
-        sentences.append(f"More labels: no gain is shown at the end of the curve, {slope}.")
-    gap = _raw_text_gap(analysis, last)
+        sentences = [f"More labels: no gain is shown at the end of the curve; {slope}."]
+    gap = analysis.raw_text_gap(last)
     if gap is None:
-        sentences.append("More raw text: cannot be judged, because no pair of rungs with and without it was compared.")
-    elif gap.separable and gap.difference > 0:
+        sentences.append("More raw text: cannot be judged, because no rungs with and without it were compared.")
+    elif _pays(analysis, gap):
         sentences.append(
-            f"More raw text: what it gave is still there at {label_count(analysis, last)} ({gap.first} against "
-            f"{gap.second}, {signed(gap.difference)} points), so it is worth trying; only one amount was pretrained on, "
-            "so its slope is unknown."
+            f"More raw text: worth trying. With {label_count(analysis, last)} its gain is not used up ({_pair(gap)}, "
+            f"{signed(gap.difference)} points); only one amount was pretrained on, so its slope is unknown."
         )
     else:
         sentences.append(
-            f"More raw text: with {label_count(analysis, last)} no advantage of it is shown ({gap.first} against "
-            f"{gap.second}, {signed(gap.difference)} points), so {_for_whom(analysis)}."
+            f"More raw text: with {label_count(analysis, last)} no gain from it is shown ({_pair(gap)}, "
+            f"{signed(gap.difference)} points), so {_for_whom(analysis)}."
         )
     return sentences
 
 
 def _for_whom(analysis: Analysis) -> str:
-    gaps = [_raw_text_gap(analysis, budget) for budget in analysis.budgets]
-    if any(gap is not None and gap.separable and gap.difference > 0 for gap in gaps):
+    gaps = [analysis.raw_text_gap(budget) for budget in analysis.budgets]
+    if any(gap is not None and _pays(analysis, gap) for gap in gaps):
         return "it is worth buying for smaller budgets only"
-    return "nothing here speaks for buying it"
+    return "there is no reason to buy more"
+
+
+def _unanswered(analysis: Analysis, missed: Missed, changed_from: str | None) -> list[str]:
+    """Which labels a rung never answers, and what the metric makes of it."""
+    if not missed:
+        return []
+    shown = []
+    for (rung, budget), labels in list(missed.items())[:3]:
+        names = [repr(label) for label in labels[:4]] + ([f"{len(labels) - 4} more"] if len(labels) > 4 else [])
+        shown.append(f"`{rung}` with {label_count(analysis, budget)} never answers {listed(names)}")
+    more = f"; {len(missed) - 3} more rungs and budgets miss labels" if len(missed) > 3 else ""
+    if changed_from is not None:
+        tail = f"All scores are {analysis.metric.title} for that reason, because {changed_from} would hide it"
+    elif analysis.metric.name == "accuracy":
+        tail = "Accuracy, which was asked for, hides that; see macro-F1 beside it"
+    else:
+        tail = f"{analysis.metric.title} counts that; accuracy, shown beside it, does not"
+    tail = tail[0].upper() + tail[1:]
+    return [f"Caution: {'; '.join(shown)}{more}. {tail}."]
 
 
 def _cautions(analysis: Analysis, missing: Sequence[Cell], failures: Sequence[CellFailure]) -> list[str]:
@@ -151,10 +230,11 @@ def _cautions(analysis: Analysis, missing: Sequence[Cell], failures: Sequence[Ce
     fewest = min((len(point.seeds) for point in analysis.points.values()), default=0)
     if fewest == 1:
         sentences.append(
-            "Caution: somewhere only one seed is finished; its interval knows the test examples, not the luck of the seed."
+            "Caution: some rungs have only one finished seed, so their interval ignores seed-to-seed variation; at least "
+            f"{FEW_SEEDS} seeds are advised."
         )
     elif 0 < fewest < FEW_SEEDS:
-        sentences.append(f"Caution: somewhere only {fewest} seeds are finished; at least {FEW_SEEDS} are advised.")
+        sentences.append(f"Caution: some rungs have only {fewest} finished seeds; at least {FEW_SEEDS} are advised.")
     if missing:
         sentences.append(f"Incomplete: {_cell_groups(missing)} not run yet; the same command continues.")
     if failures:
@@ -176,24 +256,21 @@ def cost_sentences(analysis: Analysis, results: Sequence[CellResult], pretrainin
     for point in sorted(analysis.present(last), key=lambda point: cost_rank(point.rung)):
         rows = [row for row in results if (row.rung, row.budget) == (point.rung, last)]
         seconds, milliseconds = median(row.seconds for row in rows), median(row.prediction_milliseconds for row in rows)
-        parts.append(f"{point.rung} {duration_text(seconds)} and {milliseconds:.2g} ms an example")
-    sentences.append(f"Training with {label_count(analysis, last)}, and prediction: {listed(parts)}.")
+        parts.append(f"`{point.rung}` {duration_text(seconds)} and {milliseconds:.2g} ms an example")
+    sentences.append(f"Training with {label_count(analysis, last)} and prediction: {listed(parts)}.")
     return sentences
 
 
-def _raw_text_gap(analysis: Analysis, budget: Budget) -> Difference | None:
-    """Best rung with raw text less best rung without."""
-    one, two = analysis.best(budget, analysis.pretrained), analysis.best(budget, analysis.plain)
-    return None if one is None or two is None else analysis.difference(budget, one.rung, two.rung)
-
-
 def _champion(analysis: Analysis) -> str | None:
-    """The rung with raw text that is best on average over the budgets that all of them have."""
+    """The rung with raw text that is best on average over the budgets and seeds that all of them have."""
     rungs = analysis.pretrained
-    shared = [budget for budget in analysis.budgets if all((rung, budget) in analysis.points for rung in rungs)]
-    if not rungs or not shared:
+    seeds = {budget: analysis.shared_seeds(rungs, [budget]) for budget in analysis.budgets} if rungs else {}
+    shared = [budget for budget, common in seeds.items() if common]
+    if not shared:
         return None
-    return max(sorted(rungs, key=cost_rank), key=lambda rung: sum(analysis.points[rung, budget].score for budget in shared))
+    return max(
+        sorted(rungs, key=cost_rank), key=lambda rung: sum(analysis.mean(rung, budget, seeds[budget]) for budget in shared)
+    )
 
 
 def _equivalent(saving: Saving) -> str:
@@ -206,7 +283,7 @@ def _equivalent(saving: Saving) -> str:
 def _cell_groups(cells: Sequence[Cell]) -> str:
     groups: dict[str, int] = {}
     for cell in cells:
-        key = f"{cell.rung} with {cell.budget} labels"
+        key = f"`{cell.rung}` with {cell.budget} labels"
         groups[key] = groups.get(key, 0) + 1
     shown = [f"{key} ({count} {'seed' if count == 1 else 'seeds'})" for key, count in list(groups.items())[:6]]
     if len(groups) > 6:
@@ -219,8 +296,8 @@ def label_count(analysis: Analysis, budget: Budget) -> str:
 
 
 def scored(point: Point) -> str:
-    """`frozen 71.2 (69.0 to 73.1)`."""
-    return f"{point.rung} {points(point.score)} ({points(point.interval.low)} to {points(point.interval.high)})"
+    """`frozen`: 71.2 (69.0 to 73.1)"""
+    return f"`{point.rung}`: {points(point.score)} ({points(point.interval.low)} to {points(point.interval.high)})"
 
 
 def points(value: float) -> str:
