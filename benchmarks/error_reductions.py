@@ -40,10 +40,9 @@ def rows_of(name: str, reductions: list[dict[str, Any]], rung: str, budgets: lis
         if found["rung"] != rung or (budgets and str(found["budget"]) not in budgets):
             continue
         labels = f"{'all ' if found['budget'] == 'all' else ''}{found['labels']:,}"
-        relative = "no errors" if found["relative"] is None else percent(found["relative"])
-        if found["relative"] is not None:
-            low, high = ("−∞" if end is None else percent(end) for end in (found["relative_low"], found["relative_high"]))
-            relative += f" ({low} to {high})"
+        share, low, high = (found[name] for name in ("relative", "relative_low", "relative_high"))
+        # No share where the baseline may have no errors to lose; earlier documents left one limit open there.
+        relative = "–" if None in (share, low, high) else f"{percent(share)} ({percent(low)} to {percent(high)})"
         absolute = f"{signed(found['absolute'])} ({signed_interval(Interval(*found['interval']))})"
         scores = [points(found["baseline_score"]), points(found["score"])]
         rows.append([name, labels, str(len(found["seeds"])), *scores, absolute, relative])

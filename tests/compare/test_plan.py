@@ -34,6 +34,7 @@ def test_names_and_numbers_are_read() -> None:
         ({"budgets": "3"}, "too small"),
         ({"task": "clasify"}, "did you mean 'classify'"),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
+        ({"class_weights": "balance"}, "did you mean 'balanced'"),
         ({"on_error": "ignore"}, "on-error"),
         ({"seeds": 0}, "seeds is 0"),
         ({"jobs": 0}, "jobs is 0"),
@@ -119,6 +120,13 @@ def test_another_question_is_refused_by_name(asked: dict, words: str) -> None:
 
 def test_a_plan_of_before_there_were_placements_goes_on() -> None:
     check_same_question(stored(), stored(question={"placement": "input"}), Path("out"))
+
+
+def test_a_plan_of_before_there_were_class_weights_goes_on_unless_its_budgets_were_drawn_otherwise() -> None:
+    now = {"placement": "input", "class weights": "none", "strata of budgets": None}
+    check_same_question(stored(), stored(question=now), Path("out"))
+    with pytest.raises(UsageError, match="strata of budgets none, now span types is asked"):
+        check_same_question(stored(), stored(question={**now, "strata of budgets": "span types"}), Path("out"))
 
 
 def test_a_placement_is_for_the_rung_that_has_one() -> None:

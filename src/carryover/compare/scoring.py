@@ -96,7 +96,7 @@ class Metric:
         """Labels that some example has and no answer of these cells is. Of macro-F1 only; of others nothing."""
         if self.name != "macro_f1" or not counts:
             return ()
-        sums = sum(np.asarray(rows.sum(axis=0)).ravel() for rows in counts).reshape(-1, 3)
+        sums = np.sum([np.asarray(rows.sum(axis=0)).ravel() for rows in counts], axis=0).reshape(-1, 3)
         return tuple(label for label, row in zip(self.labels, sums, strict=True) if row[2] > 0 and row[1] == 0)
 
     def _count_correct(self, gold: Sequence[Labels], predicted: Sequence[Labels]) -> Counts:

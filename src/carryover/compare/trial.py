@@ -19,6 +19,7 @@ from carryover.compare.plan import ComparePlan
 from carryover.compare.problem import Problem, load_problem
 from carryover.compare.resources import Resources
 from carryover.compare.store import CellStore
+from carryover.data.splits import nested_budgets
 from carryover.errors import BadData, CarryoverError
 
 STOPPED = 128
@@ -68,7 +69,6 @@ def store_of(out: Path, problem: Problem) -> CellStore:
 
 def _measure(trial: Trial, problem: Problem) -> tuple[CellResult, list[tuple[str, ...]]]:
     from carryover.compare.rungs import run_rung
-    from carryover.data.splits import nested_budgets
 
     cell = trial.cell
     chosen = nested_budgets(problem.train, [trial.labels], cell.seed)[trial.labels]

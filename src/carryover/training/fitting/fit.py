@@ -98,9 +98,8 @@ def fit_task(
         own = beginning.encoder
         context = settings.hidden if plan.has_context else 0
         gold = [task_class.gold(example) for example in (*train, *dev)]
-        metric = settings.metric
-        if metric == "auto":
-            metric = task_class.metric_of(gold, multi_label=settings.multi_label)
+        automatic = settings.metric == "auto"
+        metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
         task = build_task(kind, known, state_size(own, context), **settings.task_options(), metric=metric)
         if settings.class_weights == "balanced":
             task.balance(gold[: len(train)])
