@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carryover.data.metric_names import largest_share, metric_name, metric_of_labels
+from carryover.data.metric_names import largest_share, metric_name, metric_of_labels, metric_title
 from carryover.errors import UsageError
 
 
@@ -27,3 +27,11 @@ def test_more_than_two_thirds_of_one_label_ask_for_macro_f1() -> None:
     assert metric_of_labels([("a",)] * 2 + [("b",)]) == "accuracy", "two thirds are not more than two thirds"
     assert metric_of_labels([("a",), ("b",)], multi_label=True) == "macro_f1"
     assert largest_share([]) == 0
+
+
+def test_titles_are_for_people() -> None:
+    assert [metric_title(name) for name in ("macro_f1", "accuracy", "span_precision")] == [
+        "macro-F1",
+        "accuracy",
+        "span precision",
+    ]

@@ -197,7 +197,7 @@ def test_scores_and_predictions_over_files(files: Path) -> None:
     scores = evaluate_task(load(files / "out"), files / "out", str(files / "dev.conll"))
     assert scores["scores"]["main_name"] == "span_f1" and scores["examples"] == 12
     lines = score_lines(scores)
-    assert lines[0].startswith("span f1 ") and any(line.startswith("  per: precision ") for line in lines)
+    assert lines[0].startswith("span F1 ") and any(line.startswith("  per: precision ") for line in lines)
     predictor = load(files / "out")
     items = items_to_predict(predictor, str(files / "dev.conll"))
     rows = list(prediction_rows(predictor, items))

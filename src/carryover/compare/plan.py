@@ -18,6 +18,7 @@ TASKS = ("classify", "tag")
 SMALLEST_BUDGET = 4
 PLACEMENTS = ("input", "output", "both")
 CLASS_WEIGHTS = ("none", "balanced")
+WEIGHED_TASKS = ("classify",)
 USUAL = {"placement": "input", "class weights": "none"}
 """Of the question: what it is where a plan, being older, does not say."""
 _USUAL_BUDGETS = (50, 100, 200, 400)
@@ -72,7 +73,7 @@ class ComparePlan:
         check_choice("task", self.task, TASKS)
         object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
         check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
-        if self.class_weights != USUAL["class weights"] and self.task != "classify":
+        if self.class_weights != USUAL["class weights"] and self.task not in WEIGHED_TASKS:
             raise UsageError(
                 f"class weights are for classification, not for the task {self.task}", repair="leave --class-weights out"
             )

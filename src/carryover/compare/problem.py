@@ -45,12 +45,12 @@ class Problem:
     @property
     def fitting_metric(self) -> str:
         """The metric of early stopping. Where every word has one tag, micro-F1 is accuracy."""
-        return "accuracy" if self.task == "tag" and self.metric.name == "micro_f1" else self.metric.name
+        return "accuracy" if self.metric.tagging and self.metric.name == "micro_f1" else self.metric.name
 
     @property
     def strata(self) -> str | None:
         """What the budgets of tagged sentences are stratified by, None where nothing."""
-        return "span types" if self.task == "tag" and any(strata_of(self.train)) else None
+        return "span types" if self.metric.tagging and any(strata_of(self.train)) else None
 
     @cached_property
     def answerable(self) -> set[str]:
@@ -60,7 +60,7 @@ class Problem:
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """The main metric, and for classification accuracy and macro-F1 whichever is the main one."""
-        others = ("accuracy", "macro_f1") if self.task == "classify" else ()
+        others = () if self.metric.tagging else ("accuracy", "macro_f1")
         return (self.metric, *(Metric(name, self.labels) for name in others if name != self.metric.name))
 
     @property

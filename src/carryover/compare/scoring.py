@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.metric_names import METRICS, metric_of_labels
+from carryover.data.metric_names import METRICS, metric_of_labels, metric_title
 from carryover.errors import UsageError
 
 Labels = Sequence[str]
 Counts = NDArray[np.float64]
 """Of macro-F1 a sparse table of the same shape: three counts a label, nearly all of them 0."""
-
-_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "micro_f1": "micro-F1", "span_f1": "span F1"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Metric:
 
     @property
     def title(self) -> str:
-        return _NAMES[self.name]
+        return metric_title(self.name)
 
     def count(self, gold: Sequence[Labels], predicted: Sequence[Labels]) -> Counts:
         """Counts of every example, [N, K]. Raises ValueError when an example would go unscored."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from carryover.errors import check_choice
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "span_f1")
+_TITLES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "span_f1": "span F1"}
 SKEWED = 2 / 3
 """Share of the examples from which on one label makes accuracy useless: answering it always is right too often."""
 
@@ -20,6 +21,11 @@ def metric_name(text: str, *, also: tuple[str, ...] = ()) -> str:
     name = text.strip().lower().replace("-", "_").replace(" ", "_")
     check_choice("metric", name, (*also, *METRICS))
     return name
+
+
+def metric_title(name: str) -> str:
+    """How a metric is written for people: `macro_f1` is macro-F1."""
+    return _TITLES.get(name, name.replace("_", " "))
 
 
 def largest_share(gold: Iterable[tuple[str, ...]]) -> float:

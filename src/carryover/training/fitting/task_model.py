@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.layers import LSTM, Bidirectional, ScalarMix
@@ -274,7 +275,7 @@ def task_card(predictor: TaskPredictor) -> str:
     record, task = predictor.record, predictor.task
     proof = "\n".join(f"* {line}" for line in record.get("proof_lines", []))
     score = record.get("dev_score")
-    found = f"{score['main_name'].replace('_', ' ')} {score['main']:.4f}" if score else "not measured"
+    found = f"{metric_title(score['main_name'])} {score['main']:.4f}" if score else "not measured"
     what = "Labels texts" if task.kind == "classify" else "Tags every word of a sentence"
     return f"""# {what}: {", ".join(task.labels[:20])}{", …" if len(task.labels) > 20 else ""}
 

@@ -16,6 +16,7 @@ from typing import Any
 import carryover
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
+from carryover.data.metric_names import metric_title
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError, check_choice
@@ -77,9 +78,7 @@ class TaskRunResult:
     def lines(self) -> list[str]:
         """What a person reads at the end."""
         score = self.record.get("dev_score")
-        found = (
-            f"{score['main_name'].replace('_', ' ')} {score['main']:.4f} on the held-out examples" if score else "not scored"
-        )
+        found = f"{metric_title(score['main_name'])} {score['main']:.4f} on the held-out examples" if score else "not scored"
         return [
             f"{self.folder}: {found} after {self.record['updates']:,} updates ({self.record['stopped_by']}), "
             f"{self.record['trainable']:,} of {self.record['parameters']:,} parameters trained, seed {self.record['seed']}",

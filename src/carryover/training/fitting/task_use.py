@@ -10,6 +10,7 @@ from typing import Any
 
 from carryover.data.formats.opening import inner_suffix, read_lines
 from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.metric_names import metric_title
 from carryover.errors import BadData, UsageError
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
@@ -57,10 +58,10 @@ def evaluate_task(
 def score_lines(document: Mapping[str, Any]) -> list[str]:
     """The scores as a person reads them."""
     scores = document["scores"]
-    lines = [f"{scores['main_name'].replace('_', ' ')} {scores['main']:.4f} on {document['examples']:,} examples"]
+    lines = [f"{metric_title(scores['main_name'])} {scores['main']:.4f} on {document['examples']:,} examples"]
     for name, value in scores.items():
         if isinstance(value, float) and name not in ("main", scores["main_name"]):
-            lines.append(f"{name.replace('_', ' ')} {value:.4f}")
+            lines.append(f"{metric_title(name)} {value:.4f}")
     for label, row in scores.get("per_label", {}).items():
         lines.append(
             f"  {label}: precision {row['precision']:.4f} recall {row['recall']:.4f} F1 {row['f1']:.4f} "
