@@ -104,23 +104,30 @@ def test_noise_labels_recommend_nothing_whatever_the_metric(tmp_path: Path) -> N
     difference = found.difference(50, "features", "majority")
     assert difference is not None and difference.separable and difference.difference > 0, "else nothing is tested"
     assert found.recommended(50) is None
-    assert "or guessing: collect more labels" in verdict(found)[0]
+    assert "answering the most frequent label (46.7) or guessing in proportion (50.0): collect more" in verdict(found)[0]
 
 
-def test_answers_dealt_at_random_score_what_shuffling_scores() -> None:
+def test_guessing_scores_at_best_what_is_said() -> None:
+    """Guesses in proportion come to 1 / K, in any other proportion below; with several labels a text all of them are best."""
     random = np.random.default_rng(0)
-    labels = ("a", "b", "c")
-    for tagging in (False, True):
-        metric = Metric("macro_f1", labels, tagging)
-        gold, predicted = (
-            [tuple(random.choice(labels, 1, p=p)) for _ in range(600)] for p in ([0.7, 0.2, 0.1], [0.5] * 2 + [0])
-        )
-        sums = metric.count(gold, predicted).sum(axis=0)
-        shuffled = [
-            float(metric.score(metric.count(gold, [predicted[i] for i in random.permutation(600)]).sum(axis=0)))
-            for _ in range(200)
-        ]
-        assert float(metric.by_chance(sums, 600)) == pytest.approx(np.mean(shuffled), abs=0.004)
+    labels, shares = ("a", "b", "c"), [0.7, 0.2, 0.1]
+    metric = Metric("macro_f1", labels)
+    gold = [(str(label),) for label in random.choice(labels, 5000, p=shares)]
+
+    def guessed(chances: list[float]) -> float:
+        answers = [(str(label),) for label in random.choice(labels, 5000, p=chances)]
+        return float(metric.score(metric.count(gold, answers).sum(axis=0)))
+
+    best = float(metric.by_guessing(metric.count(gold, gold).sum(axis=0), 5000))
+    assert best == pytest.approx(1 / 3)
+    assert np.mean([guessed(shares) for _ in range(20)]) == pytest.approx(best, abs=0.005)
+    assert all(guessed(chances) < best + 0.01 for chances in ([0.4, 0.3, 0.3], [0.9, 0.05, 0.05], [1.0, 0.0, 0.0]))
+    several = Metric("macro_f1", labels, multi_label=True)
+    rows = [
+        tuple(label for label, share in zip(labels, shares, strict=True) if random.random() < share) for _ in range(5000)
+    ]
+    counts_of_all = several.count(rows, [labels] * 5000).sum(axis=0)
+    assert float(several.by_guessing(counts_of_all, 5000)) == pytest.approx(float(several.score(counts_of_all)))
 
 
 def test_the_cheapest_is_not_taken_when_the_majority_equals_it() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from carryover.compare.cells import REFERENCE, Cell, cost_rank, table_rank, uses_raw_text
 from carryover.compare.findings import Budget, Difference, Gain, Point, Reduction, Saving, plain
 from carryover.compare.scoring import Counts, Metric
-from carryover.compare.statistics import ByChance, Interval, Resampling, equivalent_labels, error_reduction
+from carryover.compare.statistics import Interval, Resampling, equivalent_labels, error_reduction
 
 __all__ = ["Analysis", "Budget", "Difference", "Gain", "Point", "Reduction", "Saving"]
 
@@ -119,14 +119,16 @@ class Analysis:
 
     def beats_reference(self, rung: str, budget: Budget) -> bool:
         """Whether a rung is separably better than answering without looking: than the majority, and by a metric that rewards
-        guessing also than its own answers dealt to the test examples at random. True where there is no reference."""
-        cells = self._cells(rung, budget)
-        if cells and self.metric.rewards_guessing:
-            by_chance = self.resampling.replicates([ByChance(cell) for cell in cells])
-            if not self.resampling.interval(self.resampling.replicates(cells) - by_chance).low > 0:
+        guessing also than that. True where there is no reference."""
+        cells, guessing = self._cells(rung, budget), self.resampling.guessing
+        if not self.has_reference:
+            return True
+        if cells and guessing is not None:
+            above = self.resampling.interval(self.resampling.replicates(cells) - guessing)
+            if not above.low > 0:
                 return False
         difference = self.difference(budget, rung, REFERENCE)
-        return not self.has_reference or (difference is not None and difference.separable and difference.difference > 0)
+        return difference is not None and difference.separable and difference.difference > 0
 
     def recommended(self, budget: Budget) -> Point | None:
         """The cheapest rung within noise of the best that beats the reference; None where no rung does."""
@@ -141,6 +143,12 @@ class Analysis:
             raise ValueError("no cell is finished: there is nothing to recommend")
         point = self.recommended(self.budgets[-1])
         return None if point is None else point.rung
+
+    @property
+    def guessing(self) -> float | None:
+        """What blind guessing scores on average where the metric rewards it, else None."""
+        found = self.resampling.guessing
+        return None if found is None or not len(self.rows) else float(found.mean())
 
     @cached_property
     def pretrained(self) -> set[str]:

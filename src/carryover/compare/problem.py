@@ -61,7 +61,10 @@ class Problem:
     def metrics(self) -> tuple[Metric, ...]:
         """The main metric, and for classification accuracy and macro-F1 whichever is the main one."""
         others = () if self.metric.tagging else ("accuracy", "macro_f1")
-        return (self.metric, *(Metric(name, self.labels) for name in others if name != self.metric.name))
+        return (
+            self.metric,
+            *(Metric(name, self.labels, multi_label=self.multi_label) for name in others if name != self.metric.name),
+        )
 
     @property
     def token_counts(self) -> list[int] | None:

@@ -55,6 +55,7 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "result": result,
         "plan": result.plan,
         "metric": analysis.metric.title,
+        "guessing": "–" if analysis.guessing is None else points(analysis.guessing),
         "confidence": f"{100 * result.plan.confidence:g} %",
         "headline": headline,
         "sentences": sentences,

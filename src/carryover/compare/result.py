@@ -152,6 +152,7 @@ class CompareResult:
             "task": self.plan.task,
             "metric": self.analysis.metric.name,
             "reference": REFERENCE,
+            "guessing": self.analysis.guessing,
             "confidence": self.plan.confidence,
             "rungs": list(self.plan.rungs),
             "budgets": list(self.plan.budgets),

@@ -31,6 +31,7 @@ class Metric:
     name: str
     labels: tuple[str, ...] = ()
     tagging: bool = False
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in METRICS:
@@ -77,18 +78,17 @@ class Metric:
         """Whether blind guessing can score above the majority: macro-F1 gives every label its share of the score."""
         return self.name == "macro_f1"
 
-    def by_chance(self, sums: Counts, examples: int) -> NDArray[np.float64]:
-        """What the same answers would score on average if they were dealt to the examples at random, [...].
+    def by_guessing(self, sums: Counts, examples: int) -> NDArray[np.float64]:
+        """The best score that can be expected of blind guessing, [...]. Of macro-F1 only.
 
-        Of p answers and g examples with a label, p · g / n meet among n. Of macro-F1 only.
+        Label c is answered with probability q and is right with probability p, so its F1 is 2pq / (p + q) on average. Where
+        an example has one label the mean over K labels is largest, 1 / K, for q = p: guessing in proportion. Where it may
+        have several nothing keeps q from 1: answering all labels always.
         """
-        table = sums.reshape(*sums.shape[:-1], -1, 3)
-        total = (
-            table[..., 2].sum(axis=-1, keepdims=True) if self.tagging else np.full((*sums.shape[:-1], 1), float(examples))
-        )
-        hits = _ratio(table[..., 1] * table[..., 2], np.broadcast_to(total, table.shape[:-1]))
-        dealt = np.stack([hits, table[..., 1], table[..., 2]], axis=-1)
-        return self.score(dealt.reshape(sums.shape))
+        gold = sums.reshape(*sums.shape[:-1], -1, 3)[..., 2]  # [..., C]
+        occurring = (gold > 0).sum(axis=-1).astype(np.float64)
+        each = 2 * gold / (examples + gold) if self.multi_label else (gold > 0) / np.maximum(occurring[..., None], 1)
+        return _ratio(each.sum(axis=-1), occurring)
 
     def never_answered(self, counts: Sequence[Counts]) -> tuple[str, ...]:
         """Labels that some example has and no answer of these cells is. Of macro-F1 only; of others nothing."""
@@ -138,7 +138,7 @@ def choose_metric(
         wanted = "span_f1" if is_span_scheme(labels) else "accuracy"
     elif wanted == "auto":
         wanted = metric_of_labels(gold, multi_label=multi_label)
-    return Metric(wanted, labels, tagging)
+    return Metric(wanted, labels, tagging, multi_label)
 
 
 def _count_spans(gold: Sequence[Labels], predicted: Sequence[Labels]) -> Counts:

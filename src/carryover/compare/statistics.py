@@ -50,17 +50,11 @@ class Interval:
         return Interval(min(max(self.low, low), high), min(max(self.high, low), high))
 
 
-@dataclass(frozen=True)
-class ByChance:
-    """Key of what a cell's answers would score if they were dealt to the test examples at random (`Metric.by_chance`)."""
-
-    cell: Any
-
-
 class Resampling:
     """Scores of many cells under one set of draws of test examples and seeds.
 
     `counts` holds for every cell its counts [N, K] on the same N test examples in the same order (see `Metric.count`).
+    `guessing` is the score of blind guessing on each draw of test examples, [R], where the metric rewards it, else None.
     Raises ValueError when two cells disagree about N.
     """
 
@@ -82,12 +76,10 @@ class Resampling:
         self.metric = metric
         self.confidence = confidence
         self.size = replicates
-        self.scores: dict[Any, float] = {}
-        for cell, rows in counts.items():
-            sums = np.asarray(rows.sum(axis=0))
-            self.scores[cell] = float(metric.score(sums))
-            if metric.rewards_guessing:
-                self.scores[ByChance(cell)] = float(metric.by_chance(sums, sizes[cell]))
+        self.scores: dict[Any, float] = {
+            cell: float(metric.score(np.asarray(rows.sum(axis=0)))) for cell, rows in counts.items()
+        }
+        self.guessing: Replicates | None = np.empty(replicates) if metric.rewards_guessing else None
         self._replicates = self._draw_examples(counts, seed)
         self._seed = seed
         self._draws: dict[int, Replicates] = {}
@@ -129,7 +121,7 @@ class Resampling:
             return {}
         examples = counts[cells[0]].shape[0]
         random = np.random.Generator(np.random.PCG64([seed, 1]))
-        result = {key: np.empty(self.size) for key in self.scores}
+        result = {cell: np.empty(self.size) for cell in cells}
         for start in range(0, self.size, _CHUNK):
             rows = min(_CHUNK, self.size - start)
             drawn = random.integers(0, examples, size=(rows, examples))
@@ -138,8 +130,8 @@ class Resampling:
             for cell in cells:
                 sums = weights @ counts[cell]
                 result[cell][start : start + rows] = self.metric.score(sums)
-                if self.metric.rewards_guessing:
-                    result[ByChance(cell)][start : start + rows] = self.metric.by_chance(sums, examples)
+            if self.guessing is not None:  # what it can score depends on the gold labels, which all cells share
+                self.guessing[start : start + rows] = self.metric.by_guessing(sums, examples)
         return result
 
     def _draw_seeds(self, count: int) -> Replicates:

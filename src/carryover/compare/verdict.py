@@ -128,7 +128,8 @@ def _reference(analysis: Analysis, budget: Budget) -> str:
     what = "giving each word its most frequent tag" if analysis.metric.tagging else "answering the most frequent label"
     point = analysis.points.get((REFERENCE, budget))
     score = "" if point is None else f" ({points(point.score)})"
-    return f"{what}{score}{' or guessing' if analysis.metric.rewards_guessing else ''}"
+    guessing = "" if analysis.guessing is None else f" or guessing in proportion ({points(analysis.guessing)})"
+    return f"{what}{score}{guessing}"
 
 
 def _rungs(names: Iterable[str]) -> str:
