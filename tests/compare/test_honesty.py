@@ -68,7 +68,7 @@ def test_a_model_that_answers_ham_is_never_recommended(tmp_path: Path) -> None:
     assert majority.score == pytest.approx(0.88) and majority.seeds == (0, 1, 2, 3, 4)
     assert asked.analysis.recommended_rung() is None
     assert asked.verdict[0].startswith(
-        "With 50 labels, no rung beats answering the most frequent label (88.0): collect more labels."
+        "With 50 labels, no rung measurably beats answering the most frequent label (88.0): collect more labels."
     )
     assert "majority" in plain_table(asked).splitlines()[1]
     assert asked.next_command()[0] == "python", "nothing is proposed to be trained"
@@ -87,7 +87,8 @@ def test_a_skewed_task_is_scored_by_macro_f1_and_both_figures_are_shown(tmp_path
     assert "macro-F1" in table and "\naccuracy" in table
     page = found.page.read_text(encoding="utf-8")
     assert "The same cells by accuracy" in page and "--rung-majority" in page
-    assert read_json(found.folder / PLAN_FILE)["question"]["metric"] == "macro_f1"
+    question = read_json(found.folder / PLAN_FILE)["question"]
+    assert (question["metric"], question["choices by"]) == ("macro_f1", "macro_f1")
 
 
 def test_noise_labels_recommend_nothing_whatever_the_metric(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_raw_text_does_not_pay_where_the_majority_is_as_good() -> None:
     gap = found.raw_text_gap(50)
     assert gap is not None and gap.second == "majority" and not gap.separable
     assert verdict(found)[0].startswith("Using the raw text is not shown to pay with 50 labels")
-    assert "no rung beats" in verdict(found)[1]
+    assert "no rung measurably beats" in verdict(found)[1]
     assert not any(saving.supported for saving in found.savings)
 
 

@@ -93,9 +93,11 @@ def _which_rung(analysis: Analysis, budget: Budget) -> str:
     present, near = analysis.present(budget), analysis.within_noise(budget)
     start, best, chosen = f"With {label_count(analysis, budget)},", present[0], analysis.recommended(budget)
     if chosen is None:
+        reference = analysis.points.get((REFERENCE, budget))
+        unsure = reference is not None and best.score > max(reference.score, analysis.guessing or 0.0)
         return (
-            f"{start} no rung beats {_reference(analysis, budget)}: collect more labels. The highest mean is that of "
-            f"{scored(best)}."
+            f"{start} no rung measurably beats {_reference(analysis, budget)}: collect more labels. The highest mean is that of "
+            f"{scored(best)}{'; more seeds may tell them apart' if unsure else ''}."
         )
     start = f"{start} take {scored(chosen)}"
     if len(present) == 1:
@@ -172,7 +174,7 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
     best = analysis.best(last)
     if analysis.recommended(last) is None:
         return [
-            f"More labels: needed. With {label_count(analysis, last)} no rung beats {_reference(analysis, last)}, so the value "
+            f"More labels: needed. With {label_count(analysis, last)} no rung measurably beats {_reference(analysis, last)}, so the value "
             "of more raw text cannot be judged yet."
         ]
     gain = None if best is None else analysis.gain(best.rung)
