@@ -108,7 +108,8 @@ def of_files(task: str, train: str, test: str, **columns: Any) -> Callable[[Path
     def load(data: Path | None) -> Set:
         assert data is not None  # sets with files are left out without --data
         read: Any = read_texts if task == "classify" else read_tagged
-        return Set(task, *(read(data / name, **columns).examples for name in (train, test)), budgets="50,200")
+        rungs = "features,static,scratch" if task == "classify" else "features,scratch"
+        return Set(task, *(read(data / name, **columns).examples for name in (train, test)), rungs, "50,200")
 
     return load
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,44 @@ def test_a_file_that_is_no_comparison(tmp_path: Path, content: str | None, code:
         ("word_senses.py --data {0} --encoder {0}/lm", 66, "does not exist"),
         ("compare_real_data.py --data {0} --sets treebank", 2, "unknown set 'treebank'"),
         ("sequence_models.py --collect {0}", 66, "has no folder cells"),
+        ("verdict_check.py --sets spam,treebank --work {0}", 2, "set 'treebank' cannot be checked"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path: Path, command: str, code: int, message: str) -> None:
     found, _, said = ended(*command.format(tmp_path).split())
     assert found == code and message in said and len(said.splitlines()) == 1
+
+
+def test_verdicts_are_judged_by_fresh_cells() -> None:
+    """A rung that wins by luck in one comparison and not in the other is a recommendation that did not hold."""
+    program = """
+        import sys
+        import numpy as np
+        from types import SimpleNamespace
+        sys.path.insert(0, {folder!r})
+        from verdict_check import judge, summary
+        from carryover.compare.analysis import Analysis
+        from carryover.compare.cells import Cell
+        from carryover.compare.scoring import Metric
+
+        def side(**shares):
+            counts = {{}}
+            for rung, share in shares.items():
+                for seed in range(5):
+                    right = (np.arange(500) < 500 * share).astype(float)
+                    counts[Cell(rung, 50, seed)] = np.stack([right, np.ones(500)], axis=1)
+            return SimpleNamespace(analysis=Analysis(counts, {{50: 50}}, Metric("accuracy"), replicates=200), others=())
+
+        good, other = side(majority=0.5, features=0.8, scratch=0.6), side(majority=0.5, features=0.6, scratch=0.9)
+        nothing = side(majority=0.5, features=0.5, scratch=0.4)
+        rows = judge(good, other) + judge(good, good) + judge(nothing, good) + judge(nothing, nothing)
+        print([row["holds"] for row in rows], round(rows[0]["regret"], 3), rows[2]["unguarded_is_no_better"])
+        print(summary({{"one": {{"verdicts": rows}}}}))
+    """
+    script = textwrap.dedent(program).format(folder=str(BENCHMARKS))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    holds, counted = done.stdout.splitlines()
+    assert holds == "[False, True, False, True] 0.3 False"
+    assert "'recommendations': 2, 'recommendations_within_noise_of_the_best': 1" in counted
+    assert "'nothing_recommended': 2, 'nothing_recommended_there_either': 1" in counted

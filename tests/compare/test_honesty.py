@@ -88,7 +88,7 @@ def test_a_skewed_task_is_scored_by_macro_f1_and_both_figures_are_shown(tmp_path
     page = found.page.read_text(encoding="utf-8")
     assert "The same cells by accuracy" in page and "--rung-majority" in page
     question = read_json(found.folder / PLAN_FILE)["question"]
-    assert (question["metric"], question["choices by"]) == ("macro_f1", "macro_f1")
+    assert (question["metric"], question["metric of early stopping"]) == ("macro_f1", "macro_f1")
 
 
 def test_noise_labels_recommend_nothing_whatever_the_metric(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_plan_of_before_there_were_placements_goes_on() -> None:
 
 
 def test_a_plan_of_before_there_were_class_weights_goes_on_unless_its_budgets_were_drawn_otherwise() -> None:
-    now = {"placement": "input", "class weights": "none", "strata of budgets": None, "choices by": None}
+    now = {"placement": "input", "class weights": "none", "strata of budgets": None, "metric of early stopping": None}
     check_same_question(stored(), stored(question=now), Path("out"))
     with pytest.raises(UsageError, match="strata of budgets none, now span types is asked"):
         check_same_question(stored(), stored(question={**now, "strata of budgets": "span types"}), Path("out"))

@@ -243,7 +243,7 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
         "class weights": plan.class_weights,
         "strata of budgets": problem.strata,
         # What earlier versions, which chose by these alone, did not store.
-        "choices by": None if problem.fitting_metric in ("accuracy", "span_f1") else problem.fitting_metric,
+        "metric of early stopping": None if problem.fitting_metric in ("accuracy", "span_f1") else problem.fitting_metric,
     }
 
 

@@ -217,7 +217,8 @@ def _unanswered(analysis: Analysis, missed: Missed, changed_from: str | None) ->
     for (rung, budget), labels in list(missed.items())[:3]:
         names = [repr(label) for label in labels[:4]] + ([f"{len(labels) - 4} more"] if len(labels) > 4 else [])
         shown.append(f"`{rung}` with {label_count(analysis, budget)} never answers {listed(names)}")
-    more = f"; {len(missed) - 3} more rungs and budgets miss labels" if len(missed) > 3 else ""
+    left = len(missed) - len(shown)
+    more = f" (and {left} more such {'case' if left == 1 else 'cases'})" if left else ""
     if changed_from is not None:
         tail = f"All scores are {analysis.metric.title} for that reason, because {changed_from} would hide it"
     elif analysis.metric.name == "accuracy":
