@@ -7,7 +7,7 @@ no rung is recommended there either. Beside it stands what the cheapest rung wit
 a look at the majority: how often that is no better than the majority on the fresh cells.
 
 Sets that are made here need nothing; with `--data`, a folder with one folder a data set as their makers ship them (`trec-qc`,
-`sst2`, `ud-english-ewt`, `wnut17-ner`), real ones are added. What is finished under `--work` is not done again.
+`sst2`, `ud-english-ewt`, `wnut17-ner`, `conll2000-chunking`), real ones are added. What is finished under `--work` is not done again.
 
     python benchmarks/verdict_check.py [--data FOLDER] [--work runs/verdict] [--sets spam,noise,trec] [--seeds 5]
 """
@@ -26,7 +26,7 @@ import numpy as np
 from measuring.ending import leave
 from measuring.results import command_line, heading, write
 
-from carryover.compare import ComparePlan, CompareResult, compare
+from carryover.compare import ComparePlan, CompareResult, compare, parse_budgets, parse_rungs
 from carryover.compare.cells import REFERENCE
 from carryover.data.formats.reading import read_tagged, read_texts
 from carryover.data.formats.text import TaggedSentence, TextExample
@@ -109,7 +109,8 @@ def of_files(task: str, train: str, test: str, **columns: Any) -> Callable[[Path
         assert data is not None  # sets with files are left out without --data
         read: Any = read_texts if task == "classify" else read_tagged
         rungs = "features,static,scratch" if task == "classify" else "features,scratch"
-        return Set(task, *(read(data / name, **columns).examples for name in (train, test)), rungs, "50,200")
+        first, second = (read(data / name, **columns).examples for name in (train, test))
+        return Set(task, first, second, rungs, "50,200")
 
     return load
 
@@ -134,6 +135,7 @@ REAL: dict[str, Callable[[Path | None], Set]] = {
         label_column="upos",
     ),
     "wnut": of_files("tag", "wnut17-ner/train.conll", "wnut17-ner/test.conll"),
+    "conll": of_files("tag", "conll2000-chunking/train.txt.gz", "conll2000-chunking/test.txt.gz", label_column=2),
 }
 
 
@@ -179,8 +181,8 @@ def compare_halves(name: str, what: Set, work: Path, seeds: int) -> list[Compare
             train=files[0],
             test=files[1],
             raw=raw,
-            rungs=what.rungs,
-            budgets=what.budgets,
+            rungs=parse_rungs(what.rungs),
+            budgets=parse_budgets(what.budgets),
             seeds=seeds,
             seed=1000 * number,
             on_error="skip",
@@ -197,26 +199,27 @@ def compare_halves(name: str, what: Set, work: Path, seeds: int) -> list[Compare
 
 
 def judge(one: CompareResult, other: CompareResult) -> list[dict[str, Any]]:
-    """Every verdict of `one`, a row a budget, beside what the fresh cells of `other` say."""
+    """Every verdict of `one`, a row a budget, beside what the fresh cells of `other` say by the same metric."""
     rows = []
+    metric = one.analysis.metric.name
+    fresh = next(each for each in (other.analysis, *other.others) if each.metric.name == metric)
     for budget in one.analysis.budgets:
-        chosen, there = one.analysis.recommended(budget), other.analysis.recommended(budget)
-        best = other.analysis.best(budget)
+        chosen, there, best = one.analysis.recommended(budget), fresh.recommended(budget), fresh.best(budget)
         assert best is not None  # both are complete
         row: dict[str, Any] = {
             "budget": budget,
-            "metric": one.analysis.metric.name,
+            "metric": metric,
             "recommended": None if chosen is None else chosen.rung,
             "recommended_there": None if there is None else there.rung,
             "best_there": best.rung,
             "best_score_there": best.score,
-            "majority_there": other.analysis.points[REFERENCE, budget].score,
+            "majority_there": fresh.points[REFERENCE, budget].score,
         }
         if chosen is None:
             row["holds"], row["missed"] = there is None, best.score - row["majority_there"]
         else:
-            score = other.analysis.points[chosen.rung, budget].score
-            row["holds"] = chosen.rung in {point.rung for point in other.analysis.within_noise(budget)}
+            score = fresh.points[chosen.rung, budget].score
+            row["holds"] = chosen.rung in {point.rung for point in fresh.within_noise(budget)}
             row["beats_majority_there"] = score > row["majority_there"]
             row["regret"] = best.score - score
         row["unguarded_is_no_better"] = _unguarded_is_no_better(one, other, budget)
