@@ -196,5 +196,7 @@ def test_a_sentence_of_several_types_counts_for_the_rarest() -> None:
     common, both = TaggedSentence(("a",), ("B-x",), 1), TaggedSentence(("a", "b"), ("B-x", "B-y"), 2)
     assert strata_of([common, common, both, TaggedSentence(("a",), ("O",), 3)]) == ["x", "x", "y", ""]
     assert strata_of([TaggedSentence(("a",), ("B-x",), 1)] * 3) == ["x"] * 3, "one type in every sentence is no fault"
+    bare = [TaggedSentence(("a",), ("B",), 1), TaggedSentence(("a",), ("O",), 2)]
+    assert strata_of(bare) == ["B", ""], "tags without a type are spans of one type"
     plain = [TaggedSentence(("a",), ("B-x",), 1), TaggedSentence(("a",), ("NOUN",), 2)]
     assert strata_of(plain) == ["", ""], "tags that name no spans are one stratum"

@@ -258,10 +258,13 @@ class Analysis:
             return None
         before, after = (self._cells(name, budget, difference.seeds) for name in (baseline, rung))
         base, score = self.resampling.mean(before), self.resampling.mean(after)
-        replicates = self.resampling.replicates(before)
-        share = self.resampling.interval(error_reduction(replicates, self.resampling.replicates(after)))
+        share = self.resampling.interval(
+            error_reduction(self.resampling.replicates(before), self.resampling.replicates(after))
+        )
         # Less than one test example of errors is none: what is left of it is no denominator.
-        none = 1 - max(base, float(replicates.max())) < 1 / self.examples
+        drawn = np.mean([self.resampling.cell(cell) for cell in before], axis=0)
+        fewest = 1 - max(base, float(drawn.max()))
+        none = fewest < 1 / self.examples or not np.isfinite([share.low, share.high]).all()
         return Reduction(
             budget=budget,
             labels=self.labels[budget],

@@ -163,7 +163,7 @@ def _span_tags(examples: Sequence[Any]) -> list[tuple[str, ...]]:
 
 
 def _span_types(tags: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({tag[2:] for tag in tags if tag[0] == "B"}))
+    return tuple(sorted({tag[2:] or tag for tag in tags if tag[0] == "B"}))
 
 
 def _rarest(labels: list[tuple[str, ...]]) -> list[str]:
