@@ -97,3 +97,9 @@ def test_shape_and_window() -> None:
     assert "+1=york" in features[0]
     assert "+2=>" in features[0]
     assert "-2=<<" in features[0]
+
+
+def test_words_with_vowel_signs_are_whole_features() -> None:
+    texts = ["हिंदी भाषा", "मराठी भाषा"] * 4
+    fitted = FeatureClassifier(candidates=[CANDIDATES[0]]).fit(texts, [("a",), ("b",)] * 4)
+    assert fitted.weights(1)["a"][0][0] in ("हिंदी", "हिंदी भाषा")
