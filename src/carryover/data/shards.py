@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.data.formats.folders import text_files
+from carryover.data.formats.opening import open_file
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
@@ -246,8 +247,8 @@ def content_fingerprint(raw: Path | str) -> str:
 
 def _file_fingerprint(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        with open_file(file) as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise InputMissing(f"cannot read: {error.strerror}", path=file, repair="check the path") from error
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from carryover.data.formats.opening import STANDARD_INPUT, Source, read_lines
+from carryover.data.formats.opening import Source, read_lines
+from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.errors import BadData, InputMissing
 
 _SIGNS = frozenset("*?[")
