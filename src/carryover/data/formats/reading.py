@@ -224,9 +224,17 @@ def _text_examples(
             yield Faulty(BadData(error.message, path=path, line=record.line, repair=error.repair), record.raw)
 
 
+_MISSING = frozenset(("nan", "NaN", "NAN", "<NA>", "null", "NULL", "\\N"))
+"""How programs write a cell without a value: pandas, R and databases."""
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell)
+
+
 def _text(cell: Any, name: str | int) -> str:
     if not isinstance(cell, str):
-        kind = "missing" if cell is None else f"of type {type(cell).__name__}"
+        kind = "missing" if _is_missing(cell) else f"of type {type(cell).__name__}"
         raise BadData(f"the text in column {name!r} is {kind}", repair="give a string")
     if not cell.strip():
         raise BadData("the text is empty", repair="fill it in or remove the row")
@@ -247,14 +255,26 @@ def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[s
         if multi_label is None:
             raise BadData("the label is a list", repair="say that a text may have several labels (multi_label)")
         return tuple(dict.fromkeys(_label(one) for one in cell))
-    label = "" if cell is None else _label(cell)
+    missing = _is_missing(cell) or (isinstance(cell, str) and cell.strip() in _MISSING)
+    if missing and (require_labels and (multi_label is None or cell is not None)):
+        raise _empty_label(cell)
+    label = "" if missing else _label(cell)
     if multi_label is not None:
         return split_labels(label, multi_label)
     if not label:
         if require_labels:
-            raise BadData("the label is empty", repair="fill it in or remove the row")
+            raise _empty_label(cell)
         return ()
     return (label,)
+
+
+def _empty_label(cell: Any) -> BadData:
+    name = str(cell).strip() if cell is not None else ""
+    if not name:
+        return BadData("the label is empty", repair="fill it in or remove the row")
+    return BadData(
+        f"the label is empty ({name})", repair="fill it in or remove the row; spell a class of that name otherwise"
+    )
 
 
 def _label(cell: Any) -> str:
@@ -264,6 +284,8 @@ def _label(cell: Any) -> str:
     if isinstance(cell, str):
         check_unicode(cell)
         return cell.strip()
+    if _is_missing(cell):
+        raise _empty_label(cell)
     if isinstance(cell, int | float):
         return str(cell)
     raise BadData(f"the label is of type {type(cell).__name__}", repair="give a string or a number")
