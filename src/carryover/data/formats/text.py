@@ -104,6 +104,14 @@ def check_on_error(on_error: str) -> None:
         raise UsageError(f"on_error={on_error!r} is unknown", repair='use "stop" or "skip"')
 
 
+def check_unicode(text: str) -> None:
+    """Raise BadData for a text that cannot be written as UTF-8 or holds a zero."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadData("the text holds half of a surrogate pair", repair="write the character itself or both halves")
+    if "\0" in text:
+        raise BadData("the text holds a zero character", repair="remove it")
+
+
 def plain_examples(path: Source) -> Iterator[TextExample | Faulty]:
     """Every line that is not blank as an example without labels."""
     for number, line in scan_lines(path):
