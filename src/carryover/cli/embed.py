@@ -31,12 +31,12 @@ def embed(
             "--out", help="A .safetensors, .npz, .hdf5 or .parquet file; without it JSON lines on standard output."
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option("--format", help="text (one a line), jsonl, conll or conllu; default: by the file's name, else text."),
-    ] = None,
+    format: options.Format = None,
     text_column: Annotated[
-        str, typer.Option("--text-column", help="Column of the text in JSONL rows that have no column tokens.")
+        str,
+        typer.Option(
+            "--text-column", help="Column of the text in a table, or in JSON rows without words: a name, or a number from 0."
+        ),
     ] = "text",
     carry_state: Annotated[
         bool,
@@ -84,7 +84,7 @@ def embed(
             repair="give a pretrained bidirectional language model",
         )
     say_when_waiting(source)
-    lines = read_items(source, format=format, text_column=text_column)
+    lines = read_items(source, format=format, text_column=options.column(text_column))
     choice: dict[str, Any] = {
         "layers": layers,
         "pool": pool,

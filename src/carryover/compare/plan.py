@@ -27,7 +27,8 @@ class ComparePlan:
     """One comparison. Raises UsageError naming the option, its value and the nearest valid one.
 
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
-    `raw` text to pretrain on; `valid` raw text held out in pretraining; `encoder` a folder with a pretrained language
+    `raw` text to pretrain on; `valid` raw text held out in pretraining, both with their text in `raw_column` where
+    `raw_format` or their names say that they are no plain text; `encoder` a folder with a pretrained language
     model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
@@ -41,6 +42,8 @@ class ComparePlan:
     test: str | PathLike[str] | None = None
     raw: str | PathLike[str] | None = None
     valid: str | PathLike[str] | None = None
+    raw_column: str | int = "text"
+    raw_format: str | None = None
     encoder: str | PathLike[str] | None = None
     rungs: tuple[str, ...] = ()
     budgets: tuple[int | str, ...] = ()

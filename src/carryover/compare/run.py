@@ -18,7 +18,7 @@ from carryover.compare.cells import Cell, CellResult, order_cells, table_rank
 from carryover.compare.estimate import estimate
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question
 from carryover.compare.problem import Problem, load_problem, name_of
-from carryover.compare.resources import Resources, check_material, prepare
+from carryover.compare.resources import Resources, check_material, prepare, read_as
 from carryover.compare.result import CompareResult
 from carryover.compare.schedule import default_jobs, run_trials
 from carryover.compare.trial import Trial, remember, store_of
@@ -216,6 +216,7 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
         "vectors": dict(plan.vectors),
         "fitting": dict(plan.fitting),
         "placement": plan.placement,
+        **read_as(plan),
     }
 
 

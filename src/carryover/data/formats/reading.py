@@ -97,6 +97,8 @@ def _read_texts(
             raise UsageError("plain text has no labels", path=path, repair="give a TSV, CSV, JSONL or label-first file")
         return collect(plain_examples(path), path, on_error)
     if format == "label-first":
+        if not require_labels:
+            multi_label = multi_label or ","  # however many there are, they are passed over
         if given is None:
             looks_label_first(path, collect(label_first_examples(path, multi_label), path, "skip").examples)
         return collect(label_first_examples(path, multi_label), path, on_error)

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -26,6 +27,7 @@ class Spool:
     def __init__(self, source: Any) -> None:
         self.source = source
         self._kept = tempfile.TemporaryFile(prefix="carryover-")  # noqa: SIM115  (lives as long as the spool)
+        weakref.finalize(self, self._kept.close)
         self._size = 0
         self._lock = Lock()
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from carryover.data.formats.opening import inner_suffix, read_lines
+from carryover.data.formats.choosing import choose_format, is_builtin
+from carryover.data.formats.opening import read_lines
+from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.errors import BadData, UsageError
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
 
 ITEMS_AT_ONCE = 2048
-_TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
-_COLUMNS = (".conll", ".conllu", ".conllup", ".jsonl", ".ndjson", ".json", ".iob", ".iob2", ".bio")
 
 
 def require_task(loaded: Any, folder: Path) -> TaskPredictor:
@@ -72,28 +72,28 @@ def score_lines(document: Mapping[str, Any]) -> list[str]:
 def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[TextExample] | list[TaggedSentence]:
     """What stands in a file or, for `-`, on standard input, in order.
 
-    A file that is a table, or columns, by its name or `format` is read as in training, its labels passed over; anything
-    else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
+    A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
+    anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
     InputMissing, BadData at the first row that cannot be read.
     """
     kind = predictor.task.kind
-    format = columns.get("format")
     given = trained_columns(predictor, **{**columns, "on_error": "stop"})
-    suffixes = _COLUMNS if kind == "tag" else _TABLES
-    if columns.get("text_column") is not None or (format not in (None, "text")) or _has_suffix(source, suffixes):
-        if source != "-" and format is None:
-            given = replace(given, format=None)  # the name tells, and it need not be that of the training file
+    format = columns.get("format")
+    if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
+        format = given.format  # a stream has no name that could tell
+    if is_builtin(source):
         return read_examples(kind, source, given, require_labels=False)
+    if format != "text":
+        # The name tells, and it need not be that of the training file.
+        format = choose_format(source, format, "tags" if kind == "tag" else "texts", otherwise="text")
+    if format != "text":
+        return read_examples(kind, source, replace(given, format=format), require_labels=False)
     lines = list(read_lines(source))
     if not lines:
         raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
     if kind == "tag":
         return [TaggedSentence(predictor.words(line), (), number) for number, line in lines]
     return [TextExample(line, (), number) for number, line in lines]
-
-
-def _has_suffix(source: str, suffixes: tuple[str, ...]) -> bool:
-    return source.startswith("builtin:") or inner_suffix(source) in suffixes
 
 
 def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
