@@ -11,6 +11,7 @@ from typing import Any
 
 from carryover.compare.cells import RUNGS, needs_encoder, table_rank
 from carryover.compare.scoring import METRICS
+from carryover.data.formats.spooling import is_stream
 from carryover.errors import UsageError, check_choice, nearest
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
@@ -91,6 +92,13 @@ class ComparePlan:
                 f"placement {self.placement!r} is for the rung frozen, which is not asked for",
                 repair="add that rung, or leave the placement out",
             )
+        for name, path in (("train", self.train), ("test", self.test)):
+            if path is not None and is_stream(path):
+                raise UsageError(
+                    f"--{name} is a stream, and every process that runs cells reads it again",
+                    path=path,
+                    repair="write it to a file and name that",
+                )
         for rung in self.rungs:
             if rung == "static" and self.raw is None:
                 raise UsageError("rung static needs raw text for its word vectors", repair="give --raw, or leave it out")

@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -24,8 +25,10 @@ class Spool:
     Nothing is read before it is asked for, so a command answers a stream as it comes.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, own: bool) -> None:
         self.source = source
+        if own:
+            weakref.finalize(self, source.close)
         self._kept = tempfile.TemporaryFile(prefix="carryover-")  # noqa: SIM115  (lives as long as the spool)
         weakref.finalize(self, self._kept.close)
         self._size = 0
@@ -73,17 +76,25 @@ def open_stored(path: str | os.PathLike[str]) -> IO[bytes]:
     if str(path) == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.closed:
             raise InputMissing("standard input is closed", path=path, repair="give a file, or text on standard input")
-        return _spool(("stdin", id(sys.stdin)), sys.stdin.buffer).open()
+        known = _spools.get((STANDARD_INPUT,))
+        if known is None or known.source is not sys.stdin.buffer:
+            known = _spools[(STANDARD_INPUT,)] = Spool(sys.stdin.buffer, own=False)
+        return known.open()
     place = Path(path)
     found = place.stat()
     if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
         return place.open("rb")
     key = (str(path), found.st_dev, found.st_ino)
-    return (_spools.get(key) or _spool(key, place.open("rb"))).open()
+    if key not in _spools:
+        _spools[key] = Spool(place.open("rb"), own=True)
+    return _spools[key].open()
 
 
-def _spool(key: tuple[object, ...], source: Any) -> Spool:
-    known = _spools.get(key)
-    if known is None or known.source is not source:
-        known = _spools[key] = Spool(source)
-    return known
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether the name stands for standard input, a pipe or a device: nothing that another process could read again."""
+    if str(path) == STANDARD_INPUT:
+        return True
+    with suppress(OSError, ValueError):
+        kind = Path(path).stat().st_mode
+        return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+    return False
