@@ -169,7 +169,7 @@ def test_raw_text_from_a_pipe_or_standard_input(shell: Shell, piped: Callable[[b
     """Pretraining reads it several times, and the text may be packed."""
     Path("raw.txt").write_text(RAW)
     line = ["pretrain", "--size", "tiny", "--epochs", 1, "--json", "-q", "--raw"]
-    figures = []
+    figures: list[float] = []
     for source in ("raw.txt", piped(gzip.compress(RAW.encode())), "-"):
         done = shell(*line, source, "--out", f"lm{len(figures)}", stdin=RAW)
         assert done.code == 0, done.err

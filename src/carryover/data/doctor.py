@@ -15,6 +15,7 @@ from carryover.data.formats.choosing import holds_tags
 from carryover.data.formats.opening import Source
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
+from carryover.data.long_words import count_cut_occurrences, cut_sentence
 from carryover.data.overlap import RawScan
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
@@ -142,6 +143,10 @@ def examine(
     vocabularies = {name: Counter(word for words in _words(examples) for word in words) for name, examples in files.items()}
     if raw is not None:
         vocabularies["raw"] = _examine_raw(report, read_raw(raw, column=raw_column, format=raw_format), files)
+    for name, vocabulary in vocabularies.items():
+        cut = count_cut_occurrences(vocabulary)
+        level = WARNING if cut > 0.01 * vocabulary.total() else NOTE  # a long web address is nothing to worry about
+        report.add(level, f"{name}: {cut_sentence(cut, vocabulary.total())}", cut)
     for known in ("raw", "train"):
         for name in files:
             if known in vocabularies and known != name:

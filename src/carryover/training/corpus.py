@@ -10,6 +10,7 @@ from typing import Any
 
 from carryover import storage
 from carryover.data.coding import TokenCoder
+from carryover.data.long_words import say_cut
 from carryover.data.shards import Shards, build_shards
 from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import CharacterTokenizer, SpacedTokenizer, WhitespaceTokenizer
@@ -79,6 +80,7 @@ def prepare_corpus(
     coder = begun or _coder(wanted, folder, train_lines)
     known = wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
     train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet, known=known)
+    say_cut(str(wanted.raw), train.count_cut(), train.tokens - 2 * train.lines)
     if not known:
         coder = TokenCoder(coder.kind, train.vocabulary, tokenizer=coder.tokenizer)
     source = str(wanted.raw if wanted.valid is None else wanted.valid_files[0])

@@ -8,6 +8,7 @@ from collections.abc import Sequence as ListOf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carryover.data.long_words import say_cut
 from carryover.data.shards import build_shards, content_fingerprint
 from carryover.errors import BadData, UsageError
 from carryover.models.bilm import NO_SOFTMAX
@@ -54,6 +55,7 @@ def measure_text(
             )
         except BadData as error:
             raise BadData(error.message, path=error.path or str(files[0]), line=error.line, repair=error.repair) from error
+        say_cut(str(lines), shards.count_cut(), shards.tokens - 2 * shards.lines)
         counted = count_characters(lines) if lines.exact else 0
         corpus = Corpus(shards, shards, coder, [], shards.fingerprint, shards.fingerprint, counted)
         stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens, both_ways=family.both_ways)

@@ -12,6 +12,7 @@ from carryover.data.formats.choosing import choose_format, is_builtin
 from carryover.data.formats.opening import read_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.long_words import say_cut
 from carryover.errors import BadData, UsageError
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
@@ -44,6 +45,7 @@ def evaluate_task(
     """
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.kind, test, given, rejects=rejects)
+    _say_cut_words(predictor, test, examples)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
     return {
         "schema": "carryover.evaluate/1",
@@ -76,11 +78,19 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
     InputMissing, BadData at the first row that cannot be read.
     """
-    kind = predictor.task.kind
     given = trained_columns(predictor, **{**columns, "on_error": "stop"})
     format = columns.get("format")
     if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
         format = given.format  # a stream has no name that could tell
+    items = _items(predictor, source, given, format)
+    _say_cut_words(predictor, source, items)
+    return items
+
+
+def _items(
+    predictor: TaskPredictor, source: str, given: Columns, format: str | None
+) -> list[TextExample] | list[TaggedSentence]:
+    kind = predictor.task.kind
     if is_builtin(source):
         return read_examples(kind, source, given, require_labels=False)
     if format != "text":
@@ -94,6 +104,14 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     if kind == "tag":
         return [TaggedSentence(predictor.words(line), (), number) for number, line in lines]
     return [TextExample(line, (), number) for number, line in lines]
+
+
+def _say_cut_words(predictor: TaskPredictor, source: str, items: ListOf[Any]) -> None:
+    coder, cut, count = predictor.model.encoder.spelled_by, 0, 0
+    for item in items:
+        words = predictor.words(item)
+        cut, count = cut + coder.count_cut(words), count + len(words)
+    say_cut(source, cut, count, coder.word_limit)
 
 
 def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
