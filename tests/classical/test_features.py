@@ -126,3 +126,9 @@ def test_balanced_classes_answer_the_rare_one_more_often(candidate: Candidate, m
         model = FeatureClassifier(candidates=[candidate], class_weights=weights, multi_label=multi_label).fit(texts, labels)
         answers[weights] = sum("spam" in row for row in model.predict(spam_of(400, 3)[0]))
     assert answers["balanced"] > answers["none"]
+
+
+def test_words_with_vowel_signs_are_whole_features() -> None:
+    texts = ["हिंदी भाषा", "मराठी भाषा"] * 4
+    fitted = FeatureClassifier(candidates=[CANDIDATES[0]]).fit(texts, [("a",), ("b",)] * 4)
+    assert fitted.weights(1)["a"][0][0] in ("हिंदी", "हिंदी भाषा")

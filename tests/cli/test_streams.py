@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -139,3 +142,61 @@ def test_interrupted_elsewhere(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(carryover.data.doctor, "examine", interrupt)
     done = shell("doctor", "--raw", "x")
     assert (done.code, done.out, done.err) == (130, "", "carryover: interrupted; what was finished is kept\n")
+
+
+@pytest.fixture
+def piped(tmp_path: Path) -> Iterator[Callable[[bytes], Path]]:
+    """Makes a pipe that gives some content, once."""
+    writers: list[threading.Thread] = []
+
+    def make(content: bytes) -> Path:
+        place = tmp_path / f"pipe{len(writers)}"
+        os.mkfifo(place)
+        writers.append(threading.Thread(target=place.write_bytes, args=(content,), daemon=True))
+        writers[-1].start()
+        return place
+
+    yield make
+    for writer in writers:
+        writer.join(timeout=10)
+
+
+RAW = "".join(f"line {number} of the text is here .\n" for number in range(60))
+ROWS = "text\tlabel\n" + "a good film\tpos\na bad film\tneg\n" * 8
+
+
+def test_raw_text_from_a_pipe_or_standard_input(shell: Shell, piped: Callable[[bytes], Path]) -> None:
+    """Pretraining reads it several times, and the text may be packed."""
+    Path("raw.txt").write_text(RAW)
+    line = ["pretrain", "--size", "tiny", "--epochs", 1, "--json", "-q", "--raw"]
+    figures: list[float] = []
+    for source in ("raw.txt", piped(gzip.compress(RAW.encode())), "-"):
+        done = shell(*line, source, "--out", f"lm{len(figures)}", stdin=RAW)
+        assert done.code == 0, done.err
+        figures.append(done.document["perplexity"])
+    assert figures[0] == figures[1] == figures[2]
+    done = shell("doctor", "--raw", piped(RAW.encode()), "--train", piped(ROWS.encode()), "--format", "tsv", "--json")
+    assert done.code == 0 and done.document["files"]["raw"]["lines"] == 60 and done.document["files"]["train"]["rows"] == 16
+
+
+def test_compare_refuses_labelled_streams(shell: Shell, piped: Callable[[bytes], Path]) -> None:
+    line = ["compare", "--task", "classify", "--format", "tsv", "--rungs", "features", "--out", "cmp", "--train"]
+    for source in (piped(ROWS.encode()), "-"):
+        done = shell(*line, source, stdin=ROWS)
+        assert done.code == 2 and "--train is a stream" in done.err and not Path("cmp").exists()
+
+
+def test_predict_and_embed_read_any_format(shell: Shell, material: Material, piped: Callable[[bytes], Path]) -> None:
+    files = {
+        "a.csv": 'text,label\n"a line, in quotes",x\n',
+        "a.json": '{"text": "a line, in quotes"}\n',
+        "a.txt": '{"text": "a line, in quotes"}\n',
+    }
+    expected = shell("predict", material.classifier, stdin="a line, in quotes\n").out
+    for name, content in files.items():
+        Path(name).write_text(content)
+        assert shell("predict", material.classifier, name).out == expected
+        assert json.loads(shell("embed", material.encoder, name).out)["words"] == ["a", "line", ",", "in", "quotes"]
+    assert shell("predict", material.classifier, piped(b"a line, in quotes\n")).out == expected
+    Path("a.iob2").write_text("the O\nhouse O\n")
+    assert shell("predict", material.tagger, "a.iob2").out == shell("predict", material.tagger, stdin="the house\n").out

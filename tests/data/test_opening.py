@@ -6,7 +6,10 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import sys
+import threading
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from carryover.data.formats import opening
 from carryover.data.formats.opening import inner_suffix, read_lines, scan_lines
 from carryover.data.formats.reading import read_raw
+from carryover.data.shards import content_fingerprint
 from carryover.errors import BadData, InputMissing
 
 TEXT = "first\n\nthird, with é\nlast"
@@ -33,7 +37,11 @@ def test_all_kinds_of_files_give_the_same_lines(packer: str, name: str, tmp_path
     [
         (b"\xef\xbb\xbfone\ntwo\n", ["one", "two"]),
         (b"one\r\ntwo\r\n", ["one", "two"]),
-        (b"one\rstill one\n", ["one\rstill one"]),
+        (b"one\rtwo\r", ["one", "two"]),
+        (b"one\r\rthree", ["one", "", "three"]),
+        (b"of a Mac\rand\nof Unix\r\nand Windows\n\r\n", ["of a Mac", "and", "of Unix", "and Windows", ""]),
+        (b"\r", [""]),
+        (b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\nth\xef\xbb\xbfree\r\xef\xbb\xbf", ["one", "two", "th\ufeffree", ""]),
         ("one\u2028still one\x0b\x85\n".encode(), ["one\u2028still one\x0b\x85"]),
         (b"", []),
         (b"\n", [""]),
@@ -62,7 +70,62 @@ def test_zero_bytes_are_refused(tmp_path: Path) -> None:
 def test_faulty_lines_can_be_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"one\n\xff\nthree\n")
     lines = list(scan_lines(tmp_path / "a.txt"))
-    assert [line if isinstance(line, str) else type(line) for _, line in lines] == ["one", BadData, "three"]
+    assert [line if isinstance(line, str) else type(line) for _, line in lines] == ["one", opening.BadLine, "three"]
+    assert lines[1][1].text == "\\xff"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 64])
+def test_lines_are_whole_wherever_a_block_ends(
+    end: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_AT_ONCE", at_once)
+    lines = ["", "a", "bc" * 40, "", "", "é" * 9, "last"]
+    for content in (end.join(lines), end.join(lines) + end):
+        (tmp_path / "a").write_bytes(content.encode())
+        assert list(read_lines(tmp_path / "a")) == list(enumerate(lines, start=1))
+
+
+@pytest.mark.parametrize(
+    ("line", "repair"),
+    [
+        ("it’s – “quoted” €".encode("cp1252"), "iconv -f cp1252 "),
+        ("schön".encode("latin1"), "iconv -f cp1252 "),
+        (b"caf\x8f", "iconv -f macintosh "),
+        ("все люди".encode("cp1251"), "cp1251, gb18030, shift_jis"),
+        ("人人生而自由".encode("gb18030"), "cp1251, gb18030, shift_jis"),
+        ("schön und ".encode() + b"sch\xf6n", "UTF-8 apart from such bytes"),
+        ("ab cd".encode("utf-16le"), "iconv -f utf-16le "),
+    ],
+)
+def test_the_repair_names_the_encoding(line: bytes, repair: str, tmp_path: Path) -> None:
+    """Latin1 has control characters where the quotes and dashes of cp1252 are: converting from it would spoil them."""
+    (tmp_path / "a.txt").write_bytes(b"text\n" + line + b"\n")
+    with pytest.raises(BadData, match=":2: ") as caught:
+        list(read_lines(tmp_path / "a.txt"))
+    assert repair in str(caught.value)
+
+
+@pytest.mark.parametrize("packer", ["gzip", "xz"])
+def test_members_padding_and_junk(packer: str, tmp_path: Path) -> None:
+    pack, path = PACKERS[packer], tmp_path / "a.txt"
+    path.write_bytes(pack(b"one\n") + pack(b"\xef\xbb\xbftwo\n") + b"\0" * 512 + pack(b"") + pack(b"three") + b"\0" * 1024)
+    assert [line for _, line in read_lines(path)] == ["one", "two", "three"]
+    for junk in (b"junk", b"\0\0junk\n", b"x"):
+        path.write_bytes(pack(b"one\n") + junk)
+        with pytest.raises(BadData, match="something else follows the compressed text"):
+            list(read_lines(path))
+
+
+@pytest.mark.parametrize("packer", ["gzip", "xz"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_encodings_inside_compression_are_named(packer: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(PACKERS[packer]("text\tlabel\n".encode(encoding)))
+    with pytest.raises(BadData, match=f"the compressed file is {encoding.upper()} text; .*iconv -f {encoding} "):
+        list(read_lines(tmp_path / "a.tsv"))
+    (tmp_path / "a.tsv").write_bytes(PACKERS[packer](PACKERS[packer](b"text")))
+    with pytest.raises(BadData, match="compressed twice"):
+        list(read_lines(tmp_path / "a.tsv"))
 
 
 @pytest.mark.parametrize("packer", ["gzip", "xz"])
@@ -119,8 +182,51 @@ def test_missing_files(tmp_path: Path) -> None:
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"one\ntwo\n"))))  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"one\ntwo\n"))))
     assert [line for _, line in read_lines("-")] == ["one", "two"]
+
+
+def test_what_can_be_read_once_is_kept_for_the_second_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = gzip.compress("".join(f"line {n}\n" for n in range(50_000)).encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    for source in ("-", pipe):
+        first = read_raw(source)
+        begin = [next(first) for _ in range(10)]
+        assert begin == list(islice(read_raw(source), 10))
+        assert list(read_raw(source)) == [*begin, *first]
+        (tmp_path / "same.gz").write_bytes(content)
+        assert content_fingerprint(source) == content_fingerprint(tmp_path / "same.gz")
+    writer.join()
+
+
+def test_a_stream_is_read_as_it_comes(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    going_on = threading.Event()
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as out:
+            out.write(b"one\n")
+            going_on.wait(30)
+            out.write(b"two\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    lines = read_lines(pipe)
+    assert next(lines) == (1, "one")
+    going_on.set()
+    assert list(lines) == [(2, "two")]
+    writer.join()
+
+
+def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputMissing, match="standard input is closed"):
+        list(read_lines("-"))
 
 
 def test_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,6 +258,26 @@ def test_a_long_chain_of_heads_takes_linear_time(tmp_path: Path) -> None:
     assert len(read_tagged(path).examples[0].tokens) == 3000
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_marks_of_joined_files(ending: str, mark: str, tmp_path: Path) -> None:
+    columns = (mark + "-DOCSTART- O\n\nEU B-ORG\nrejects O\n\n").replace("\n", ending) * 2
+    result = read_tagged(write(tmp_path / "a.conll", columns))
+    assert [sentence.tokens for sentence in result.examples] == [("EU", "rejects")] * 2
+    tree = (mark + line(1, "Hi") + "\n\n").replace("\n", ending) * 2
+    assert [sentence.tokens for sentence in read_tagged(write(tmp_path / "a.conllu", tree)).examples] == [("Hi",)] * 2
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.conllu"])
+def test_rejected_sentences_keep_all_their_text(name: str, tmp_path: Path) -> None:
+    rows = [line(1, "Hi").strip(), line(2, "ho", 1).strip()] if name.endswith("u") else ["Hi\tX", "ho\tY"]
+    good = "\n".join(rows)
+    content = good.encode() + b"\n\n" + good.encode().replace(b"ho", b"h\xf6") + b"\n"
+    result = read_tagged(write(tmp_path / name, content), on_error="skip")
+    assert (len(result.examples), len(result.rejected), result.rows) == (1, 1, 2)
+    assert result.rejected[0].text == good.replace("ho", "h\\xf6")
+
+
 def test_jsonl(tmp_path: Path) -> None:
     rows = [{"tokens": ["a", "b"], "tags": ["I-P", "B-P"]}, {"tokens": ["c"], "tags": ["I-Q"]}]
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

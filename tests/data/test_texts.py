@@ -175,9 +175,117 @@ def test_faulty_rows(name: str, content: str | bytes, line: int, message: str, t
     assert caught.value.repair
     result = read_texts(path, on_error="skip", **options)
     assert [example.text for example in result.examples] == ["x"]
-    assert result.rows == len(result.examples) + len(result.rejected) == 2
+    spans = 1 + ("never ends" in message or "is not UTF-8" in message) * (name == "a.csv")  # lines of the faulty row
+    assert result.rows == len(result.examples) + len(result.rejected) == 1 + spans
     assert result.rejected[0].line == line and result.rejected[0].path == str(path)
     assert result.rejected[0].reason == f"{caught.value.message}; {caught.value.repair}"
+
+
+MANY = [f"film {n} was {'good' if n % 2 else 'bad'},{'pos' if n % 2 else 'neg'}" for n in range(300)]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("strays", [(4,), (4, 150), (0, 8), (298,), (299,), (2, 3, 50, 51, 200)])
+@pytest.mark.parametrize("closing", [False, True], ids=["opened", "opened and closed"])
+def test_an_open_quote_does_not_swallow_rows(swapped: bool, strays: tuple[int, ...], closing: bool, tmp_path: Path) -> None:
+    """Every line is a used or a rejected row, and all of the rejected text is kept."""
+    rows = [",".join(reversed(row.split(","))) for row in MANY] if swapped else list(MANY)
+    for number, stray in enumerate(strays):
+        cells = rows[stray].split(",")
+        cells[-1 if swapped else 0] = f'{cells[-1]}"' if closing and number % 2 else f'"{cells[-1 if swapped else 0]}'
+        rows[stray] = ",".join(cells)
+    path = write(tmp_path / "a.csv", "\n".join(["label,text" if swapped else "text,label", *rows]) + "\n")
+    with pytest.raises(BadData, match="quote"):
+        read_texts(path)
+    result = read_texts(path, on_error="skip")
+    assert result.rows == len(result.examples) + len(result.rejected) == 300
+    known = set(MANY) | {",".join(reversed(row.split(","))) for row in MANY}
+    used = {f"{one.text},{one.labels[0]}" for one in result.examples}
+    assert len(used & known) >= 300 - 2 * len(strays) and {"pos", "neg"} == {one.labels[0] for one in result.examples}
+    assert {one.text for one in result.rejected} <= set(rows) and len(result.examples) >= 300 - 2 * len(strays) - 1
+
+
+def test_long_cells_are_pointed_out_and_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    verse = "\n".join(f"the {n}th line, of verse {n // 4}" if n % 3 else "its end" for n in range(150))
+    path = write(tmp_path / "a.csv", f'text,label\n"{verse}",a\nplain,b\n"two, or\nthree",a\n')
+    result = read_texts(path)
+    assert [one.text for one in result.examples] == [verse, "plain", "two, or\nthree"]
+    assert "a.csv:2: a row of 150 lines" in capfd.readouterr().err
+
+
+def test_rejected_text_is_kept_whole(tmp_path: Path) -> None:
+    long = "word " * 1000
+    content = b"text\tlabel\nx\ta\n" + long.encode() + b"\n" + b"caf\xe9\tb\n"
+    result = read_texts(write(tmp_path / "a.tsv", content), on_error="skip")
+    assert [one.text for one in result.rejected] == [long, "caf\\xe9\tb"]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.tsv.gz"])
+def test_joined_files(name: str, tmp_path: Path) -> None:
+    """Each brings a byte order mark and its header."""
+    table = "\ufefftext\tlabel\ngood\tpos\nbad\tneg\n".replace("\t", "," if ".csv" in name else "\t").encode() * 3
+    path = write(tmp_path / name, gzip.compress(table) if name.endswith("gz") else table)
+    with pytest.raises(BadData, match=r":4: the header is repeated; .*joined"):
+        read_texts(path)
+    result = read_texts(path, on_error="skip")
+    assert (len(result.examples), len(result.rejected), result.rows) == (6, 2, 8)
+    assert {one.labels for one in result.examples} == {("pos",), ("neg",)}
+    numbered = "\ufeffpos\tgood\nneg\tbad\n".encode() * 2
+    found = read_texts(write(tmp_path / "b.tsv", numbered), text_column=1, label_column=0)
+    assert [one.labels[0] for one in found.examples] == ["pos", "neg"] * 2
+    labelled = read_texts(write(tmp_path / "c.txt", "\ufeffpos good\nneg bad\n".encode() * 2), format="label-first")
+    assert [one.labels[0] for one in labelled.examples] == ["pos", "neg"] * 2
+    rows = ('\ufeff{"text": "x", "label": "a"}\n' * 2).encode()
+    assert len(read_texts(write(tmp_path / "d.jsonl", rows)).examples) == 2
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_line_ends_of_every_system(ending: str, tmp_path: Path) -> None:
+    for name, make in (("a.tsv", as_tsv), ("a.csv", as_csv), ("a.jsonl", as_jsonl)):
+        path = write(tmp_path / name, make().replace("\n", ending).encode())
+        expected = write(tmp_path / f"of-unix-{name}", make().encode())
+        assert pairs(path) == pairs(expected)
+    path = write(tmp_path / "a.txt", f"NUM how far{ending}HUM who{ending}".encode())
+    assert pairs(path, format="label-first") == [("how far", ("NUM",)), ("who", ("HUM",))]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.csv", "a.tsv"])
+def test_missing_labels_are_no_class(name: str, tmp_path: Path) -> None:
+    good: list[dict[str, Any]] = [{"text": "one", "label": 1.0}, {"text": "two", "label": 0.0}]
+    for gap in (float("nan"), None, "nan", "NULL"):
+        rows = [good[0], {"text": "gap", "label": gap}, good[1]]
+        if name == "a.jsonl":
+            content: Any = "".join(json.dumps(row) + "\n" for row in rows)
+        elif name == "a.parquet":
+            if isinstance(gap, str):
+                rows = [{**row, "label": str(row["label"])} for row in rows]
+            content = as_parquet(tmp_path / "p", {key: [row[key] for row in rows] for key in ("text", "label")})
+        else:
+            sign = "," if name == "a.csv" else "\t"
+            cells = [[str(row["text"]), "" if row["label"] is None else str(row["label"])] for row in rows]
+            content = "".join(sign.join(row) + "\n" for row in [["text", "label"], *cells])
+        path = write(tmp_path / name, content)
+        with pytest.raises(BadData, match="the label is empty") as caught:
+            read_texts(path)
+        assert caught.value.line == (3 if name in ("a.csv", "a.tsv") else 2)
+        result = read_texts(path, on_error="skip")
+        assert [one.labels for one in result.examples] == [("1.0",), ("0.0",)]
+        assert read_texts(path, require_labels=False).examples[1].labels == ()
+    lists = write(tmp_path / "b.jsonl", '{"text": "x", "label": ["a", NaN]}\n')
+    with pytest.raises(BadData, match="the label is empty"):
+        read_texts(lists, multi_label=",")
+
+
+def test_labels_of_fasttext(tmp_path: Path) -> None:
+    lines = "__label__a __label__b the text\n__label__c\tanother text\n__label__a\t__label__a more\n"
+    path = write(tmp_path / "a.txt", lines)
+    expected = [("the text", ("__label__a", "__label__b")), ("another text", ("__label__c",)), ("more", ("__label__a",))]
+    assert pairs(path, multi_label=",") == expected
+    with pytest.raises(BadData, match=r":1: the line has 2 labels \(__label__a, __label__b\); .*--multi-label"):
+        read_texts(path)
+    write(path, "__label__a __label__b\n__label__b text\n")
+    with pytest.raises(BadData, match=":1: no text after the label '__label__b'"):
+        read_texts(path)
 
 
 HEADER_FAULTS = [

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from carryover.errors import BadData
-from carryover.training.held_out import hold_out, hold_out_passages, sample_lines
+from carryover.training.held_out import RawText, hold_out, hold_out_passages, sample_lines
 
 
 def sides(path: Path, share: float) -> tuple[list[str], list[str]]:
-    train, valid = hold_out(path, share)
+    train, valid = hold_out(RawText((path,)), share)
     assert list(train) == list(train), "can be read again"
     return [line for _, line in train if line.strip()], [line for _, line in valid if line.strip()]
 
@@ -39,14 +39,14 @@ def test_copies_stand_on_one_side_and_the_choice_ignores_the_order(tmp_path: Pat
 
 def test_blank_lines_stay_as_borders(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("one\n\ntwo\n\nthree\n")
-    train, valid = hold_out(tmp_path / "text", 0.02)
+    train, valid = hold_out(RawText((tmp_path / "text",)), 0.02)
     assert sum(not line for _, line in train) == sum(not line for _, line in valid) == 2
 
 
 def test_nothing_to_hold_out_is_said(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("same\nsame\nsame\n")
     with pytest.raises(BadData, match="3 lines and not two different ones"):
-        hold_out(tmp_path / "text", 0.5)
+        hold_out(RawText((tmp_path / "text",)), 0.5)
 
 
 def test_the_sample_is_spread_and_bounded() -> None:
@@ -65,7 +65,7 @@ def test_the_sample_is_spread_and_bounded() -> None:
 def test_passages_are_held_out_as_they_stand(tmp_path: Path, lines: int, held: int, passages: int) -> None:
     text = [f"{' ' * (number % 5)}line {number}" for number in range(lines)]
     (tmp_path / "text").write_text("\n" + "\n\n".join(text))
-    train, valid = hold_out_passages(tmp_path / "text", 0.02)
+    train, valid = hold_out_passages(RawText((tmp_path / "text",), exact=True), 0.02)
     assert list(train) == list(train), "can be read again"
     some, others = [line for _, line in valid], [line for _, line in train]
     assert len(some) + len(others) == 2 * lines and sum(not line for line in some) in (held, held - 1)
@@ -78,4 +78,4 @@ def test_passages_are_held_out_as_they_stand(tmp_path: Path, lines: int, held: i
 def test_no_passage_of_a_single_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("\none\n\n")
     with pytest.raises(BadData, match="1 lines and not two different ones"):
-        hold_out_passages(tmp_path / "text", 0.5)
+        hold_out_passages(RawText((tmp_path / "text",), exact=True), 0.5)

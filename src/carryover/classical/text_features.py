@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from carryover.data.words import WordTokenizer
 from carryover.errors import NothingToLearn
 
-WORD_PATTERN = r"(?u)\w+(?:['’]\w+)?|[^\w\s]"
+WORD_PATTERN = WordTokenizer().pattern
 
 
 @dataclass(frozen=True, kw_only=True)

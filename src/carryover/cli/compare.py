@@ -21,6 +21,8 @@ def compare(
     ] = None,
     raw: Annotated[str | None, typer.Option("--raw", help="Unlabelled text to learn from: a file, or builtin:NAME.")] = None,
     valid: Annotated[str | None, typer.Option("--valid", help="Raw text held out in pretraining.")] = None,
+    raw_column: options.RawColumn = "text",
+    raw_format: options.RawFormat = None,
     encoder: Annotated[
         Path | None, typer.Option("--encoder", help="A pretrained language model, instead of pretraining one here.")
     ] = None,
@@ -70,6 +72,8 @@ def compare(
         test=test,
         raw=raw,
         valid=valid,
+        raw_column=options.column(raw_column),
+        raw_format=raw_format,
         encoder=encoder,
         rungs=parse_rungs(rungs) if rungs else (),
         budgets=parse_budgets(budgets) if budgets else (),

@@ -12,6 +12,8 @@ from carryover.cli.output import print_document, print_lines, suggest_next
 
 def doctor(
     raw: Annotated[str | None, typer.Option("--raw", help="Unlabelled text.")] = None,
+    raw_column: options.RawColumn = "text",
+    raw_format: options.RawFormat = None,
     train: Annotated[str | None, typer.Option("--train", help="Labelled training examples.")] = None,
     dev: Annotated[str | None, typer.Option("--dev", help="Labelled development examples.")] = None,
     test: Annotated[str | None, typer.Option("--test", help="Labelled test examples.")] = None,
@@ -28,6 +30,8 @@ def doctor(
 
     report = examine(
         raw=raw,
+        raw_column=options.column(raw_column),
+        raw_format=raw_format,
         train=train,
         dev=dev,
         test=test,

@@ -31,12 +31,12 @@ def embed(
             "--out", help="A .safetensors, .npz, .hdf5 or .parquet file; without it JSON lines on standard output."
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option("--format", help="text (one a line), jsonl, conll or conllu; default: by the file's name, else text."),
-    ] = None,
+    format: options.Format = None,
     text_column: Annotated[
-        str, typer.Option("--text-column", help="Column of the text in JSONL rows that have no column tokens.")
+        str,
+        typer.Option(
+            "--text-column", help="Column of the text in a table, or in JSON rows without words: a name, or a number from 0."
+        ),
     ] = "text",
     carry_state: Annotated[
         bool,
@@ -64,6 +64,7 @@ def embed(
     command goes on with what was done.
     """
     from carryover.data.formats.word_stream import read_items
+    from carryover.data.long_words import say_cut
     from carryover.interop.vector_files import save_embedded
     from carryover.training.devices import choose_device, choose_precision
     from carryover.training.embedding import embed_lines
@@ -84,7 +85,7 @@ def embed(
             repair="give a pretrained bidirectional language model",
         )
     say_when_waiting(source)
-    lines = read_items(source, format=format, text_column=text_column)
+    lines = read_items(source, format=format, text_column=options.column(text_column))
     choice: dict[str, Any] = {
         "layers": layers,
         "pool": pool,
@@ -110,15 +111,17 @@ def embed(
             print_document({"schema": "carryover.embed/1", "file": str(out), **kept, **summary})
         else:
             print_lines([f"{out}: {summary['words']:,} words of {summary['lines']:,} lines, {summary['size']} values each"])
-        _say_cut(summary["cut_words"], summary["long_lines"])
+        _say_long_lines(summary["long_lines"])
+        say_cut(source, summary["cut_words"], summary["words"], encoder.coder.word_limit)
         suggest_next(following)
         return
-    cut = long = 0
+    cut = long = words = 0
 
     def rows() -> Iterator[dict[str, Any]]:
-        nonlocal cut, long
+        nonlocal cut, long, words
         for line in embed_lines(encoder, lines, **choice):
             cut += line.cut
+            words += len(line.words)
             long += line.pieces > 1
             yield {"words": line.words, "vector" if pool else "vectors": line.vectors.tolist()}
 
@@ -127,14 +130,13 @@ def embed(
         print_document({**document, "cut_words": cut, "long_lines": long})
     else:
         print_lines(json.dumps(row, ensure_ascii=False) for row in rows())
-    _say_cut(cut, long)
+    _say_long_lines(long)
+    say_cut(source, cut, words, encoder.coder.word_limit)
     suggest_next(following)
 
 
-def _say_cut(words: int, lines: int) -> None:
+def _say_long_lines(lines: int) -> None:
     from carryover.training.loading import LONG
 
     if lines:
         say(f"lines longer than {LONG:,} words, read in pieces that carry their state on, so nothing is lost: {lines:,}")
-    if words:
-        say(f"words longer than 48 bytes, of which only the first 48 were read: {words:,}")

@@ -42,13 +42,12 @@ def evaluate(
     device = choose_device(device)
     found = load(model, device=device)
     if not isinstance(found, TaskPredictor):
-        columns = {"--text-column": text_column, "--label-column": label_column, "--format": format}
-        given = [name for name, value in columns.items() if value is not None]
-        if given:
+        if label_column is not None:
             raise UsageError(
-                f"{given[0]} is for a trained task, and this is a language model", path=model, repair="leave it out"
+                "--label-column is for a trained task, and this is a language model", path=model, repair="leave it out"
             )
-        _language_model(found, model, options.sources(test), require, device, as_json)
+        how = {"device": device, "raw_column": options.column(text_column), "raw_format": format}
+        _language_model(found, model, options.sources(test), require, how, as_json)
         return
     if require is not None and not 0 <= require <= 1:
         raise UsageError(f"--require is {require:g}", repair="give a score from 0 to 1")
@@ -77,13 +76,13 @@ def evaluate(
 
 
 def _language_model(
-    found: Any, folder: Path, files: tuple[str, ...], require: float | None, device: str, as_json: bool
+    found: Any, folder: Path, files: tuple[str, ...], require: float | None, how: dict[str, Any], as_json: bool
 ) -> None:
     from carryover.training.measuring import evaluate_language_model, perplexity_lines
 
     if require is not None and not require >= 1:
         raise UsageError(f"--require is {require:g}", repair="give a perplexity of at least 1")
-    document = evaluate_language_model(found, folder, files, device=device)
+    document = evaluate_language_model(found, folder, files, **how)
     print_document(document) if as_json else print_lines(perplexity_lines(document))
     perplexity = document["together"]["perplexity"]
     if require is not None and not perplexity <= require:

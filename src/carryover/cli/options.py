@@ -25,7 +25,18 @@ LabelColumn = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="tsv, csv, jsonl, parquet, label-first, conll or conllu; default: by the file's name."),
+    typer.Option(
+        "--format",
+        help="text, tsv, csv, jsonl, parquet, label-first, conll or conllu; default: by the file's name, else its beginning.",
+    ),
+]
+RawColumn = Annotated[
+    str,
+    typer.Option("--raw-column", help="Column of the text where --raw is a table or JSON rows: a name, or a number from 0."),
+]
+RawFormat = Annotated[
+    str | None,
+    typer.Option("--raw-format", help="Format of --raw: text, or one of those of --format; default: by the file's name."),
 ]
 OnError = Annotated[
     str, typer.Option("--on-error", help="stop at the first bad row, or skip bad rows and write them to a rejects file.")

@@ -19,7 +19,7 @@ def pretrain(
         str,
         typer.Option(
             "--raw",
-            help="Text to learn from: a file (also .gz, .xz), a folder, a pattern such as 'src/**/*.py', or builtin:pydocs.",
+            help="Text to learn from: a file (also .gz, .xz), a folder, a pattern such as 'src/**/*.py', builtin:pydocs, or -.",
         ),
     ],
     out: options.Out,
@@ -29,6 +29,8 @@ def pretrain(
             "--valid", help="Held-out text, or several: a.txt,b.txt; else 2 % of the lines of --raw are set aside."
         ),
     ] = None,
+    raw_column: options.RawColumn = "text",
+    raw_format: options.RawFormat = None,
     begin_with: Annotated[
         Path | None,
         typer.Option("--begin-with", help="Continue from this pretrained or imported model: its size, input and tokenizer."),
@@ -153,6 +155,8 @@ def pretrain(
         model=model,
         raw=raw,
         valid=None if valid is None else options.sources(valid),
+        raw_column=options.column(raw_column),
+        raw_format=raw_format,
         **asked,
         minimum_count=minimum_count,
         softmax=softmax,

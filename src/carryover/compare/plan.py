@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.cells import REFERENCE, RUNGS, needs_encoder, table_rank
+from carryover.data.formats.spooling import is_stream
 from carryover.data.metric_names import metric_name
 from carryover.errors import UsageError, check_choice, nearest
 
@@ -29,7 +30,8 @@ class ComparePlan:
     """One comparison. Raises UsageError naming the option, its value and the nearest valid one.
 
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
-    `raw` text to pretrain on; `valid` raw text held out in pretraining; `encoder` a folder with a pretrained language
+    `raw` text to pretrain on; `valid` raw text held out in pretraining, both with their text in `raw_column` where
+    `raw_format` or their names say that they are no plain text; `encoder` a folder with a pretrained language
     model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
@@ -44,6 +46,8 @@ class ComparePlan:
     test: str | PathLike[str] | None = None
     raw: str | PathLike[str] | None = None
     valid: str | PathLike[str] | None = None
+    raw_column: str | int = "text"
+    raw_format: str | None = None
     encoder: str | PathLike[str] | None = None
     rungs: tuple[str, ...] = ()
     budgets: tuple[int | str, ...] = ()
@@ -97,6 +101,13 @@ class ComparePlan:
                 f"placement {self.placement!r} is for the rung frozen, which is not asked for",
                 repair="add that rung, or leave the placement out",
             )
+        for name, path in (("train", self.train), ("test", self.test)):
+            if path is not None and is_stream(path):
+                raise UsageError(
+                    f"--{name} is a stream, and every process that runs cells reads it again",
+                    path=path,
+                    repair="write it to a file and name that",
+                )
         for rung in self.rungs:
             if rung == "static" and self.raw is None:
                 raise UsageError("rung static needs raw text for its word vectors", repair="give --raw, or leave it out")

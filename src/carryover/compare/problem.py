@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
+from carryover.data.long_words import count_cut, cut_sentence
 from carryover.data.splits import strata_of, stratified_split
+from carryover.data.words import WordTokenizer
 from carryover.errors import BadData
 
 SPLIT_SEED = 0
@@ -100,6 +102,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     train_labels = _check_two_labels(train, plan.task, train_path)
     remarks += _unseen_labels(plan, train_labels, test, test_path)
     remarks += _shared_examples(plan.task, train, test)
+    remarks += _cut_words(plan.task, ((train_path, train), (test_path, test)))
     if rejected:
         remarks.append(f"{len(rejected):,} rows could not be used and were left out, as asked: see rejected.jsonl.")
     labels = tuple(sorted(train_labels | {label for example in test for label in gold(example, plan.task)}))
@@ -214,6 +217,15 @@ def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: st
         f"{sum(unseen.values()):,} test labels ({listed}) never occur in training; "
         "they stay and count as errors for every rung."
     ]
+
+
+def _cut_words(task: str, files: Iterable[tuple[str, list[Any]]]) -> list[str]:
+    words_of, found = WordTokenizer().words, []
+    for path, examples in files:
+        words = [word for example in examples for word in (example.tokens if task == "tag" else words_of(example.text))]
+        if cut := count_cut(words):
+            found.append(f"{name_of(path)}: {cut_sentence(cut, len(words))}.")
+    return found
 
 
 def _shared_examples(task: str, train: list[Any], test: list[Any]) -> list[str]:

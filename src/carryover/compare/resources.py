@@ -88,8 +88,15 @@ def pretrain_settings(plan: ComparePlan) -> Any:
     from carryover.training.settings import PretrainSettings
 
     valid = None if plan.valid is None else str(plan.valid)
-    given = {"raw": str(plan.raw), "valid": valid, "seed": plan.seed, "device": plan.device}
+    given = {"raw": str(plan.raw), "valid": valid, "raw_column": plan.raw_column, "raw_format": plan.raw_format}
+    given |= {"seed": plan.seed, "device": plan.device}
     return _settings(PretrainSettings, {**given, **plan.pretraining}, "pretraining")
+
+
+def read_as(plan: ComparePlan) -> dict[str, Any]:
+    """How the raw text is read, where it is not read as plain text by its name alone."""
+    asked = {"raw_column": plan.raw_column, "raw_format": plan.raw_format}
+    return {name: value for name, value in asked.items() if value != getattr(ComparePlan, name)}
 
 
 def _vectors(plan: ComparePlan, out: Path, raw_fingerprint: str, quiet: bool) -> tuple[Path, float]:
@@ -99,7 +106,7 @@ def _vectors(plan: ComparePlan, out: Path, raw_fingerprint: str, quiet: bool) ->
 
     folder, record = out / VECTORS_FOLDER, out / _VECTORS_RECORD
     options = {"vocabulary_size": 50_000, "minimum_count": 2, "seed": plan.seed, **plan.vectors}
-    wanted = {"raw": raw_fingerprint, "options": json.loads(json.dumps(options, sort_keys=True))}
+    wanted = {"raw": raw_fingerprint, **read_as(plan), "options": json.loads(json.dumps(options, sort_keys=True))}
     try:
         stored = read_json(record)
         if isinstance(stored, dict) and stored.get("made_from") == wanted:
@@ -125,8 +132,9 @@ def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: A
     from carryover.data.words import WordTokenizer
     from carryover.progress import Progress
     from carryover.storage import remove_folder
+    from carryover.training.held_out import RawText
 
-    place, raw = out / f"{VECTORS_FOLDER}-text", str(plan.raw)
+    place, raw = out / f"{VECTORS_FOLDER}-text", RawText((str(plan.raw),), False, plan.raw_column, plan.raw_format)
     size, minimum = sizes["vocabulary_size"], sizes["minimum_count"]
     words = WordTokenizer().words
     with Progress("reading text", None, quiet=quiet) as progress:

@@ -19,7 +19,7 @@ from carryover.compare.estimate import estimate
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question
 from carryover.compare.problem import Problem, load_problem, name_of
 from carryover.compare.reference import Reference
-from carryover.compare.resources import Resources, check_material, prepare
+from carryover.compare.resources import Resources, check_material, prepare, read_as
 from carryover.compare.result import CompareResult
 from carryover.compare.schedule import default_jobs, run_trials
 from carryover.compare.trial import Trial, remember, store_of
@@ -244,6 +244,7 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
         "strata of budgets": problem.strata,
         # What earlier versions, which chose by these alone, did not store.
         "metric of early stopping": None if problem.fitting_metric in ("accuracy", "span_f1") else problem.fitting_metric,
+        **read_as(plan),
     }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from carryover.data.lexicon import Lexicon
+from carryover.data.long_words import BYTES_READ, count_cut
 from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
@@ -82,13 +83,6 @@ def character_rows(words: Iterable[str]) -> np.ndarray:
             rows[number] = _PADDING + 1
             rows[number, :3] = (_WORD_BEGIN + 1, _BORDERS[word] + 1, _WORD_END + 1)
     return rows
-
-
-def count_cut(words: Iterable[str]) -> int:
-    """How many of the words are longer than the 48 bytes that `character_rows` keeps of a word."""
-    room = CHARACTERS_PER_WORD - 2
-    # A character takes up to four bytes, so most words need no look at theirs.
-    return sum(4 * len(word) > room and len(word.encode("utf-8", "surrogatepass")) > room for word in words)
 
 
 class _RowCache(dict[str, int]):
@@ -242,6 +236,11 @@ class TokenCoder:
         if self.kind != "characters":
             return 0
         return count_cut(words) if self.lexicon is None else self.lexicon.count_cut(words)
+
+    @property
+    def word_limit(self) -> str:
+        """How much is read of a word where characters are read."""
+        return f"{BYTES_READ} bytes" if self.lexicon is None else f"{self.lexicon.places - 2} characters"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from carryover.data.formats.opening import Source, inner_suffix
+from carryover.data.formats.choosing import holds_tags
+from carryover.data.formats.opening import Source
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
+from carryover.data.long_words import count_cut_occurrences, cut_sentence
 from carryover.data.overlap import RawScan
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
@@ -91,6 +93,8 @@ def examine(
     dev: Source | None = None,
     test: Source | None = None,
     *,
+    raw_column: str | int = "text",
+    raw_format: str | None = None,
     task: str | None = None,
     text_column: str | int = "text",
     label_column: str | int | None = None,
@@ -105,7 +109,8 @@ def examine(
     Faulty rows are counted, not raised. Raw text is read once as a stream; memory grows by eight bytes a line and by the
     table of distinct words.
 
-    `task` is "classify" or "tag"; without it the files' names tell (.conll, .conllu, .bio, .iob and .iob2 are tagged).
+    `task` is "classify" or "tag"; without it the files' names tell. `raw_column` and `raw_format` are for raw text that is no
+    plain text.
     Raises UsageError when there is nothing to examine, InputMissing and BadData when a file cannot be read at all.
     """
     given = {name: path for name, path in (("train", train), ("dev", dev), ("test", test)) if path is not None}
@@ -117,7 +122,7 @@ def examine(
     files: dict[str, list[Example]] = {}
     schemes: dict[str, str | None] = {}
     for name, path in given.items():
-        tagged = (task or _guess_task(path, format)) == "tag"
+        tagged = task == "tag" if task else holds_tags(path, format)
         result: ReadResult[Any]
         if tagged:
             result = read_tagged(path, label_column=label_column, format=format, on_error="skip", require_labels=False)
@@ -137,19 +142,16 @@ def examine(
                 _examine_unseen(report, _kinds(files[first], schemes[first]), second, _kinds(files[second], schemes[second]))
     vocabularies = {name: Counter(word for words in _words(examples) for word in words) for name, examples in files.items()}
     if raw is not None:
-        vocabularies["raw"] = _examine_raw(report, raw, files)
+        vocabularies["raw"] = _examine_raw(report, read_raw(raw, column=raw_column, format=raw_format), files)
+    for name, vocabulary in vocabularies.items():
+        cut = count_cut_occurrences(vocabulary)
+        level = WARNING if cut > 0.01 * vocabulary.total() else NOTE  # a long web address is nothing to worry about
+        report.add(level, f"{name}: {cut_sentence(cut, vocabulary.total())}", cut)
     for known in ("raw", "train"):
         for name in files:
             if known in vocabularies and known != name:
                 _examine_coverage(report, name, vocabularies[name], known, vocabularies[known])
     return report
-
-
-def _guess_task(path: Source, format: str | None) -> str:
-    tagged = format in ("conll", "conllu") or (
-        format is None and inner_suffix(path) in (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2")
-    )
-    return "tag" if tagged else "classify"
 
 
 def _examine_file(report: Report, name: str, result: ReadResult[Any]) -> None:
@@ -227,13 +229,13 @@ def _examine_unseen(report: Report, train: Counter[str], name: str, labels: Coun
         report.add(ERROR, f"{name}: examples whose label never stands in train: {shown}", sum(unseen.values()))
 
 
-def _examine_raw(report: Report, raw: Source, files: dict[str, list[Example]]) -> Counter[str]:
+def _examine_raw(report: Report, raw: Iterator[tuple[int, str]], files: dict[str, list[Example]]) -> Counter[str]:
     """Stream the raw text once; its words."""
     held_out = {name: [_text(example) for example in examples] for name, examples in files.items()}
     scan = RawScan(held_out)
     tokenizer = WordTokenizer()
     vocabulary: Counter[str] = Counter()
-    reading = _RawReading(read_raw(raw), vocabulary, tokenizer, scan)
+    reading = _RawReading(raw, vocabulary, tokenizer, scan)
     _examine_characters(report, "raw", reading)
     report.figures["raw"] = {
         "lines": reading.lines,

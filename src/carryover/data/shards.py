@@ -36,6 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.data.formats.folders import text_files
+from carryover.data.formats.opening import open_file
+from carryover.data.long_words import count_cut_occurrences
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
@@ -144,6 +146,12 @@ class Shards:
         """The word of each type."""
         return list(json.loads((self.folder / "types.json").read_bytes()))
 
+    def count_cut(self) -> int:
+        """How many words of the corpus are longer than what is read of one."""
+        if self.kind != "characters":
+            return 0
+        return count_cut_occurrences(dict(zip(self.spellings, self.counts.tolist(), strict=True)))
+
     def softmax_ids(self, types: NDArray[Any]) -> NDArray[np.int64]:
         """Ids of the vocabulary for types of any shape."""
         types = types.astype(np.int64)
@@ -246,8 +254,8 @@ def content_fingerprint(raw: Path | str) -> str:
 
 def _file_fingerprint(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        with open_file(file) as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise InputMissing(f"cannot read: {error.strerror}", path=file, repair="check the path") from error
 

@@ -21,13 +21,12 @@ from carryover.errors import BadData
 from carryover.progress import duration
 from carryover.tasks import TASKS
 from carryover.training.continuing import read_start
-from carryover.training.corpus import text_coder
+from carryover.training.corpus import raw_text, text_coder
 from carryover.training.devices import autocast, choose_device, choose_precision
 from carryover.training.families import Family, family_of, objective_and_optimiser
 from carryover.training.fitting.beginning import Vectors
 from carryover.training.fitting.fit import fit_task
 from carryover.training.fitting.task_run import TaskRun, read_material
-from carryover.training.held_out import raw_lines
 from carryover.training.lanes import lanes_for
 from carryover.training.settings import PretrainSettings
 
@@ -43,11 +42,11 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
     The text is read once for its length and a sample of it tokenised; the first step is not counted. Nothing is kept.
     Raises BadData when the text holds no word.
     """
-    exact = wanted.objective == "lm"
-    sample = list(islice(((n, line) for n, line in raw_lines(wanted.raw, exact=exact) if line.strip()), SAMPLE_LINES))
+    raw = raw_text(wanted, wanted.raw)
+    sample = list(islice(((n, line) for n, line in raw if line.strip()), SAMPLE_LINES))
     if not sample:
         raise BadData("no text: there is no line with a word", path=wanted.raw, repair="give a file with lines of words")
-    characters = sum(len(line) for _, line in raw_lines(wanted.raw, exact=exact))
+    characters = sum(len(line) for _, line in raw)
     start = None if wanted.begin_with is None else read_start(wanted.begin_with)
     if start is None and wanted.input == "subwords":
         wanted = replace(wanted, input="words")  # pieces are not learned for an estimate: words stand for them

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from carryover import storage
 from carryover.data.coding import TokenCoder
+from carryover.data.long_words import say_cut
 from carryover.data.shards import Shards, build_shards
 from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import CharacterTokenizer, SpacedTokenizer, WhitespaceTokenizer
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
-from carryover.training.held_out import hold_out, hold_out_passages, raw_lines, sample_lines
+from carryover.training.held_out import RawText, hold_out, hold_out_passages, sample_lines
 from carryover.training.run_folder import RunFolder
 from carryover.training.settings import PretrainSettings
 
@@ -48,6 +49,11 @@ def text_coder(wanted: PretrainSettings) -> TokenCoder:
     return TokenCoder(wanted.input, tokenizer=SpacedTokenizer(WordTokenizer()) if wanted.keep_spaces else None)
 
 
+def raw_text(wanted: PretrainSettings, *files: str | Path) -> RawText:
+    """The lines of files as the run reads them."""
+    return RawText(files, wanted.objective == "lm", wanted.raw_column, wanted.raw_format)
+
+
 def prepare_corpus(
     wanted: PretrainSettings,
     folder: RunFolder,
@@ -66,13 +72,15 @@ def prepare_corpus(
     shards = folder.run / "shards"
     storage.sweep(shards)
     writes = wanted.objective == "lm"
+    train_lines = raw = raw_text(wanted, wanted.raw)
     if wanted.valid is None:
-        train_lines, valid_lines = (hold_out_passages if writes else hold_out)(wanted.raw, wanted.held_out_share)
+        train_lines, valid_lines = (hold_out_passages if writes else hold_out)(raw, wanted.held_out_share)
     else:
-        train_lines, valid_lines = Lines((wanted.raw,), exact=writes), Lines(wanted.valid_files, exact=writes)
+        valid_lines = raw_text(wanted, *wanted.valid_files)
     coder = begun or _coder(wanted, folder, train_lines)
     known = wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
     train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet, known=known)
+    say_cut(str(wanted.raw), train.count_cut(), train.tokens - 2 * train.lines)
     if not known:
         coder = TokenCoder(coder.kind, train.vocabulary, tokenizer=coder.tokenizer)
     source = str(wanted.raw if wanted.valid is None else wanted.valid_files[0])
@@ -103,18 +111,6 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
         "valid_fingerprint": corpus.valid_fingerprint,
         "valid_characters": corpus.valid_characters,
     }
-
-
-@dataclass(frozen=True)
-class Lines:
-    """All lines of texts, one after another, any number of times; `exact` keeps the white space around them."""
-
-    texts: tuple[str | Path, ...]
-    exact: bool = False
-
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        for text in self.texts:
-            yield from raw_lines(text, exact=self.exact)
 
 
 def count_characters(lines: Iterable[tuple[int, str]]) -> int:

@@ -24,30 +24,52 @@ _PASSAGES = 10
 
 
 @dataclass(frozen=True)
+class RawText:
+    """All lines of texts, one after another, any number of times; `exact` keeps the white space around them.
+
+    `column` and `format` say where the text is in files that are no plain text, see `read_raw`.
+    """
+
+    texts: tuple[str | Path, ...]
+    exact: bool = False
+    column: str | int = "text"
+    format: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        from carryover.data.formats.reading import read_raw
+
+        for text in self.texts:
+            yield from read_raw(text, exact=self.exact, column=self.column, format=self.format)
+
+    def __str__(self) -> str:
+        return ", ".join(str(text) for text in self.texts)
+
+
+@dataclass(frozen=True)
 class LinesByHash:
     """The lines of a corpus whose hash is below `border` (`below`), or all others. Can be read any number of times.
 
     Blank lines, the borders of documents, stay on both sides.
     """
 
-    raw: str | Path
+    raw: RawText
     border: int
     below: bool
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        for number, line in raw_lines(self.raw):
+        for number, line in self.raw:
             if not line.strip() or (line_hash(line) < self.border) == self.below:
                 yield number, line
 
 
-def hold_out(raw: str | Path, share: float) -> tuple[LinesByHash, LinesByHash]:
+def hold_out(raw: RawText, share: float) -> tuple[LinesByHash, LinesByHash]:
     """Training and held-out lines: about `share` of the lines, of a short text more (20 lines, but at most a tenth).
 
     At least one line is held out and never all. Raises BadData when there are fewer than two different lines.
     """
     smallest: list[int] = []  # a heap of negated hashes, the largest of the smallest first
     largest, lines = -1, 0
-    for _, line in raw_lines(raw):
+    for _, line in raw:
         if line.strip():
             number = line_hash(line)
             lines += 1
@@ -70,26 +92,26 @@ class Passages:
     Starts and stops count the lines with text; blank ones belong to the line before them. Can be read any number of times.
     """
 
-    raw: str | Path
+    raw: RawText
     starts: tuple[int, ...]
     stops: tuple[int, ...]
     inside: bool
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         texts = 0
-        for number, line in raw_lines(self.raw, exact=True):
+        for number, line in self.raw:
             texts += bool(line.strip())
             passage = bisect_right(self.starts, texts - 1) - 1
             if (passage >= 0 and texts - 1 < self.stops[passage]) == self.inside:
                 yield number, line
 
 
-def hold_out_passages(raw: str | Path, share: float) -> tuple[Passages, Passages]:
+def hold_out_passages(raw: RawText, share: float) -> tuple[Passages, Passages]:
     """Training and held-out text: about `share` of the lines (as many as by `hold_out`), from up to ten places.
 
     The text is cut into equal parts and the end of each is held out. Raises BadData when there are fewer than two lines.
     """
-    lines = sum(bool(line.strip()) for _, line in raw_lines(raw))
+    lines = sum(bool(line.strip()) for _, line in raw)
     if lines < 2:
         raise _nothing_to_hold_out(raw, lines)
     wanted = max(1, min(_FEWEST, lines // 10), min(round(share * lines), lines - 1))
@@ -103,7 +125,7 @@ def hold_out_passages(raw: str | Path, share: float) -> tuple[Passages, Passages
     )
 
 
-def _nothing_to_hold_out(raw: str | Path, lines: int) -> BadData:
+def _nothing_to_hold_out(raw: RawText, lines: int) -> BadData:
     return BadData(
         f"{lines} lines and not two different ones: nothing can be held out" if lines else "there is no line of text",
         path=str(raw),
@@ -113,7 +135,8 @@ def _nothing_to_hold_out(raw: str | Path, lines: int) -> BadData:
 
 def sample_lines(lines: Iterable[tuple[int, str]]) -> list[str]:
     """At most 200 lines, spread over the text, each cut after 60 words: what the carry-over proof measures again."""
-    texts = [line for line in (" ".join(text.split()[:CHECKED_WORDS]) for _, text in lines) if line]
+    begins = (" ".join(text.split(maxsplit=CHECKED_WORDS)[:CHECKED_WORDS]) for _, text in lines)
+    texts = [line for line in begins if line]
     every = max(1, -(-len(texts) // CHECKED_LINES))
     return list(islice(texts, 0, None, every))
 
@@ -121,10 +144,3 @@ def sample_lines(lines: Iterable[tuple[int, str]]) -> list[str]:
 def line_hash(line: str) -> int:
     """64 bits of the line's text without its surrounding space."""
     return int.from_bytes(hashlib.blake2b(line.strip().encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def raw_lines(raw: str | Path, *, exact: bool = False) -> Iterator[tuple[int, str]]:
-    """Lines of a file, of a folder, or of a built-in corpus by its name; `exact` keeps the white space around them."""
-    from carryover.data.formats.reading import read_raw
-
-    return iter(read_raw(raw, exact=exact))

@@ -8,11 +8,13 @@ from collections.abc import Sequence as ListOf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carryover.data.long_words import say_cut
 from carryover.data.shards import build_shards, content_fingerprint
 from carryover.errors import BadData, UsageError
 from carryover.models.bilm import NO_SOFTMAX
-from carryover.training.corpus import Corpus, Lines, count_characters, line_units
+from carryover.training.corpus import Corpus, count_characters, line_units
 from carryover.training.families import Family, family_of
+from carryover.training.held_out import RawText
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.settings import PretrainSettings
 
@@ -32,13 +34,15 @@ def measure_text(
     steps: int,
     block_tokens: int,
     device: str,
+    raw_column: str | int = "text",
+    raw_format: str | None = None,
 ) -> dict[str, Any]:
     """Figures of a model over the lines of `files`, read one after another in at most so many lanes.
 
     Those of the family (`perplexity`, `forward_perplexity`, …, `tokens`) and `text`, `lines`, `blank_lines` and
     `unknown_share`. Tokenised into a temporary folder: memory does not follow the text. Raises InputMissing, BadData.
     """
-    lines = Lines(tuple(files), exact=family.kind == "lm")
+    lines = RawText(tuple(files), family.kind == "lm", raw_column, raw_format)
     with tempfile.TemporaryDirectory(prefix="carryover-") as folder:
         try:
             shards = build_shards(
@@ -51,6 +55,7 @@ def measure_text(
             )
         except BadData as error:
             raise BadData(error.message, path=error.path or str(files[0]), line=error.line, repair=error.repair) from error
+        say_cut(str(lines), shards.count_cut(), shards.tokens - 2 * shards.lines)
         counted = count_characters(lines) if lines.exact else 0
         corpus = Corpus(shards, shards, coder, [], shards.fingerprint, shards.fingerprint, counted)
         stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens, both_ways=family.both_ways)
@@ -79,7 +84,15 @@ def measured_as_in_training(record: Mapping[str, Any]) -> dict[str, int]:
     return {"lanes": int(stored.get("batch_size") or lanes_for(tokens, usual["steps"])), **usual}
 
 
-def evaluate_language_model(found: Any, folder: Path, files: ListOf[Source], *, device: str = "cpu") -> dict[str, Any]:
+def evaluate_language_model(
+    found: Any,
+    folder: Path,
+    files: ListOf[Source],
+    *,
+    device: str = "cpu",
+    raw_column: str | int | None = None,
+    raw_format: str | None = None,
+) -> dict[str, Any]:
     """Perplexities of the pretrained model `found`, which was loaded from `folder`, as the JSON document of the command.
 
     Each file by itself, and `together`. On its own held-out file a model has the figures of its record. Raises UsageError
@@ -93,7 +106,9 @@ def evaluate_language_model(found: Any, folder: Path, files: ListOf[Source], *, 
             repair="make it one on your text with `carryover pretrain --begin-with`",
         )
     family = family_of(objective)
-    how: dict[str, Any] = {**measured_as_in_training(found.record), "device": device}
+    how: dict[str, Any] = {**measured_as_in_training(found.record), "device": device, "raw_format": raw_format}
+    if raw_column is not None:
+        how["raw_column"] = raw_column
     each = measure_files(files, found.model, found.coder, family, **how)
     whole = each[0] if len(files) == 1 else measure_text(files, found.model, found.coder, family, **how)
     return {

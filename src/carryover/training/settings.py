@@ -27,6 +27,7 @@ class PretrainSettings:
     raw, valid : a file of text lines (also .gz and .xz) or a built-in corpus by its name, `builtin:…`. Without `valid`,
         `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line. `valid` may be several; then the
         record holds the figures of each, too.
+    raw_column, raw_format : where the text of both is, and in which format they are, where they are no plain text.
     objective : one of `OBJECTIVES`.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
@@ -50,6 +51,8 @@ class PretrainSettings:
     """
 
     raw: str | Path
+    raw_column: str | int = "text"
+    raw_format: str | None = None
     valid: str | Path | tuple[str | Path, ...] | None = None
     held_out_share: float = 0.02
     objective: str = "bilm"
@@ -131,8 +134,9 @@ class PretrainSettings:
         names = [str(file) for file in self.valid_files]
         content["raw"], content["valid"] = str(self.raw), names if len(names) > 1 else next(iter(names), None)
         content["model"] = dict(self.model)
-        if not self.keep_spaces:
-            del content["keep_spaces"]
+        for name in ("keep_spaces", "raw_column", "raw_format"):
+            if content[name] == getattr(type(self), name):
+                del content[name]  # as before there was such a setting
         if self.begin_with is None:
             del content["begin_with"], content["new_vocabulary"]
         else:

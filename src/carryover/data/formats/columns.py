@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.opening import BadLine, Source, scan_lines
 from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
 from carryover.errors import BadData, UsageError
 
@@ -22,7 +22,7 @@ _END_AS = {"L": "E", "U": "S"}  # BILOU in terms of BIOES
 class _Block:
     """The lines of one sentence: (number, text or fault) each."""
 
-    lines: list[tuple[int, str | BadData]]
+    lines: list[tuple[int, str | BadLine]]
 
     @property
     def first(self) -> int:
@@ -31,6 +31,11 @@ class _Block:
     @property
     def raw(self) -> str:
         return "\n".join(line for _, line in self.lines if isinstance(line, str))
+
+    @property
+    def whole(self) -> str:
+        """As `raw`, with what can be shown of the lines that are no text."""
+        return "\n".join(line.text if isinstance(line, BadLine) else line for _, line in self.lines)
 
 
 def read_columns(
@@ -62,7 +67,7 @@ def read_columns(
 
 def _blocks(path: Source) -> list[_Block]:
     blocks: list[_Block] = []
-    lines: list[tuple[int, str | BadData]] = []
+    lines: list[tuple[int, str | BadLine]] = []
 
     def close() -> None:
         if lines:
@@ -93,7 +98,7 @@ def _without_comments(blocks: list[_Block], tabs: bool) -> list[_Block]:
     width = _most_common(len(split_columns(line, tabs)) for line in ordinary)
     tags = {split_columns(line, tabs)[-1] for line in ordinary}
 
-    def is_comment(line: str | BadData) -> bool:
+    def is_comment(line: str | BadLine) -> bool:
         if not isinstance(line, str) or not line.startswith("#"):
             return False
         if tabs:
@@ -145,8 +150,8 @@ def _sentence(path: Source, block: _Block, tabs: bool, width: int, place: int | 
     tokens: list[str] = []
     tags: list[str] = []
     for number, line in block.lines:
-        if isinstance(line, BadData):
-            return Faulty(line, block.raw)
+        if isinstance(line, BadLine):
+            return Faulty(line, block.whole)
         cells = split_columns(line, tabs)
         wrong = None
         if len(cells) != width:
@@ -156,7 +161,7 @@ def _sentence(path: Source, block: _Block, tabs: bool, width: int, place: int | 
         elif place is not None and not cells[place].strip():
             wrong = f"the tag of {cells[0]!r} is empty", f"write the tag in column {place}"
         if wrong is not None:
-            return Faulty(BadData(wrong[0], path=path, line=number, repair=wrong[1]), block.raw)
+            return Faulty(BadData(wrong[0], path=path, line=number, repair=wrong[1]), block.whole)
         tokens.append(cells[0].strip())
         if place is not None:
             tags.append(cells[place].strip())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.opening import BadLine, Source, scan_lines
 from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
 from carryover.errors import BadData, UsageError
 
@@ -65,25 +65,25 @@ def _tagged_throughout(sentence: TaggedSentence, field: str, path: Source) -> Ta
 
 
 def _sentences(path: Source, field: str) -> Iterator[TaggedSentence | Faulty]:
-    lines: _Lines = []
-    fault: BadData | None = None
+    lines: list[tuple[int, str | BadLine]] = []
     for number, line in scan_lines(path):
-        if isinstance(line, BadData):
-            fault = fault or line
-        elif line.strip():
+        if isinstance(line, BadLine) or line.strip():
             lines.append((number, line))
-        elif lines or fault:
-            yield _sentence(path, lines, fault, field)
-            lines, fault = [], None
-    if any(not line.startswith("#") for _, line in lines) or fault:  # comments at the end of the file belong to nothing
-        yield _sentence(path, lines, fault, field)
+        elif lines:
+            yield _sentence(path, lines, field)
+            lines = []
+    if any(isinstance(line, BadLine) or not line.startswith("#") for _, line in lines):
+        yield _sentence(path, lines, field)  # comments at the end of the file belong to nothing
 
 
-def _sentence(path: Source, lines: _Lines, fault: BadData | None, field: str) -> TaggedSentence | Faulty:
-    raw = "\n".join(line for _, line in lines)
+def _sentence(path: Source, block: list[tuple[int, str | BadLine]], field: str) -> TaggedSentence | Faulty:
+    raw = "\n".join(line.text if isinstance(line, BadLine) else line for _, line in block)
+    lines: _Lines = []
     try:
-        if fault is not None:
-            raise fault
+        for number, line in block:
+            if isinstance(line, BadLine):
+                raise line
+            lines.append((number, line))
         words = _words(path, lines)
         parsed = _parse(path, raw, lines[0][0])
         nodes = [node for node in parsed if isinstance(node["id"], int)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from carryover.data.formats.opening import STANDARD_INPUT, Source, read_lines
+from carryover.data.formats.opening import Source
+from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.errors import BadData, InputMissing
 
 _SIGNS = frozenset("*?[")
@@ -38,8 +39,8 @@ def is_pattern(path: Source) -> bool:
     return not _SIGNS.isdisjoint(str(path)) and not Path(path).exists()
 
 
-def read_files(path: Source, *, exact: bool) -> Iterator[tuple[int, str]]:
-    """The lines of all files behind a name as (line number in its file, line), an empty line between two files.
+def read_files(path: Source, read: Callable[[Path], Iterator[tuple[int, str]]], *, exact: bool) -> Iterator[tuple[int, str]]:
+    """The lines that `read` gives of all files behind a name as (line number in its file, line), an empty line between two.
 
     `exact` keeps the white space around a line. Empty files are passed over. Raises InputMissing, BadData with file and line
     at the first fault, which in a folder may be a file that is no text, and BadData when there was no text at all.
@@ -50,9 +51,10 @@ def read_files(path: Source, *, exact: bool) -> Iterator[tuple[int, str]]:
     for file in files:
         number, blank = 0, True
         try:
-            for number, line in read_lines(file):
-                if between and number == 1:
+            for number, line in read(file):
+                if between:
                     yield 0, ""
+                    between = False
                 blank = blank and not line.strip()
                 yield number, line if exact else line.strip()
         except BadData as error:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from carryover.data.formats import tables
+from carryover.data.formats.choosing import FORMATS, choose_format, is_builtin
 from carryover.data.formats.columns import SCHEMES, read_columns, to_iob2
 from carryover.data.formats.conllu import read_conllu
 from carryover.data.formats.folders import read_files
-from carryover.data.formats.opening import Source, inner_suffix, scan_lines
+from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import (
     Faulty,
     ReadResult,
@@ -21,38 +22,23 @@ from carryover.data.formats.text import (
     TaggedSentence,
     TextExample,
     check_on_error,
+    check_unicode,
     collect,
     label_first_examples,
     looks_label_first,
     plain_examples,
     split_labels,
 )
+from carryover.data.formats.word_stream import raw_lines
 from carryover.errors import BadData, UsageError
 
 __all__ = [
-    "BUILTIN", "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected", "TaggedSentence", "TextExample",
+    "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected", "TaggedSentence", "TextExample",
     "is_builtin", "read_raw", "read_tagged", "read_texts", "write_rejected",
 ]  # fmt: skip
 
-BUILTIN = ("builtin:pydocs", "builtin:grammar")
-TEXT_FORMATS = ("tsv", "csv", "jsonl", "parquet", "text", "label-first")
-TAG_FORMATS = ("conll", "conllu", "jsonl")
-
-_TEXT_SUFFIXES = {
-    ".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".parquet": "parquet", ".pq": "parquet",
-}  # fmt: skip
-_TAG_SUFFIXES = {".conllu": "conllu", ".conllup": "conllu", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
-
-
-def is_builtin(path: Source) -> bool:
-    """Whether the name asks for built-in data. Raises UsageError for a name that begins so and does not exist."""
-    if not str(path).startswith("builtin:"):
-        return False
-    from carryover.data.builtin import parse_name
-
-    parse_name(str(path))
-    return True
+TEXT_FORMATS = tuple(name for name, one in FORMATS.items() if "texts" in one.readings)
+TAG_FORMATS = tuple(name for name, one in FORMATS.items() if "tags" in one.readings)
 
 
 def read_texts(
@@ -70,8 +56,9 @@ def read_texts(
 
     Numbers as columns (from 0) say that there is no header. `multi_label` is what separates several labels in a cell;
     without it a row has exactly one. `coarse` keeps of each label what stands before that sign (`NUM:dist` → `NUM`). With
-    `require_labels=False` the label column may be absent or empty. The format follows from the name; `.txt` is label-first
-    when labels are required (tab separated when it has tabs), else plain lines. `on_error="skip"` sets faulty rows aside
+    `require_labels=False` the label column may be absent or empty. The format follows from the name, else from how the file
+    begins (see `choosing`); other `.txt` files are label-first when labels are required (tab separated when they have tabs),
+    else plain lines. `on_error="skip"` sets faulty rows aside
     in `rejected` instead of raising at the first.
 
     Raises InputMissing, BadData (with line and repair), UsageError, ExtraMissing.
@@ -104,12 +91,14 @@ def _read_texts(
     require_labels: bool,
 ) -> ReadResult[TextExample]:
     given = format
-    format = choose_format(path, format, TEXT_FORMATS, _TEXT_SUFFIXES) or _text_format(path, require_labels)
+    format = choose_format(path, format, "texts", otherwise="") or _usual_format(path, require_labels)
     if format == "text":
         if require_labels:
             raise UsageError("plain text has no labels", path=path, repair="give a TSV, CSV, JSONL or label-first file")
         return collect(plain_examples(path), path, on_error)
     if format == "label-first":
+        if not require_labels:
+            multi_label = multi_label or ","  # however many there are, they are passed over
         if given is None:
             looks_label_first(path, collect(label_first_examples(path, multi_label), path, "skip").examples)
         return collect(label_first_examples(path, multi_label), path, on_error)
@@ -133,7 +122,7 @@ def read_tagged(
 
     `label_column`: the number of a column (default: the last), the field of a treebank (default: "upos"), or the key of
     the tags in JSONL (default: "tags"). Span tags in IOB1, IOB2, BIOES or BILOU are detected over the whole file
-    (`scheme` overrides), validated, and handed out as IOB2. Suffixes other than .conllu and .jsonl mean columns.
+    (`scheme` overrides), validated, and handed out as IOB2. What is not CoNLL-U or JSON rows is columns.
 
     Raises InputMissing, BadData (with line and repair), UsageError.
     """
@@ -143,7 +132,7 @@ def read_tagged(
 
         sentences = builtin.tagged(str(path).removeprefix("builtin:"))
         return ReadResult(sentences, [], len(sentences))
-    format = choose_format(path, format, TAG_FORMATS, _TAG_SUFFIXES) or "conll"
+    format = choose_format(path, format, "tags", otherwise="conll")
     if format == "conllu":
         return read_conllu(path, label_column=label_column, on_error=on_error, require_labels=require_labels)
     if format == "jsonl":
@@ -160,20 +149,23 @@ def read_tagged(
     return read_columns(path, label_column=label_column, on_error=on_error, require_labels=require_labels, scheme=scheme)
 
 
-def read_raw(path: Source, *, exact: bool = False) -> Iterator[tuple[int, str]]:
+def read_raw(
+    path: Source, *, exact: bool = False, column: str | int = "text", format: str | None = None
+) -> Iterator[tuple[int, str]]:
     """Running text as (line number, line); an empty string at blank lines, which separate documents. Streams.
 
     A folder or a pattern such as `thesis/**/*.tex` is read file by file in the order of their names, a blank line between
-    them (see `folders`). `exact` keeps the white space around a line, such as the indentation of code.
+    them (see `folders`). `exact` keeps the white space around a line, such as the indentation of code. Of tables the text is
+    in `column`, of tagged sentences the words are the text (see `word_stream`); `format` says what all the files are.
 
-    Raises InputMissing, and BadData with file and line at the first one that is no UTF-8 text.
+    Raises InputMissing, UsageError, and BadData with file and line at the first one that is no UTF-8 text.
     """
     if is_builtin(path):
         from carryover.data import builtin
 
         yield from enumerate(builtin.raw_lines(str(path).removeprefix("builtin:")), start=1)
     else:
-        yield from read_files(path, exact=exact)
+        yield from read_files(path, lambda file: raw_lines(file, format=format, text_column=column), exact=exact)
 
 
 def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
@@ -183,22 +175,11 @@ def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
     atomic_write(Path(path), "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rejected))
 
 
-def choose_format(path: Source, format: str | None, known: tuple[str, ...], suffixes: dict[str, str]) -> str | None:
-    """The format asked for, else the one that the name's ending tells. Raises UsageError for one that is not in `known`."""
-    if format is None:
-        return suffixes.get(inner_suffix(path))
-    if format not in known:
-        close = get_close_matches(format, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"format {format!r} is unknown here", path=path, repair=f"{hint}the formats are {', '.join(known)}")
-    return format
-
-
-def _text_format(path: Source, require_labels: bool) -> str:
-    """Format of a file whose name does not tell."""
+def _usual_format(path: Source, require_labels: bool) -> str:
+    """Format of a file of texts that neither name nor beginning tell."""
     if not require_labels:
         return "text"
-    if str(path) == "-":
+    if str(path) == STANDARD_INPUT:
         raise UsageError("standard input has no name that tells its format", repair=f"name one of {', '.join(TEXT_FORMATS)}")
     for _, line in scan_lines(path):
         if isinstance(line, str) and line.strip():
@@ -224,9 +205,17 @@ def _text_examples(
             yield Faulty(BadData(error.message, path=path, line=record.line, repair=error.repair), record.raw)
 
 
+_MISSING = frozenset(("nan", "NaN", "NAN", "<NA>", "null", "NULL", "\\N"))
+"""How programs write a cell without a value: pandas, R and databases."""
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell)
+
+
 def _text(cell: Any, name: str | int) -> str:
     if not isinstance(cell, str):
-        kind = "missing" if cell is None else f"of type {type(cell).__name__}"
+        kind = "missing" if _is_missing(cell) else f"of type {type(cell).__name__}"
         raise BadData(f"the text in column {name!r} is {kind}", repair="give a string")
     if not cell.strip():
         raise BadData("the text is empty", repair="fill it in or remove the row")
@@ -234,27 +223,31 @@ def _text(cell: Any, name: str | int) -> str:
     return cell
 
 
-def check_unicode(text: str) -> None:
-    """Raise BadData for a text that cannot be written as UTF-8 or holds a zero."""
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadData("the text holds half of a surrogate pair", repair="write the character itself or both halves")
-    if "\0" in text:
-        raise BadData("the text holds a zero character", repair="remove it")
-
-
 def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[str, ...]:
     if isinstance(cell, list | tuple):
         if multi_label is None:
             raise BadData("the label is a list", repair="say that a text may have several labels (multi_label)")
         return tuple(dict.fromkeys(_label(one) for one in cell))
-    label = "" if cell is None else _label(cell)
+    missing = _is_missing(cell) or (isinstance(cell, str) and cell.strip() in _MISSING)
+    if missing and (require_labels and (multi_label is None or cell is not None)):
+        raise _empty_label(cell)
+    label = "" if missing else _label(cell)
     if multi_label is not None:
         return split_labels(label, multi_label)
     if not label:
         if require_labels:
-            raise BadData("the label is empty", repair="fill it in or remove the row")
+            raise _empty_label(cell)
         return ()
     return (label,)
+
+
+def _empty_label(cell: Any) -> BadData:
+    name = str(cell).strip() if cell is not None else ""
+    if not name:
+        return BadData("the label is empty", repair="fill it in or remove the row")
+    return BadData(
+        f"the label is empty ({name})", repair="fill it in or remove the row; spell a class of that name otherwise"
+    )
 
 
 def _label(cell: Any) -> str:
@@ -264,6 +257,8 @@ def _label(cell: Any) -> str:
     if isinstance(cell, str):
         check_unicode(cell)
         return cell.strip()
+    if _is_missing(cell):
+        raise _empty_label(cell)
     if isinstance(cell, int | float):
         return str(cell)
     raise BadData(f"the label is of type {type(cell).__name__}", repair="give a string or a number")

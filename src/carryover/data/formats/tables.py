@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain, islice
 from typing import Any
 
-from carryover.data.formats.opening import Source, open_bytes, scan_lines
+from carryover.data.formats.csv_rows import csv_rows
+from carryover.data.formats.opening import BadLine, Source, open_bytes, scan_lines
 from carryover.data.formats.text import Faulty
 from carryover.errors import BadData, CarryoverError, ExtraMissing, UsageError
 
@@ -47,13 +46,14 @@ class Record:
 def read_records(path: Source, columns: Sequence[Column], format: str) -> Iterator[Record | Faulty]:
     """The cells of the wanted columns, row by row. Blank lines are no rows.
 
-    TSV has no quoting: a cell is what stands between two tabs. CSV follows RFC 4180 (`;` instead of `,` is noticed); a
-    row may span lines and is reported at its first. Raises BadData, InputMissing, ExtraMissing for faults of the file.
+    TSV has no quoting: a cell is what stands between two tabs. CSV follows RFC 4180 (see `csv_rows`); a row may span lines
+    and is reported at its first. A line that repeats the header is no row: it comes from joining files. Raises BadData,
+    InputMissing, ExtraMissing for faults of the file.
     """
     if format == "tsv":
         return _delimited(path, columns, _tsv_rows(path))
     if format == "csv":
-        return _delimited(path, columns, _csv_rows(path))
+        return _delimited(path, columns, csv_rows(path))
     if any(isinstance(column.name, int) for column in columns):
         raise UsageError(f"{format} columns have names, not numbers", path=path, repair="give the columns' names")
     if format == "jsonl":
@@ -79,50 +79,10 @@ _Row = tuple[int, list[str] | BadData, str]  # line, cells or the fault, the row
 
 def _tsv_rows(path: Source) -> Iterator[_Row]:
     for number, line in scan_lines(path):
-        if isinstance(line, BadData):
-            yield number, line, ""
+        if isinstance(line, BadLine):
+            yield number, line, line.text
         elif line.strip():
             yield number, line.split("\t"), line
-
-
-def _csv_rows(path: Source) -> Iterator[_Row]:
-    """Rows of a CSV file through the csv module, with the line each begins at."""
-    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long texts
-    lines = scan_lines(path)
-    head = list(islice(lines, 1))
-    delimiter = ";" if head and isinstance(head[0][1], str) and ";" in head[0][1] and "," not in head[0][1] else ","
-    taken: list[str] = []  # the lines of the row being read
-    faults: list[BadData] = []
-    last = 0
-
-    def feed() -> Iterator[str]:
-        nonlocal last
-        for number, line in chain(head, lines):
-            last = number
-            if isinstance(line, BadData):
-                faults.append(line)
-                line = ""
-            taken.append(line)
-            yield line + "\n"
-
-    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
-    while True:
-        begin = last + 1
-        try:
-            cells: list[str] | BadData = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = "a quoted cell that begins here never ends" if "unexpected end" in str(error) else str(error)
-            cells = BadData(reason, path=path, line=begin, repair='put cells with quotes in quotes and double them: ""')
-        raw = "\n".join(taken)
-        taken.clear()
-        if faults:
-            cells = faults[0]
-            faults.clear()
-        elif not raw.strip():
-            continue
-        yield begin, cells, raw
 
 
 def _delimited(path: Source, columns: Sequence[Column], rows: Iterator[_Row]) -> Iterator[Record | Faulty]:
@@ -132,6 +92,7 @@ def _delimited(path: Source, columns: Sequence[Column], rows: Iterator[_Row]) ->
         raise UsageError("columns are given by name and by number", path=path, repair="use names only or numbers only")
     header = len(named) == len(columns)
     width = 0
+    first: list[str] = []
     places: list[int | None] = []
     for line, cells, raw in rows:
         if isinstance(cells, BadData):
@@ -140,7 +101,7 @@ def _delimited(path: Source, columns: Sequence[Column], rows: Iterator[_Row]) ->
             yield Faulty(cells, raw)
             continue
         if not width:
-            width = len(cells)
+            width, first = len(cells), cells
             if header:
                 places = _places([cell.strip() for cell in cells], columns, path, line)
                 continue
@@ -155,6 +116,10 @@ def _delimited(path: Source, columns: Sequence[Column], rows: Iterator[_Row]) ->
                 ),
                 raw,
             )
+            continue
+        if header and cells == first:
+            repair = "remove the line; of joined files only the first brings its header"
+            yield Faulty(BadData("the header is repeated", path=path, line=line, repair=repair), raw)
             continue
         yield Record(line, tuple(None if place is None else cells[place] for place in places), raw)
 
@@ -192,8 +157,8 @@ def _numbered_places(width: int, columns: Sequence[Column], path: Source, line: 
 def read_objects(path: Source) -> Iterator[tuple[int, dict[str, Any] | BadData, str]]:
     """The objects of a JSONL file as (line, object or fault, the line)."""
     for number, line in scan_lines(path):
-        if isinstance(line, BadData):
-            yield number, line, ""
+        if isinstance(line, BadLine):
+            yield number, line, line.text
             continue
         if not line.strip():
             continue

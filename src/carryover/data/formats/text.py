@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.opening import BadLine, Source, scan_lines
 from carryover.errors import BadData, UsageError
 
 
@@ -30,7 +30,7 @@ class TaggedSentence:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row left out because it is faulty: where, why, and the row (its first 1,000 characters)."""
+    """A row left out because it is faulty: where, why, and the row."""
 
     path: str
     line: int
@@ -39,6 +39,9 @@ class Rejected:
 
 
 E = TypeVar("E")
+
+FASTTEXT = "__label__"
+"""What labels begin with in the files of fastText."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Faulty:
 
     def rejected(self, path: Source) -> Rejected:
         reason = self.error.message if self.error.repair is None else f"{self.error.message}; {self.error.repair}"
-        return Rejected(str(path), self.error.line or 0, reason, self.text[:1000])
+        return Rejected(str(path), self.error.line or 0, reason, self.text)
 
 
 def collect(items: Iterable[E | Faulty], path: Source, on_error: str) -> ReadResult[E]:
@@ -101,34 +104,55 @@ def check_on_error(on_error: str) -> None:
         raise UsageError(f"on_error={on_error!r} is unknown", repair='use "stop" or "skip"')
 
 
+def check_unicode(text: str) -> None:
+    """Raise BadData for a text that cannot be written as UTF-8 or holds a zero."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadData("the text holds half of a surrogate pair", repair="write the character itself or both halves")
+    if "\0" in text:
+        raise BadData("the text holds a zero character", repair="remove it")
+
+
 def plain_examples(path: Source) -> Iterator[TextExample | Faulty]:
     """Every line that is not blank as an example without labels."""
     for number, line in scan_lines(path):
-        if isinstance(line, BadData):
-            yield Faulty(line, "")
+        if isinstance(line, BadLine):
+            yield Faulty(line, line.text)
         elif line.strip():
             yield TextExample(line, (), number)
 
 
 def label_first_examples(path: Source, multi_label: str | None) -> Iterator[TextExample | Faulty]:
-    """`LABEL the text`: the label ends at the first white space. `multi_label` separates several labels."""
+    """`LABEL the text`: the label ends at the first white space. `multi_label` separates several labels.
+
+    Labels that begin with `__label__`, as fastText writes them, may be several: all of them at the beginning of the line.
+    """
     for number, line in scan_lines(path):
-        if isinstance(line, BadData):
-            yield Faulty(line, "")
+        if isinstance(line, BadLine):
+            yield Faulty(line, line.text)
             continue
-        label, _, text = line.strip().replace("\t", " ", 1).partition(" ")
+        label, text = _first_word(line)
         if not label:
             continue
-        if text.strip():
-            labels = (label,) if multi_label is None else split_labels(label, multi_label)
-            yield TextExample(text.strip(), labels, number)
-        else:
-            yield Faulty(
-                BadData(
-                    f"no text after the label {label!r}", path=path, line=number, repair="write LABEL, a space, the text"
-                ),
-                line,
-            )
+        found = [label]
+        while label.startswith(FASTTEXT) and text.startswith(FASTTEXT):
+            label, text = _first_word(text)
+            found.append(label)
+        wrong = None
+        if not text:
+            wrong = f"no text after the label {found[-1]!r}", "write LABEL, a space, the text"
+        elif len(found) > 1 and multi_label is None:
+            shown = ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
+            wrong = f"the line has {len(found)} labels ({shown})", "keep one, or allow several with --multi-label ,"
+        if wrong is not None:
+            yield Faulty(BadData(wrong[0], path=path, line=number, repair=wrong[1]), line)
+            continue
+        labels = found if multi_label is None else [part for one in found for part in split_labels(one, multi_label)]
+        yield TextExample(text, tuple(dict.fromkeys(labels)), number)
+
+
+def _first_word(line: str) -> tuple[str, str]:
+    first, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
+    return first, rest.strip()
 
 
 def split_labels(cell: str, separator: str) -> tuple[str, ...]:

@@ -128,6 +128,11 @@ class MixedLanguageModel(nn.Module):
         beside = nn.functional.pad(states.values, (0, 0, 0, mixed.time - states.time))
         return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
 
+    @property
+    def spelled_by(self) -> TokenCoder:
+        """What makes numbers of the spelling of words."""
+        return self.coder
+
     def mixtures(self) -> dict[str, ScalarMix]:
         """The mixtures by the place where they stand, "input" or "output"."""
         both = {"input": self.mix, "output": self.output_mix}
@@ -174,6 +179,11 @@ class WordsAndSpelling(nn.Module):
         if self.training:
             words = hide_rare(words, self._buffers["rare"])
         return self.encoder(words.to(device), spelling.to(device))
+
+    @property
+    def spelled_by(self) -> TokenCoder:
+        """What makes numbers of the spelling of words."""
+        return self.spelling
 
     def description(self) -> dict[str, Any]:
         """What `build_task_model` needs beside the coder, as JSON."""

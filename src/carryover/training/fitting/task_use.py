@@ -8,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from carryover.data.formats.opening import inner_suffix, read_lines
+from carryover.data.formats.choosing import choose_format, is_builtin
+from carryover.data.formats.opening import read_lines
+from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.long_words import say_cut
 from carryover.data.metric_names import metric_title
 from carryover.errors import BadData, UsageError
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
 
 ITEMS_AT_ONCE = 2048
-_TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
-_COLUMNS = (".conll", ".conllu", ".conllup", ".jsonl", ".ndjson", ".json", ".iob", ".iob2", ".bio")
 
 
 def require_task(loaded: Any, folder: Path) -> TaskPredictor:
@@ -45,6 +46,7 @@ def evaluate_task(
     """
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.kind, test, given, rejects=rejects)
+    _say_cut_words(predictor, test, examples)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
     return {
         "schema": "carryover.evaluate/1",
@@ -73,18 +75,30 @@ def score_lines(document: Mapping[str, Any]) -> list[str]:
 def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[TextExample] | list[TaggedSentence]:
     """What stands in a file or, for `-`, on standard input, in order.
 
-    A file that is a table, or columns, by its name or `format` is read as in training, its labels passed over; anything
-    else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
+    A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
+    anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
     InputMissing, BadData at the first row that cannot be read.
     """
-    kind = predictor.task.kind
-    format = columns.get("format")
     given = trained_columns(predictor, **{**columns, "on_error": "stop"})
-    suffixes = _COLUMNS if kind == "tag" else _TABLES
-    if columns.get("text_column") is not None or (format not in (None, "text")) or _has_suffix(source, suffixes):
-        if source != "-" and format is None:
-            given = replace(given, format=None)  # the name tells, and it need not be that of the training file
+    format = columns.get("format")
+    if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
+        format = given.format  # a stream has no name that could tell
+    items = _items(predictor, source, given, format)
+    _say_cut_words(predictor, source, items)
+    return items
+
+
+def _items(
+    predictor: TaskPredictor, source: str, given: Columns, format: str | None
+) -> list[TextExample] | list[TaggedSentence]:
+    kind = predictor.task.kind
+    if is_builtin(source):
         return read_examples(kind, source, given, require_labels=False)
+    if format != "text":
+        # The name tells, and it need not be that of the training file.
+        format = choose_format(source, format, "tags" if kind == "tag" else "texts", otherwise="text")
+    if format != "text":
+        return read_examples(kind, source, replace(given, format=format), require_labels=False)
     lines = list(read_lines(source))
     if not lines:
         raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
@@ -93,8 +107,12 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     return [TextExample(line, (), number) for number, line in lines]
 
 
-def _has_suffix(source: str, suffixes: tuple[str, ...]) -> bool:
-    return source.startswith("builtin:") or inner_suffix(source) in suffixes
+def _say_cut_words(predictor: TaskPredictor, source: str, items: ListOf[Any]) -> None:
+    coder, cut, count = predictor.model.encoder.spelled_by, 0, 0
+    for item in items:
+        words = predictor.words(item)
+        cut, count = cut + coder.count_cut(words), count + len(words)
+    say_cut(source, cut, count, coder.word_limit)
 
 
 def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
