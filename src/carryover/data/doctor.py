@@ -15,6 +15,7 @@ from carryover.data.formats.opening import Source, inner_suffix
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
 from carryover.data.overlap import RawScan
+from carryover.data.schemes import Scheme
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
 
@@ -115,7 +116,7 @@ def examine(
         raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
     report = Report()
     files: dict[str, list[Example]] = {}
-    schemes: dict[str, str | None] = {}
+    schemes: dict[str, Scheme | None] = {}
     for name, path in given.items():
         tagged = (task or _guess_task(path, format)) == "tag"
         result: ReadResult[Any]
@@ -301,7 +302,7 @@ def _labels(example: Example) -> tuple[str, ...]:
     return example.labels if isinstance(example, TextExample) else example.tags
 
 
-def _kinds(examples: list[Example], scheme: str | None) -> Counter[str]:
+def _kinds(examples: list[Example], scheme: Scheme | None) -> Counter[str]:
     """How often each label stands there; of span tags, how many spans of each type."""
     labels = Counter(label for example in examples for label in _labels(example))
     if scheme is None:
