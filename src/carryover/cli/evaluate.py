@@ -20,6 +20,7 @@ def evaluate(
     text_column: Annotated[str | None, typer.Option("--text-column", help="Default: as in training.")] = None,
     label_column: Annotated[str | None, typer.Option("--label-column", help="Default: as in training.")] = None,
     format: options.Format = None,
+    scheme: options.Scheme = "auto",
     on_error: options.OnError = "stop",
     require: Annotated[
         float | None,
@@ -43,6 +44,7 @@ def evaluate(
     found = load(model, device=device)
     if not isinstance(found, TaskPredictor):
         columns = {"--text-column": text_column, "--label-column": label_column, "--format": format}
+        columns["--scheme"] = None if scheme == "auto" else scheme
         given = [name for name, value in columns.items() if value is not None]
         if given:
             raise UsageError(
@@ -59,6 +61,7 @@ def evaluate(
         text_column=options.column(text_column),
         label_column=options.column(label_column),
         format=format,
+        scheme=scheme,
         on_error=on_error,
         rejects=Path(Path(test).name + ".rejected.jsonl"),
     )

@@ -37,6 +37,13 @@ Coarse = Annotated[
     str | None,
     typer.Option("--coarse", help="Keep of each label what stands before this sign: with ':' NUM:dist is read as NUM."),
 ]
+Scheme = Annotated[
+    str,
+    typer.Option(
+        "--scheme",
+        help="Span scheme of the tags: iob1, iob2, bioes, bilou, bmes, bmewo; plain: they are no spans; auto: by the file.",
+    ),
+]
 TimeLimit = Annotated[
     str | None, typer.Option("--time-limit", help="Stop after this long: seconds, or 90s, 15m, 2h. What is done is kept.")
 ]

@@ -43,13 +43,14 @@ def train(
         typer.Option("--mix-layer-norm", help="Bring each word's layers to mean 0 and variance 1 before they are mixed."),
     ] = False,
     output: Annotated[
-        str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for BIO tags.")
+        str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for tags of spans.")
     ] = None,
     text_column: options.TextColumn = "text",
     label_column: options.LabelColumn = None,
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     coarse: options.Coarse = None,
+    scheme: options.Scheme = "auto",
     on_error: options.OnError = "stop",
     epochs: Annotated[
         int | None,
@@ -120,6 +121,7 @@ def train(
             format=format,
             multi_label=multi_label,
             coarse=coarse,
+            scheme=scheme,
             on_error=on_error,
         ),
         device=choose_device(device),

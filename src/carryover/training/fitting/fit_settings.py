@@ -20,7 +20,7 @@ class FitSettings:
     token_budget : words in a batch, padding counted.
     learning_rate, weight_decay, clip : of Adam.
     dropout, hidden (cells a direction of the task's own LSTM), word_size, filters : the model.
-    output ("softmax", "crf"), pooling, multi_label : the task; see `carryover.tasks`.
+    output ("softmax", "crf"), pooling, multi_label, scheme : the task; see `carryover.tasks`.
     time_limit : seconds after which training ends with what is best so far.
     checkpoint_seconds, checkpoint_updates : how often to save; the latter, if given, counts instead.
     """
@@ -41,6 +41,7 @@ class FitSettings:
     output: str | None = None
     pooling: str = "mean+max"
     multi_label: bool = False
+    scheme: str | None = None
     time_limit: float | None = None
     checkpoint_seconds: float = 60.0
     checkpoint_updates: int | None = None
@@ -66,7 +67,7 @@ class FitSettings:
 
     def task_options(self) -> dict[str, Any]:
         """What `carryover.tasks.build_task` takes."""
-        return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label")}
+        return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label", "scheme")}
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the outcome: all but how long it may take and how often it is saved."""

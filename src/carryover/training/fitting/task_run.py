@@ -9,13 +9,14 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import carryover
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
+from carryover.data.schemes import AUTO, PLAIN, Scheme, scheme_name
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError, check_choice
@@ -44,6 +45,7 @@ class Columns:
     format: str | None = None
     multi_label: str | None = None
     coarse: str | None = None
+    scheme: str = "auto"
     on_error: str = "stop"
 
 
@@ -100,28 +102,41 @@ class TaskRunResult:
 
 
 def read_examples(
-    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, rejects: Path | None = None
+    task: str,
+    path: str | Path,
+    columns: Columns,
+    *,
+    require_labels: bool = True,
+    rejects: Path | None = None,
+    like: Scheme | None = None,
 ) -> list[Any]:
     """The examples of a file for a task. With `on_error="skip"` faulty rows go to `rejects` and are counted aloud.
 
-    Raises UsageError for an unknown task, BadData when nothing is left.
+    `like` is the span scheme of the training data. Raises UsageError for an unknown task, BadData when nothing is left.
     """
-    result = _read(task, path, columns, require_labels=require_labels)
+    result = _read(task, path, columns, require_labels=require_labels, like=like)
     if rejects is not None:
         _set_aside(path, result, rejects)
     return list(result.examples)
 
 
-def _read(task: str, path: str | Path, columns: Columns, *, require_labels: bool = True) -> ReadResult[Any]:
+def _read(
+    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, like: Scheme | None = None
+) -> ReadResult[Any]:
     check_choice("task", task, TASKS)
     if task == "tag":
-        return read_tagged(
+        tagged = read_tagged(
             path,
             label_column=columns.label_column,
             format=columns.format,
             on_error=columns.on_error,
             require_labels=require_labels,
+            scheme=columns.scheme,
+            like=like,
         )
+        if like is not None and tagged.scheme is not None and tagged.scheme != like:
+            say(f"{path}: its tags are {tagged.scheme} and were converted; the training data has {like}")
+        return tagged
     return read_texts(
         path,
         text_column=columns.text_column,
@@ -169,8 +184,13 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)
     check_material(plan, encoder, vectors)
+    if wanted.task != "tag" and scheme_name(wanted.columns.scheme) != AUTO:
+        raise UsageError("--scheme is for tagging", repair="leave it out, or give --task tag")
     read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
     train = list(read[0][2].examples)
+    scheme = read[0][2].scheme
+    if wanted.task == "tag":
+        settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
     labels = TASKS[wanted.task].labels_of(train)
     if not labels or (len(labels) < 2 and not settings.multi_label):
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
@@ -185,7 +205,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
         own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
         train, dev = [train[i] for i in own], [train[i] for i in held_out]
     else:
-        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns)))
+        columns = wanted.columns if scheme is not None else replace(wanted.columns, scheme=PLAIN)
+        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, columns, like=scheme)))
         dev = list(read[1][2].examples)
     return Material(plan, settings, encoder, train, dev, tuple(read))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from carryover.data.formats.opening import inner_suffix, read_lines
 from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
@@ -30,7 +31,7 @@ def require_task(loaded: Any, folder: Path) -> TaskPredictor:
 
 def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
     """The columns of the training files, with what is `given` (not None) in their place."""
-    stored = predictor.record.get("columns", {})
+    stored = {**predictor.record.get("columns", {}), "scheme": AUTO}  # the scheme is in the task itself
     return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
 
 
@@ -40,10 +41,13 @@ def evaluate_task(
     """Scores of the task model that was loaded from `folder` on the labelled examples of `test`, as the JSON document of the command.
 
     With `on_error="skip"` faulty rows go to `rejects`, and a label that the model cannot answer counts as one it missed
-    instead of ending in BadData.
+    instead of ending in BadData. Span tags of another scheme than that of the training data are converted.
     """
     given = trained_columns(predictor, **columns)
-    examples = read_examples(predictor.task.kind, test, given, rejects=rejects)
+    like = predictor.task.scheme
+    if like is None and given.scheme == AUTO:
+        given = replace(given, scheme=PLAIN)
+    examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=like)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
     return {
         "schema": "carryover.evaluate/1",
@@ -78,7 +82,7 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     """
     kind = predictor.task.kind
     format = columns.get("format")
-    given = trained_columns(predictor, **{**columns, "on_error": "stop"})
+    given = trained_columns(predictor, **{**columns, "on_error": "stop", "scheme": PLAIN})  # tags are passed over
     suffixes = _COLUMNS if kind == "tag" else _TABLES
     if columns.get("text_column") is not None or (format not in (None, "text")) or _has_suffix(source, suffixes):
         if source != "-" and format is None:
@@ -107,7 +111,8 @@ def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[di
 def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, Any]:
     place = {label: number for number, label in enumerate(predictor.labels)}
     if predictor.task.kind == "tag":
-        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, answer.labels, strict=True)]
+        known = predictor.task.understood(answer.labels)
+        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, known, strict=True)]
         return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
     chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
     return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
