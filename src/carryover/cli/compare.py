@@ -35,6 +35,7 @@ def compare(
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     coarse: options.Coarse = None,
+    scheme: options.Scheme = "auto",
     metric: Annotated[
         str, typer.Option("--metric", help="accuracy, macro-f1 or span-f1; auto: span-f1 for BIO tags, else accuracy.")
     ] = "auto",
@@ -81,6 +82,7 @@ def compare(
         format=format,
         multi_label=multi_label,
         coarse=coarse,
+        scheme=scheme,
         on_error=on_error,
         metric=metric.replace("-", "_"),
         time_limit=options.seconds(time_limit),

@@ -11,6 +11,7 @@ from typing import Any
 
 from carryover.compare.cells import RUNGS, needs_encoder, table_rank
 from carryover.compare.scoring import METRICS
+from carryover.data.schemes import AUTO, PLAIN, scheme_name
 from carryover.errors import UsageError, check_choice, nearest
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
@@ -28,7 +29,8 @@ class ComparePlan:
 
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
     `raw` text to pretrain on; `valid` raw text held out in pretraining; `encoder` a folder with a pretrained language
-    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`.
+    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`,
+    `scheme` (of span tags) as in `carryover.data.schemes`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
@@ -51,7 +53,7 @@ class ComparePlan:
     format: str | None = None
     multi_label: str | None = None
     coarse: str | None = None
-    scheme: str | None = None
+    scheme: str = AUTO
     on_error: str = "stop"
     metric: str = "auto"
     time_limit: float | None = None
@@ -70,6 +72,7 @@ class ComparePlan:
         check_choice("metric", self.metric, ("auto", *METRICS))
         check_choice("on-error", self.on_error, ("stop", "skip"))
         check_choice("placement", self.placement, PLACEMENTS)
+        self._check_scheme()
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
         least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))
@@ -81,6 +84,13 @@ class ComparePlan:
         if not 0.5 <= self.confidence < 1:
             raise UsageError(f"confidence is {self.confidence:g}", repair="give a value from 0.5 to below 1, usually 0.95")
         self._check_material()
+
+    def _check_scheme(self) -> None:
+        scheme = scheme_name(self.scheme)
+        if scheme != AUTO and self.task != "tag":
+            raise UsageError("scheme is for tagging", repair='leave it out, or give the task "tag"')
+        if scheme == PLAIN:  # also where tags look like spans
+            object.__setattr__(self, "fitting", {**self.fitting, "scheme": PLAIN})
 
     def _check_material(self) -> None:
         if self.placement != USUAL["placement"] and self.rungs and "frozen" not in self.rungs:

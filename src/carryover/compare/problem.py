@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
+from carryover.data.schemes import PLAIN, Scheme
 from carryover.errors import BadData
 
 SPLIT_SEED = 0
@@ -54,7 +56,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     an error for every rung.
     """
     train_path = str(plan.train)
-    train, rejected = _read(plan, train_path)
+    train, rejected, scheme = _read(plan, train_path)
     _check_two_labels(train, plan.task, train_path)
     remarks = []
     if plan.test is None:
@@ -66,7 +68,10 @@ def load_problem(plan: ComparePlan) -> Problem:
         )
     else:
         test_path = str(plan.test)
-        test, also_rejected = _read(plan, test_path)
+        plan_of_test = (
+            plan if scheme is not None else dataclasses.replace(plan, scheme=PLAIN) if plan.task == "tag" else plan
+        )
+        test, also_rejected, _ = _read(plan_of_test, test_path, scheme)
         rejected += also_rejected
     for path, examples in ((train_path, train), (test_path, test)):
         if not examples:
@@ -83,7 +88,9 @@ def load_problem(plan: ComparePlan) -> Problem:
         train=train,
         test=test,
         labels=labels,
-        metric=choose_metric(plan.metric, labels, tagging=plan.task == "tag", multi_label=multi_label),
+        metric=choose_metric(
+            plan.metric, labels, plain=plan.scheme == PLAIN, tagging=plan.task == "tag", multi_label=multi_label
+        ),
         multi_label=multi_label,
         rejected=tuple(rejected),
         remarks=tuple(remarks),
@@ -125,14 +132,15 @@ def name_of(path: str | Path) -> str:
     return str(path) if str(path).startswith("builtin:") else Path(path).name
 
 
-def _read(plan: ComparePlan, path: str) -> tuple[list[Any], list[Any]]:
+def _read(plan: ComparePlan, path: str, like: Scheme | None = None) -> tuple[list[Any], list[Any], Scheme | None]:
     from carryover.data.formats.reading import read_tagged, read_texts
 
     if plan.task == "tag":
         tagged = read_tagged(
-            path, label_column=plan.label_column, format=plan.format, on_error=plan.on_error, scheme=plan.scheme
-        )
-        return list(tagged.examples), list(tagged.rejected)
+            path, label_column=plan.label_column, format=plan.format, on_error=plan.on_error, scheme=plan.scheme,
+            like=like,
+        )  # fmt: skip
+        return list(tagged.examples), list(tagged.rejected), tagged.scheme
     texts = read_texts(
         path,
         text_column=_column(plan.text_column),
@@ -142,7 +150,7 @@ def _read(plan: ComparePlan, path: str) -> tuple[list[Any], list[Any]]:
         multi_label=plan.multi_label,
         coarse=plan.coarse,
     )
-    return list(texts.examples), list(texts.rejected)
+    return list(texts.examples), list(texts.rejected), None
 
 
 def _column(value: str | int | None) -> Any:
@@ -162,7 +170,7 @@ def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: st
     from carryover.tasks.spans import is_span_scheme
 
     every = known | {label for example in test for label in gold(example, plan.task)}
-    spans = plan.task == "tag" and is_span_scheme(every)
+    spans = plan.task == "tag" and plan.scheme != PLAIN and is_span_scheme(every)
     kinds = {label.partition("-")[2] for label in known} if spans else set()
     unseen: dict[str, int] = {}
     for example in test:
