@@ -73,6 +73,10 @@ class BadData(CarryoverError):
     exit_code = 65
 
 
+class NothingToLearn(BadData):
+    """The labelled examples hold nothing to choose between: one label only, or no word at all."""
+
+
 class InputMissing(CarryoverError):
     """An input file or folder does not exist or cannot be read."""
 

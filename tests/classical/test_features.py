@@ -97,3 +97,32 @@ def test_shape_and_window() -> None:
     assert "+1=york" in features[0]
     assert "+2=>" in features[0]
     assert "-2=<<" in features[0]
+
+
+def spam_of(count: int, seed: int) -> tuple[list[str], list[tuple[str, ...]]]:
+    """One text in eight is spam, and says so by a word in half of the cases only."""
+    random = np.random.default_rng(seed)
+    labels = ["spam" if i % 8 == 0 else "ham" for i in range(count)]
+    hints = [["prize"] if label == "spam" and random.random() < 0.5 else [] for label in labels]
+    words = [f"w{i}" for i in range(30)]
+    return [" ".join([*random.choice(words, 6), *hint]) for hint in hints], [(label,) for label in labels]
+
+
+def test_the_metric_decides_between_the_candidates() -> None:
+    texts, labels = spam_of(64, 1)
+    by = {name: FeatureClassifier(metric=name).fit(texts, labels) for name in ("accuracy", "macro_f1")}
+    assert all(0.4 < score < 1 for one in by.values() for score in one.scores.values())
+    assert by["accuracy"].scores != by["macro_f1"].scores
+    best = max(by["macro_f1"].scores.values())
+    assert by["macro_f1"].scores[by["macro_f1"].chosen] == best
+
+
+@pytest.mark.parametrize("candidate", [CANDIDATES[0], CANDIDATES[2], CANDIDATES[4]], ids=str)
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_balanced_classes_answer_the_rare_one_more_often(candidate: Candidate, multi_label: bool) -> None:
+    texts, labels = spam_of(200, 2)
+    answers = {}
+    for weights in ("none", "balanced"):
+        model = FeatureClassifier(candidates=[candidate], class_weights=weights, multi_label=multi_label).fit(texts, labels)
+        answers[weights] = sum("spam" in row for row in model.predict(spam_of(400, 3)[0]))
+    assert answers["balanced"] > answers["none"]

@@ -15,6 +15,7 @@ from carryover.data.splits import (
     downsample,
     k_fold,
     nested_budgets,
+    strata_of,
     stratified_order,
     stratified_split,
     walk_forward,
@@ -169,3 +170,31 @@ def test_walking_forward_never_looks_ahead() -> None:
         walk_forward(12, 4, horizon=2, window=5)
     with pytest.raises(UsageError, match="horizon is 0"):
         walk_forward(12, 4, horizon=0)
+
+
+def sentences_with_spans() -> list[TaggedSentence]:
+    """400 sentences: 5 in 100 hold a person, 2 in 100 a place, the others no span."""
+    tags = [("B-person", "I-person") if i % 20 == 3 else ("O", "B-place") if i % 50 == 7 else ("O", "O") for i in range(400)]
+    return [TaggedSentence(("a", "b"), one, i + 1) for i, one in enumerate(tags)]
+
+
+def test_small_budgets_of_span_tags_hold_spans_and_stay_nested() -> None:
+    examples = sentences_with_spans()
+    for seed in range(20):
+        chosen = nested_budgets(examples, [4, 12, 50, 200], seed)
+        for small, large in pairwise([4, 12, 50, 200]):
+            assert set(chosen[small]) < set(chosen[large])
+        for budget, positions in chosen.items():
+            begun = Counter(tag for i in positions for tag in examples[i].tags if tag.startswith("B-"))
+            assert set(begun) == {"B-person", "B-place"}, (seed, budget)
+            assert abs(begun["B-person"] - 0.05 * budget) <= 1.5
+    own, held_out = stratified_split([examples[i] for i in chosen[50]], [0.8, 0.2], 0)
+    assert any("B-person" in examples[chosen[50][i]].tags for i in own) and len(held_out) == 10
+
+
+def test_a_sentence_of_several_types_counts_for_the_rarest() -> None:
+    common, both = TaggedSentence(("a",), ("B-x",), 1), TaggedSentence(("a", "b"), ("B-x", "B-y"), 2)
+    assert strata_of([common, common, both, TaggedSentence(("a",), ("O",), 3)]) == ["x", "x", "y", ""]
+    assert strata_of([TaggedSentence(("a",), ("B-x",), 1)] * 3) == ["x"] * 3, "one type in every sentence is no fault"
+    plain = [TaggedSentence(("a",), ("B-x",), 1), TaggedSentence(("a",), ("NOUN",), 2)]
+    assert strata_of(plain) == ["", ""], "tags that name no spans are one stratum"

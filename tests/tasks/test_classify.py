@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from carryover.data.formats.text import TextExample
 from carryover.errors import BadData, UsageError
 from carryover.layers.pooling import POOLINGS
 from carryover.sequence import Sequence
-from carryover.tasks import Classify, task_from_json
+from carryover.tasks import Classify, Tag, task_from_json
 
 LABELS = ("bad", "fine", "good")
 
@@ -123,3 +124,41 @@ def test_description_rebuilds_the_task(multi_label: bool) -> None:
     json.dumps(task.score([("bad",)], [("good",)]))
     with pytest.raises(BadData, match="'rank'"):
         task_from_json({**content, "kind": "rank"})
+
+
+def test_the_main_score_can_be_chosen_and_is_stored() -> None:
+    task = Classify(("ham", "spam"), 3, metric="macro_f1")
+    again = task_from_json(task.to_json())
+    gold, ham = [("ham",)] * 9 + [("spam",)], [("ham",)] * 10
+    assert again.score(gold, ham)["main_name"] == "macro_f1"
+    assert again.score(gold, ham)["main"] == pytest.approx(0.9473684 / 2)
+    assert "metric" not in Classify(("ham", "spam"), 3).to_json(), "what an earlier version wrote stays as it was"
+    with pytest.raises(UsageError, match="metric 'span_f1' does not score these labels"):
+        Classify(("ham", "spam"), 3, metric="span_f1")
+    assert Classify.metric_of(gold) == "macro_f1"
+    assert Classify.metric_of(gold[4:]) == "macro_f1"
+    assert Classify.metric_of([("ham",), ("spam",)]) == "accuracy"
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    gold = [("ham",)] * 7 + [("spam",)] * 2 + [("other",)]
+    task = Classify(("ham", "other", "spam"), 3)
+    task.balance(gold)
+    wanted = compute_class_weight("balanced", classes=np.array(task.labels), y=[labels[0] for labels in gold])
+    assert task.class_weights.tolist() == pytest.approx(wanted.tolist())
+    assert "class_weights" not in task.state_dict()
+    hidden = Sequence.pad([torch.randn(4, 3) for _ in range(3)])
+    targets, plain = torch.tensor([0, 1, 2]), Classify(("ham", "other", "spam"), 3)
+    plain.load_state_dict(task.state_dict())
+    each = torch.nn.functional.cross_entropy(plain.scores(hidden), targets, reduction="none")
+    torch.testing.assert_close(task.loss(hidden, targets), (each * task.class_weights).mean())
+
+
+def test_balanced_weights_of_several_labels_a_text() -> None:
+    task = Classify(("a", "b"), 3, multi_label=True)
+    task.balance([("a",), ("a", "b"), ("a",), ()])
+    assert task.class_weights.tolist() == pytest.approx([1 / 3, 3.0])
+    with pytest.raises(UsageError, match="class weights are for classification"):
+        Tag(("X", "Y"), 3).balance([("X",)])

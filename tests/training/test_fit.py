@@ -20,6 +20,8 @@ from carryover.training.carry import encoder_layers
 from carryover.training.fitting import fit_loop
 from carryover.training.fitting.fit import CarryPlan, FitResult, FitSettings, fit_task
 from carryover.training.fitting.task_encoders import MixedLanguageModel
+from carryover.training.fitting.task_model import TaskPredictor
+from carryover.training.loading import load
 from carryover.training.stopping import Interrupted, StopRequest
 from task_material import examples, language_model, tagged, word_vectors
 
@@ -338,3 +340,50 @@ def test_killed_for_real(tmp_path: Path) -> None:
     kept = max(int(place.name[5:]) for place in folder.glob("step-*"))
     assert 20 <= kept < 60
     assert weights(longer_fit(folder)) == weights(longer_fit(tmp_path / "undisturbed"))
+
+
+def skewed(count: int, seed: int = 0) -> list[TextExample]:
+    """Texts of which nine in ten are ham."""
+    random = torch.Generator().manual_seed(seed)
+    words = torch.randint(0, 9, (count, 5), generator=random).tolist()
+    return [TextExample(" ".join(f"w{n}" for n in row), ("spam" if i % 10 == 0 else "ham",)) for i, row in enumerate(words)]
+
+
+def test_skewed_labels_are_stopped_by_macro_f1_and_the_choice_is_stored(tmp_path: Path) -> None:
+    def of(train: list[TextExample], **options: Any) -> FitResult:
+        plan, settings = CarryPlan(mode="scratch"), replace(SMALL, **options)
+        return fit_task("classify", train, skewed(20, 1), plan=plan, settings=settings)
+
+    found = of(skewed(40))
+    assert found.dev_score is not None and found.dev_score["main_name"] == "macro_f1"
+    found.predictor.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert isinstance(again, TaskPredictor) and again.task.main_score == "macro_f1"
+    asked = of(skewed(40), metric="accuracy").dev_score
+    assert asked is not None and asked["main_name"] == "accuracy" and {"accuracy", "macro_f1"} <= set(asked)
+    with pytest.raises(UsageError, match="metric 'f2' is unknown"):
+        FitSettings(metric="f2")
+    assert FitSettings(metric="macro-f1").metric == "macro_f1"
+
+
+def test_balanced_class_weights_change_what_is_learned() -> None:
+    def of(**options: Any) -> FitResult:
+        settings = replace(SMALL, least_updates=60, learning_rate=0.02, **options)
+        return fit_task("classify", skewed(60), [], plan=CarryPlan(mode="scratch"), settings=settings)
+
+    texts = [example.text for example in skewed(200, 5)]
+
+    def spam(found: FitResult) -> float:
+        return float(sum(row[1] for row in found.predictor.predict_proba(texts)))
+
+    plain, balanced = of(), of(class_weights="balanced")
+    assert spam(balanced) > 1.3 * spam(plain)
+    with pytest.raises(UsageError, match="class weights are for classification"):
+        fit("tag", settings=replace(SMALL, class_weights="balanced"))
+    with pytest.raises(UsageError, match="class weights 'balance' is unknown; did you mean 'balanced'"):
+        FitSettings(class_weights="balance")
+
+
+def test_settings_of_before_there_were_metrics_continue() -> None:
+    assert "metric" not in SMALL.deciding() and "class_weights" not in SMALL.asked()
+    assert replace(SMALL, metric="macro_f1", class_weights="balanced").deciding()["metric"] == "macro_f1"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from carryover.errors import BadData
+from carryover.errors import NothingToLearn
 from carryover.sequence import Sequence
 from carryover.tasks.crf import LinearChainCRF
 
@@ -90,10 +90,10 @@ class FeatureTagger:
         self.patience = patience
 
     def fit(self, sentences: Rows[Rows[str]], tags: Rows[Rows[str]], seed: int = 0) -> FeatureTagger:
-        """Fit on `sentences` [N] of tokens and their `tags`. Raises BadData when fewer than two tags occur."""
+        """Fit on `sentences` [N] of tokens and their `tags`. Raises NothingToLearn when fewer than two tags occur."""
         self.labels = tuple(sorted({tag for row in tags for tag in row}))
         if len(self.labels) < 2:
-            raise BadData(
+            raise NothingToLearn(
                 f"only one tag ({', '.join(self.labels) or 'none'}) in {len(sentences)} sentences",
                 repair="give sentences with at least two different tags",
             )

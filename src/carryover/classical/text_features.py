@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from carryover.errors import BadData
+from carryover.errors import NothingToLearn
 
 WORD_PATTERN = r"(?u)\w+(?:['’]\w+)?|[^\w\s]"
 
@@ -46,21 +46,35 @@ CANDIDATES = tuple(
 
 
 class FeatureClassifier:
-    """Fit, predict and explain a linear text classifier; `multi_label` fits one binary model a label."""
+    """Fit, predict and explain a linear text classifier; `multi_label` fits one binary model a label.
 
-    def __init__(self, *, multi_label: bool = False, candidates: Sequence[Candidate] = CANDIDATES, folds: int = 5) -> None:
+    `metric` decides between the candidates: "accuracy", "macro_f1" or "micro_f1". `class_weights` "balanced" makes rare
+    classes weigh as much as frequent ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        multi_label: bool = False,
+        candidates: Sequence[Candidate] = CANDIDATES,
+        folds: int = 5,
+        metric: str = "accuracy",
+        class_weights: str = "none",
+    ) -> None:
         self.multi_label = multi_label
         self.candidates = tuple(candidates)
         self.folds = folds
+        self.metric = metric
+        self.class_weights = class_weights
 
     def fit(self, texts: Sequence[str], labels: Sequence[tuple[str, ...]], seed: int = 0) -> FeatureClassifier:
         """Choose and fit. `labels` holds the labels of each text (exactly one unless multi-label).
 
-        Raises BadData when there are fewer than two classes or no text holds a word.
+        Raises NothingToLearn when there are fewer than two classes or no text holds a word.
         """
         self.labels = tuple(sorted({label for row in labels for label in row}))
         if len(self.labels) < (1 if self.multi_label else 2):
-            raise BadData(
+            raise NothingToLearn(
                 f"only one class ({', '.join(self.labels) or 'none'}) among {len(texts)} examples",
                 repair="give examples of at least two classes",
             )
@@ -76,7 +90,7 @@ class FeatureClassifier:
         # Ties go to the first, so the pick is the same on every machine.
         self.chosen = max(self.scores, key=lambda c: self.scores[c]) if self.scores else self.candidates[0]
         self._vectorizers, matrix = matrices[self.chosen.features]
-        self._model = _fit(_model(self.chosen, self.multi_label, seed), matrix, targets)
+        self._model = _fit(self._weighed(_model(self.chosen, self.multi_label, seed)), matrix, targets)
         return self
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
@@ -141,13 +155,31 @@ class FeatureClassifier:
         return np.array([place[row[0]] for row in labels])
 
     def _cross_validate(self, matrix: Any, targets: np.ndarray, candidate: Candidate, seed: int) -> float:
-        scores = []
+        answered = []
         for train, held_out in _folds(targets, self.folds, self.multi_label, seed):
             if not self.multi_label and len(np.unique(targets[train])) < 2:
                 continue
-            model = _fit(_model(candidate, self.multi_label, seed), matrix[train], targets[train])
-            scores.append(float((model.predict(matrix[held_out]) == targets[held_out]).mean()))
-        return float(np.mean(scores)) if scores else 0.0
+            model = _fit(self._weighed(_model(candidate, self.multi_label, seed)), matrix[train], targets[train])
+            answered.append((targets[held_out], model.predict(matrix[held_out])))
+        return _cross_validated(answered, self.metric) if answered else 0.0
+
+    def _weighed(self, model: Any) -> Any:
+        """The model with its classes weighed as asked for. Naive Bayes: classes are equally likely beforehand."""
+        if self.class_weights == "balanced":
+            values = {"class_weight": "balanced", "fit_prior": False}
+            names = {name: name.rpartition("__")[2] for name in model.get_params()}
+            model.set_params(**{name: values[last] for name, last in names.items() if last in values})
+        return model
+
+
+def _cross_validated(answered: list[tuple[np.ndarray, np.ndarray]], metric: str) -> float:
+    """The score of (gold, answers) of several folds. A fold is too small for an F1 of rare classes: they are put together."""
+    if metric == "accuracy":
+        return float(np.mean([(gold == answers).mean() for gold, answers in answered]))
+    from sklearn.metrics import f1_score
+
+    gold, answers = (np.concatenate(side) for side in zip(*answered, strict=True))
+    return float(f1_score(gold, answers, average=metric.partition("_")[0], zero_division=0.0))
 
 
 def _folds(targets: np.ndarray, folds: int, multi_label: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -181,7 +213,7 @@ def _transform(vectorizers: list[Any], texts: Sequence[str], fit: bool = False) 
     except ValueError as error:
         if "empty vocabulary" not in str(error):
             raise
-        raise BadData("no training text holds a single word", repair="check the text column") from error
+        raise NothingToLearn("no training text holds a single word", repair="check the text column") from error
     return csr_matrix(hstack(parts))
 
 

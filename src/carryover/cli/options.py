@@ -44,6 +44,18 @@ Scheme = Annotated[
         help="Span scheme of the tags: iob1, iob2, bioes, bilou, bmes, bmewo; plain: they are no spans; auto: by the file.",
     ),
 ]
+Metric = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        help="accuracy, macro_f1, micro_f1 or span_f1. auto: span_f1 for span tags, macro_f1 where more than two thirds of "
+        "the examples have one label or texts have several, else accuracy.",
+    ),
+]
+ClassWeights = Annotated[
+    str,
+    typer.Option("--class-weights", help="balanced: rare classes weigh as much as frequent ones in the loss; or none."),
+]
 TimeLimit = Annotated[
     str | None, typer.Option("--time-limit", help="Stop after this long: seconds, or 90s, 15m, 2h. What is done is kept.")
 ]

@@ -45,6 +45,8 @@ def train(
     output: Annotated[
         str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for tags of spans.")
     ] = None,
+    metric: options.Metric = "auto",
+    class_weights: options.ClassWeights = "none",
     text_column: options.TextColumn = "text",
     label_column: options.LabelColumn = None,
     format: options.Format = None,
@@ -114,6 +116,8 @@ def train(
             "time_limit": options.seconds(time_limit),
             "seed": seed,
             "multi_label": multi_label is not None,
+            "metric": metric,
+            "class_weights": class_weights,
         },
         columns=Columns(
             text_column=options.column(text_column),

@@ -2,7 +2,8 @@
 
 Everything here returns positions in the list it was given and draws from (seed) alone, so that the same seed pairs the
 examples across everything that is compared. Examples with labels are stratified by them: by the label, or with several
-labels by the rarest one of each. Tagged sentences and unlabelled texts are one stratum.
+labels by the rarest one of each. Sentences with span tags are stratified in the same way by the types of span they hold,
+so that a small budget holds spans. Other tagged sentences and unlabelled texts are one stratum.
 """
 
 from __future__ import annotations
@@ -16,23 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.data.order import random_bits
-from carryover.errors import BadData, UsageError
+from carryover.errors import NothingToLearn, UsageError
 
 _SPLIT, _BUDGET, _FOLD = 1, 2, 3  # one seed gives independent draws for different ends
 
 
 def strata_of(examples: Sequence[Any]) -> list[str]:
-    """The stratum of each example. Raises BadData when all labelled texts carry the same labels."""
+    """The stratum of each example. Raises NothingToLearn when all labelled texts carry the same labels."""
     labels = [tuple(getattr(example, "labels", ())) for example in examples]
     if not any(labels):
-        return [""] * len(labels)
+        return _rarest([_span_types(tags) for tags in _span_tags(examples)])
     if len(set(labels)) == 1:
-        raise BadData(
+        raise NothingToLearn(
             f"all {len(labels)} examples are labelled {'+'.join(labels[0])!r}: one class is nothing to learn",
             repair="give examples of at least two classes, or name the right label column",
         )
-    counts = Counter(label for several in labels for label in several)
-    return [min(several, key=lambda label: (counts[label], label), default="") for several in labels]
+    return _rarest(labels)
 
 
 def stratified_order(examples: Sequence[Any], seed: int) -> list[int]:
@@ -51,10 +51,10 @@ def stratified_order(examples: Sequence[Any], seed: int) -> list[int]:
 def nested_budgets(examples: Sequence[Any], budgets: Iterable[int], seed: int) -> dict[int, list[int]]:
     """Positions of the examples of each label budget: 25 ⊂ 50 ⊂ 100 …, every one stratified.
 
-    Raises UsageError when a budget is larger than the data or too small for two classes, BadData for a single class.
+    Raises UsageError when a budget is larger than the data or too small for two classes, NothingToLearn for a single class.
     """
     order = stratified_order(examples, seed)
-    classes = len(set(strata_of(examples)))
+    classes = len({tuple(getattr(example, "labels", ())) for example in examples})
     chosen = {}
     for budget in budgets:
         if budget > len(order):
@@ -78,7 +78,7 @@ def stratified_split(examples: Sequence[Any], fractions: Sequence[float], seed: 
 
     Each class is divided in the same proportions to within about one example. Every class is in the first part while
     that has room, so that a class with a single example is trained on and not tested blindly. Raises UsageError when the
-    fractions do not fit or would leave a part empty, BadData for a single class.
+    fractions do not fit or would leave a part empty, NothingToLearn for a single class.
     """
     if any(fraction <= 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise UsageError(
@@ -150,6 +150,26 @@ def walk_forward(steps: int, origins: int, *, horizon: int = 1, window: int | No
         last = start - gap
         folds.append(Fold(range(0 if window is None else last - window, last), range(start, start + horizon)))
     return folds
+
+
+def _span_tags(examples: Sequence[Any]) -> list[tuple[str, ...]]:
+    """The tags of each example where they name spans (IOB2), else nothing."""
+    tags = [tuple(getattr(example, "tags", ())) for example in examples]
+    every = {tag for row in tags for tag in row}
+    names_spans = any(tag[0] == "B" for tag in every if tag) and all(
+        tag == "O" or (tag[:1] in ("B", "I") and tag[1:2] in ("", "-")) for tag in every
+    )
+    return tags if names_spans else [()] * len(tags)
+
+
+def _span_types(tags: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({tag[2:] for tag in tags if tag[0] == "B"}))
+
+
+def _rarest(labels: list[tuple[str, ...]]) -> list[str]:
+    """Of the labels of each example the one that the fewest examples have; "" where there is none."""
+    counts = Counter(label for several in labels for label in several)
+    return [min(several, key=lambda label: (counts[label], label), default="") for several in labels]
 
 
 def _ranks_in_strata(strata: list[str], seed: int, purpose: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

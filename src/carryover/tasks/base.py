@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.data.schemes import AUTO, Scheme, scheme_name
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.sequence import Sequence
 
 Labels = tuple[str, ...]
@@ -29,12 +29,13 @@ class Task(nn.Module, ABC):
     ----------
     kind : name of the task in artefacts and on the command line.
     labels : everything it can answer, in the order of its probabilities.
-    main_score : key of `score` that stands for the whole: `accuracy`, `macro_f1` or `span_f1`.
+    main_score : key of `score` that stands for the whole: `accuracy`, `macro_f1`, `micro_f1` or `span_f1`.
     scheme : how the training data wrote spans as tags, None where labels are no spans.
     """
 
     kind: ClassVar[str]
     main_score: str
+    usual_score: str
     scheme: Scheme | None = None
 
     def __init__(self, labels: Iterable[str], in_size: int, *, dropout: float = 0.0) -> None:
@@ -98,6 +99,25 @@ class Task(nn.Module, ABC):
             self.check([example])
         return self._numbers[label]
 
+    @classmethod
+    def metric_of(cls, gold: Iterable[Labels], *, multi_label: bool = False) -> str | None:
+        """The main score for examples with these labels, None for the usual one of the task."""
+        return None
+
+    def choose_main_score(self, metric: str | None, usual: str, offered: ListOf[str]) -> None:
+        """Set `main_score`: `metric`, or where it is None the usual one. Raises UsageError for one that is not offered."""
+        if metric is not None and metric not in offered:
+            raise UsageError(
+                f"metric {metric!r} does not score these labels", repair=f"use {' or '.join(offered)}, or leave it out"
+            )
+        self.main_score, self.usual_score = metric or usual, usual
+
+    def balance(self, gold: Iterable[Labels]) -> None:
+        """Weigh every label in the loss by the inverse of how often `gold` has it. Raises UsageError where that cannot be."""
+        raise UsageError(
+            f"class weights are for classification, not for the task {self.kind}", repair="leave the class weights out"
+        )
+
     # ------------------------------------------------------------------ model
 
     @abstractmethod
@@ -145,23 +165,29 @@ class Task(nn.Module, ABC):
         """Keyword arguments of the constructor beyond `labels` and `in_size`."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "in_size": self.in_size, "labels": list(self.labels), **self.options()}
+        chosen = {} if self.main_score == self.usual_score else {"metric": self.main_score}
+        return {"kind": self.kind, "in_size": self.in_size, "labels": list(self.labels), **self.options(), **chosen}
 
     def _scored(self, figures: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
         return {"main": figures[self.main_score], "main_name": self.main_score, **figures, **counts, "unscored": 0}
 
 
-def softmax_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy in nats of `scores` [N, K]; targets of −1 do not count. 0 when none counts."""
-    total = nn.functional.cross_entropy(scores, targets, ignore_index=-1, reduction="sum")
+def softmax_loss(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross entropy in nats of `scores` [N, K]; targets of −1 do not count. 0 when none counts.
+
+    `weights` [K] multiply the terms of each label.
+    """
+    total = nn.functional.cross_entropy(scores, targets, weights, ignore_index=-1, reduction="sum")
     return total / (targets >= 0).sum().clamp(min=1)
 
 
 def need_two_labels(labels: Labels, what: str) -> None:
-    """Raise BadData when there is nothing to choose between."""
+    """Raise NothingToLearn when there is nothing to choose between."""
     if len(labels) < 2:
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
-        raise BadData(f"the training data holds {found}: {what} needs at least two", repair="add examples of another label")
+        raise NothingToLearn(
+            f"the training data holds {found}: {what} needs at least two", repair="add examples of another label"
+        )
 
 
 def argmax_labels(labels: Labels, scores: Tensor) -> Labels:

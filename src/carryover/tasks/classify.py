@@ -7,6 +7,7 @@ label. Pooling is a name or several joined by `+`: `mean+max`, or `ends+max+mean
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
 from typing import Any, ClassVar
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from carryover.data.formats.text import TextExample
-from carryover.errors import BadData
+from carryover.data.metric_names import metric_of_labels
+from carryover.errors import BadData, NothingToLearn
 from carryover.layers.pooling import build_pooling
 from carryover.sequence import Sequence
 from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
@@ -26,6 +28,7 @@ class Classify(Task):
     """One label for each text, or with `multi_label` the set of all labels whose probability reaches `threshold`."""
 
     kind: ClassVar[str] = "classify"
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -36,14 +39,16 @@ class Classify(Task):
         pooling: str = "mean+max",
         dropout: float = 0.0,
         threshold: float = 0.5,
+        metric: str | None = None,
     ) -> None:
         super().__init__(labels, in_size, dropout=dropout)
         if not multi_label:
             need_two_labels(self.labels, "classification")
         elif not self.labels:
-            raise BadData("no text of the training data has a label", repair="add labelled texts")
+            raise NothingToLearn("no text of the training data has a label", repair="add labelled texts")
         self.multi_label = multi_label
-        self.main_score = "macro_f1" if multi_label else "accuracy"
+        self.choose_main_score(metric, "macro_f1" if multi_label else "accuracy", ("accuracy", "macro_f1", "micro_f1"))
+        self.register_buffer("class_weights", None, persistent=False)
         self.threshold = threshold
         self.pooling = pooling
         self.pool = build_pooling(pooling, in_size)
@@ -56,6 +61,23 @@ class Classify(Task):
     @staticmethod
     def words(example: TextExample, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
         return tuple(tokenize(example.text))
+
+    @classmethod
+    def metric_of(cls, gold: Iterable[Labels], *, multi_label: bool = False) -> str | None:
+        return metric_of_labels(gold, multi_label=multi_label)
+
+    def balance(self, gold: Iterable[Labels]) -> None:
+        """Weigh each label by n / (K · how often it occurs), as scikit-learn's "balanced" does; with several labels a text
+        weigh having a label by how many texts lack it for each that has it."""
+        rows = [set(labels) for labels in gold]
+        counts = Counter(label for labels in rows for label in labels)
+        occurring = max(1, sum(counts[label] > 0 for label in self.labels))
+        weights = []
+        for label in self.labels:
+            count = counts[label]
+            share = (len(rows) - count) / max(1, count) if self.multi_label else len(rows) / (occurring * max(1, count))
+            weights.append(share if count and share else 1.0)
+        self.class_weights = torch.tensor(weights)
 
     def encode(self, example: TextExample) -> Tensor:
         numbers = [self.number(label, example) for label in example.labels]
@@ -81,8 +103,8 @@ class Classify(Task):
     def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
         scores = self.scores(hidden)
         if self.multi_label:
-            return nn.functional.binary_cross_entropy_with_logits(scores, targets)
-        return softmax_loss(scores, targets)
+            return nn.functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=self.class_weights)
+        return softmax_loss(scores, targets, self.class_weights)
 
     def weight(self, targets: Tensor) -> int:
         return len(targets)

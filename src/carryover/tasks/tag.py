@@ -46,6 +46,7 @@ class Tag(Task):
         *,
         output: str | None = None,
         dropout: float = 0.0,
+        metric: str | None = None,
         scheme: str | None = None,
     ) -> None:
         super().__init__(labels, in_size, dropout=dropout)
@@ -54,7 +55,8 @@ class Tag(Task):
             scheme = Scheme().spelling if is_span_scheme(self.labels) else PLAIN
         self.scheme = None if scheme == PLAIN else Scheme.from_spelling(scheme)
         self.spans = self.scheme is not None
-        self.main_score = "span_f1" if self.spans else "accuracy"
+        usual = "span_f1" if self.spans else "accuracy"
+        self.choose_main_score(metric, usual, tuple(dict.fromkeys((usual, "accuracy", "macro_f1"))))
         self.output_kind = output or ("crf" if self.spans else "softmax")
         if self.output_kind not in ("softmax", "crf"):
             raise UsageError(f"output {output!r} is unknown", repair='use "softmax" or "crf"')

@@ -97,7 +97,13 @@ def fit_task(
         beginning = begin(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
         own = beginning.encoder
         context = settings.hidden if plan.has_context else 0
-        task = build_task(kind, known, state_size(own, context), **settings.task_options())
+        gold = [task_class.gold(example) for example in (*train, *dev)]
+        metric = settings.metric
+        if metric == "auto":
+            metric = task_class.metric_of(gold, multi_label=settings.multi_label)
+        task = build_task(kind, known, state_size(own, context), **settings.task_options(), metric=metric)
+        if settings.class_weights == "balanced":
+            task.balance(gold[: len(train)])
         model = TaskModel(own, task, context_size=context).to(device)
         ready = None
         if isinstance(own, MixedLanguageModel) and own.fixed:

@@ -6,8 +6,11 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from carryover.errors import UsageError
+from carryover.data.metric_names import metric_name
+from carryover.errors import UsageError, check_choice
 from carryover.training.carry import CarryPlan
+
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,9 @@ class FitSettings:
     learning_rate, weight_decay, clip : of Adam.
     dropout, hidden (cells a direction of the task's own LSTM), word_size, filters : the model.
     output ("softmax", "crf"), pooling, multi_label, scheme : the task; see `carryover.tasks`.
+    metric : the score that decides which weights are kept; "auto" is span F1 for span tags, macro-F1 where one label is that
+        of more than two thirds of the texts or a text has several labels, else accuracy.
+    class_weights : "balanced" gives every class the same weight in the loss of classification, "none" every example.
     time_limit : seconds after which training ends with what is best so far.
     checkpoint_seconds, checkpoint_updates : how often to save; the latter, if given, counts instead.
     """
@@ -42,12 +48,16 @@ class FitSettings:
     pooling: str = "mean+max"
     multi_label: bool = False
     scheme: str | None = None
+    metric: str = "auto"
+    class_weights: str = "none"
     time_limit: float | None = None
     checkpoint_seconds: float = 60.0
     checkpoint_updates: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
+        object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
+        check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
         counts = ("epochs", "least_updates", "patience", "evaluations", "token_budget", "hidden", "word_size")
         for name in (*counts, "checkpoint_updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
@@ -72,7 +82,13 @@ class FitSettings:
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the outcome: all but how long it may take and how often it is saved."""
         free = ("time_limit", "checkpoint_seconds", "checkpoint_updates")
-        return {name: value for name, value in self.to_json().items() if name not in free}
+        return {name: value for name, value in self.asked().items() if name not in free}
+
+    def asked(self) -> dict[str, Any]:
+        """The settings as a run compares them with those it began with: what earlier versions did not have is left out
+        while it is as it was then."""
+        added = {"metric": "auto", "class_weights": "none"}
+        return {name: value for name, value in self.to_json().items() if name not in added or value != added[name]}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

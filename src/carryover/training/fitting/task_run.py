@@ -286,7 +286,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "version": carryover.__version__,
         **{f"plan.{name}": value for name, value in material.plan.to_json().items()},
         **{f"columns.{name}": value for name, value in asdict(wanted.columns).items()},
-        **material.settings.to_json(),
+        **material.settings.asked(),
     }
     return dict(json.loads(json.dumps(resolved)))
 
