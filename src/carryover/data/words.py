@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from operator import methodcaller
 from typing import Any, ClassVar
 
 from carryover.data.token import Token, Tokenizer
@@ -17,6 +18,9 @@ _ABBREVIATIONS = (
 _DOMAINS = "com|org|net|edu|gov|mil|int|info|co|io|uk|de|fr|eu|au|ca|us|ch|nl|es|it|jp|cn|in|br|se|no|be|at|tv|me"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # written without spaces: one word a character
 _KANA = "\u3040-\u30ff"
+
+LONG_TEXT = 1 << 20
+"""Characters from which on memory counts more than speed."""
 
 
 class WordTokenizer(Tokenizer):
@@ -44,8 +48,16 @@ class WordTokenizer(Tokenizer):
         self._find = pattern.findall
         self._iterate = pattern.finditer
 
+    @property
+    def pattern(self) -> str:
+        """The expression whose matches are the words, for libraries that take one."""
+        return _compile(self.hyphens == "keep").pattern
+
     def words(self, text: str) -> list[str]:
-        return self._find(text)
+        if len(text) <= LONG_TEXT:
+            return self._find(text)
+        share: dict[str, str] = {}  # equal words are one object: a list of millions then costs 8 bytes a word
+        return [share.setdefault(word, word) for word in map(_text_of, self._iterate(text))]
 
     def tokenize(self, text: str) -> list[Token]:
         return [Token(match.group(), match.start(), match.end()) for match in self._iterate(text)]
@@ -69,13 +81,16 @@ class WordTokenizer(Tokenizer):
         self._prepare()
 
 
+_text_of = methodcaller("group")
+
+
 @lru_cache(maxsize=2)
 def _compile(keep_hyphens: bool) -> re.Pattern[str]:
     """The expression; its first branches take most of any text without looking at the others."""
-    marks = _combining_marks()
+    marks = combining_marks()
     letters = rf"[^\W\d_{_HAN}{_KANA}]"
     signs = rf"[^\W_{_HAN}{_KANA}]"  # letters and digits
-    word = rf"{signs}+(?:[{marks}]+{signs}*)*"
+    word = rf"{signs}++(?:[{marks}]++{signs}*+)*+"  # atomic: what stands after a word never begins with a sign or mark
     clitic = r"(?:s|S|ll|LL|re|RE|ve|VE|d|D|m|M)(?!\w)"
     joined = r"[CcGgWw](?:annot|onna|otta|anna)(?!\w)"  # two words written as one, each half a token in treebanks
     joint = rf"(?:_+|['’](?!{clitic}){'|[-‐‑]' if keep_hyphens else ''})"
@@ -91,20 +106,20 @@ def _compile(keep_hyphens: bool) -> re.Pattern[str]:
         rf"[{_HAN}]",
         r"(?:https?|ftp)://[^\s<>\"]*[\w/]",
         r"www\.[^\s<>\"]*[\w/]",
-        r"[\w.+\-]{1,64}+@[\w\-]+(?:\.[\w\-]+)+",
+        r"[\w.+\-]{1,64}+@[\w\-]++(?:\.[\w\-]++)++",
         rf"(?=[\w\-]{{1,63}}\.[a-z]){word}(?:[.\-]{word}){{0,6}}\.(?:{_DOMAINS})(?![\w@{marks}])(?:/[^\s<>\"]*[\w/])?",
         rf"(?:{abbreviations})\.(?!\w)",
         r"(?:[^\W\d_]\.){2,12}(?!\w)",
         r"[A-HJ-Z]\.(?=\s+[A-Z])",
         r"[nN]['’][tT](?!\w)",
         rf"['’](?:{clitic}|(?:em|tis|twas|cause|til)(?!\w)|\d\ds?(?!\w))",
-        r"[^\W\d_]+(?=[nN]['’][tT](?!\w))",
-        r"(?:[cdjlmnstCDJLMNST]|[Qq]u)['’](?=[^\W\d_]{2})",
+        rf"{letters}+(?=[nN]['’][tT](?!\w))",
+        rf"(?:[cdjlmnstCDJLMNST]|[Qq]u)['’](?=[^\W\d_][{marks}]*+[^\W\d_])",
         rf"\d++(?:[.,:/]\d++){{0,16}}+(?:st|nd|rd|th|s)?(?![\w{marks}])",
         r"(?<!\w)\.\d+",
         rf"{word}(?:{joint}{word})*",
         rf"[{_KANA}]+",
-        r"[@#]\w+",
+        rf"[@#]\w[\w{marks}]*+",
         r"[:;=][-o^']?[)(\]\[DPpO/\\|*]+(?!\w)|<3(?!\w)|<unk>|-[LR][RSC]B-",
         r"\.{2,}|-+|=+|\*+|_+|~+|[!?]+|`+|''",
         r"[\U0001f1e6-\U0001f1ff]{2}",
@@ -112,12 +127,12 @@ def _compile(keep_hyphens: bool) -> re.Pattern[str]:
         rf"[^\w\s][{marks}]*",
         r"\S",
     ]
-    # Every repetition that a later branch may have to take again is bounded: time stays linear in hostile text.
+    # Every repetition that a later branch may have to take again is bounded or atomic: time stays linear in hostile text.
     return re.compile("|".join(branches))
 
 
 @lru_cache(maxsize=1)
-def _combining_marks() -> str:
+def combining_marks() -> str:
     """Marks that belong to the letter before them, as ranges for a character class; `\\w` leaves them out."""
     ranges: list[tuple[int, int]] = []
     for code in (0xAD, *range(0x300, 0x10000)):  # beyond that only scripts so rare that speed for all weighs more
