@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Callable
 
 import numpy as np
 
+from carryover.data.words import WordTokenizer, combining_marks
+
 RUN = 8  # words; a shared run this long is a copy and no coincidence
 
-_WORD = re.compile(r"[^\W_]+")
-_APART = re.compile(r" (?=(?:n't|'(?:s|ll|re|ve|d|m))(?!\w))")
+_AT_ONCE = 1 << 16  # runs whose fingerprints are computed together
+_TOKENIZER = WordTokenizer(hyphens="split")
+_LETTER = re.compile(r"[^\W_]")
+_NO_PART = re.compile(rf"[^\w{combining_marks()}]|_")  # of a word, where only what is read counts
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -18,8 +23,8 @@ class RawScan:
     """Finds which of some groups of texts stand in raw text that is shown line by line.
 
     A text of at least 8 words is found by any run of 8 of its words, so also inside a paragraph or in part; a shorter one
-    of at least 3 words only as a whole line. Case, punctuation and the spacing of clitics do not matter. Memory: the words
-    and runs of the groups, and eight bytes for each raw line.
+    of at least 3 words only as a whole line. Case, punctuation and the spacing of clitics do not matter; duplicate lines differ
+    in case and white space alone. Memory: the words and runs of the groups, and eight bytes for each raw line.
     """
 
     def __init__(self, groups: dict[str, list[str]]) -> None:
@@ -34,19 +39,21 @@ class RawScan:
 
     def add(self, line: str) -> None:
         """Show one line of the raw text."""
-        words = words_of(line)
-        self._line_prints.append(hash(tuple(words)) & 0xFFFFFFFFFFFFFFFF)
+        tokens = _tokens(line)
+        self._line_prints.append(hash(tuple(tokens)) & 0xFFFFFFFFFFFFFFFF)
         if not len(self._wanted):
             return
+        words = _words(tokens)
         get = self._numbers.get
         numbers = np.fromiter(
             (get(word, 0) for word in words), dtype=np.uint64, count=len(words)
         )  # 0: a word of none of the texts
         if not numbers.any():
             return
-        prints = self._fingerprints(numbers)
-        places = np.searchsorted(self._wanted, prints).clip(max=len(self._wanted) - 1)
-        self._seen[places[self._wanted[places] == prints]] = True
+        for start in range(0, max(1, len(numbers) - RUN + 1), _AT_ONCE):
+            prints = self._fingerprints(numbers[start : start + _AT_ONCE + RUN - 1])
+            places = np.searchsorted(self._wanted, prints).clip(max=len(self._wanted) - 1)
+            self._seen[places[self._wanted[places] == prints]] = True
 
     def found(self) -> dict[str, int]:
         """For each group, how many of its texts were met."""
@@ -86,8 +93,41 @@ def _combine(runs: np.ndarray) -> np.ndarray:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words without punctuation; `do n't` and `don't` are the same."""
-    text = text.lower().replace("’", "'")
-    if "'" in text:
-        text = _APART.sub("", text).replace("'", "")
-    return _WORD.findall(text)
+    """The tokenizer's words in lower case and without punctuation; `do n't` and `don't` are the same two."""
+    return _words(_tokens(text))
+
+
+def _tokens(text: str) -> list[str]:
+    return list(map(_LOWERED.__getitem__, _TOKENIZER.words(text)))
+
+
+def _words(tokens: list[str]) -> list[str]:
+    return list(filter(None, map(_BARE.__getitem__, tokens)))
+
+
+class _Table(dict[str, str]):
+    """A function of words that keeps its answers, of a bounded number of words."""
+
+    LIMIT = 400_000
+
+    def __init__(self, function: Callable[[str], str]) -> None:
+        super().__init__()
+        self.function = function
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= self.LIMIT:
+            self.clear()
+        self[word] = answer = self.function(word)
+        return answer
+
+
+def _lowered(token: str) -> str:
+    return token.lower().replace("’", "'")
+
+
+def _bare(token: str) -> str:
+    """Letters, digits and their marks; nothing for a token without a letter or digit."""
+    return token if token.isalnum() else _NO_PART.sub("", token) if _LETTER.search(token) else ""
+
+
+_LOWERED, _BARE = _Table(_lowered), _Table(_bare)
