@@ -90,6 +90,7 @@ class ComparePlan:
         if scheme != AUTO and self.task != "tag":
             raise UsageError("scheme is for tagging", repair='leave it out, or give the task "tag"')
         if scheme == PLAIN:  # also where tags look like spans
+            object.__setattr__(self, "metric", "accuracy" if self.metric == "auto" else self.metric)
             object.__setattr__(self, "fitting", {**self.fitting, "scheme": PLAIN})
 
     def _check_material(self) -> None:

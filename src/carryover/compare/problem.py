@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
-from carryover.data.schemes import PLAIN, Scheme
+from carryover.data.schemes import PLAIN, Like, Scheme
 from carryover.errors import BadData
 
 SPLIT_SEED = 0
@@ -68,10 +67,7 @@ def load_problem(plan: ComparePlan) -> Problem:
         )
     else:
         test_path = str(plan.test)
-        plan_of_test = (
-            plan if scheme is not None else dataclasses.replace(plan, scheme=PLAIN) if plan.task == "tag" else plan
-        )
-        test, also_rejected, _ = _read(plan_of_test, test_path, scheme)
+        test, also_rejected, _ = _read(plan, test_path, scheme or PLAIN)
         rejected += also_rejected
     for path, examples in ((train_path, train), (test_path, test)):
         if not examples:
@@ -88,9 +84,7 @@ def load_problem(plan: ComparePlan) -> Problem:
         train=train,
         test=test,
         labels=labels,
-        metric=choose_metric(
-            plan.metric, labels, plain=plan.scheme == PLAIN, tagging=plan.task == "tag", multi_label=multi_label
-        ),
+        metric=choose_metric(plan.metric, labels, tagging=plan.task == "tag", multi_label=multi_label),
         multi_label=multi_label,
         rejected=tuple(rejected),
         remarks=tuple(remarks),
@@ -132,7 +126,7 @@ def name_of(path: str | Path) -> str:
     return str(path) if str(path).startswith("builtin:") else Path(path).name
 
 
-def _read(plan: ComparePlan, path: str, like: Scheme | None = None) -> tuple[list[Any], list[Any], Scheme | None]:
+def _read(plan: ComparePlan, path: str, like: Like = None) -> tuple[list[Any], list[Any], Scheme | None]:
     from carryover.data.formats.reading import read_tagged, read_texts
 
     if plan.task == "tag":

@@ -99,13 +99,13 @@ class Metric:
         return counts
 
 
-def choose_metric(wanted: str, labels: tuple[str, ...], *, tagging: bool, multi_label: bool, plain: bool = False) -> Metric:
-    """The metric for `wanted`, or for "auto" the customary one: span F1 for IOB2 tags unless they are `plain`, accuracy for other tags and for
+def choose_metric(wanted: str, labels: tuple[str, ...], *, tagging: bool, multi_label: bool) -> Metric:
+    """The metric for `wanted`, or for "auto" the customary one: span F1 for IOB2 tags, accuracy for other tags and for
     classes, macro F1 for several labels a text."""
     if wanted == "auto":
         from carryover.tasks.spans import is_span_scheme
 
-        wanted = "span_f1" if tagging and not plain and is_span_scheme(labels) else "macro_f1" if multi_label else "accuracy"
+        wanted = "span_f1" if tagging and is_span_scheme(labels) else "macro_f1" if multi_label else "accuracy"
     return Metric(wanted, labels, tagging)
 
 

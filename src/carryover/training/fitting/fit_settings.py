@@ -86,8 +86,8 @@ class FitSettings:
 
     def asked(self) -> dict[str, Any]:
         """The settings as a run compares them with those it began with: what earlier versions did not have is left out
-        while it is as it was then."""
-        added = {"metric": "auto", "class_weights": "none"}
+        while it is as it was then. The scheme follows from the examples."""
+        added = {"metric": "auto", "class_weights": "none", "scheme": self.scheme}
         return {name: value for name, value in self.to_json().items() if name not in added or value != added[name]}
 
     def to_json(self) -> dict[str, Any]:

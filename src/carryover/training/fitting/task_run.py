@@ -285,7 +285,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "device": wanted.device,
         "version": carryover.__version__,
         **{f"plan.{name}": value for name, value in material.plan.to_json().items()},
-        **{f"columns.{name}": value for name, value in asdict(wanted.columns).items()},
+        **{f"columns.{name}": value for name, value in asdict(wanted.columns).items() if (name, value) != ("scheme", AUTO)},
         **material.settings.asked(),
     }
     return dict(json.loads(json.dumps(resolved)))
