@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from carryover.errors import BadData, UsageError, nearest
 
-AUTO, PLAIN, OUTSIDE = "auto", "plain", "O"
+AUTO, OUTSIDE = "auto", "O"
+PLAIN: Literal["plain"] = "plain"
 LETTERS = {"IOB1": "BI", "IOB2": "BI", "BILOU": "BILU", "BIOES": "BIES", "BMES": "BMES", "BMEWO": "BMEW"}
 """Of every scheme the letters for the first, an inner, the last word of a span and for a span of one word."""
 SCHEMES = tuple(LETTERS)
@@ -211,6 +212,9 @@ class Scheme:
         return tuple(written)
 
 
+Like = Scheme | Literal["plain"] | None
+
+
 def _forms() -> list[Scheme]:
     """Every way of spelling, the usual one first."""
     typed = [
@@ -233,20 +237,22 @@ def scheme_name(text: str | None) -> str:
     return name.lower()
 
 
-def find_scheme(sentences: Sequence[Sequence[str]], wanted: str | None = AUTO, like: Scheme | None = None) -> Scheme | None:
+def find_scheme(sentences: Sequence[Sequence[str]], wanted: str | None = AUTO, like: Like = None) -> Scheme | None:
     """The scheme of a whole file's tags, None when they name no spans.
 
     `wanted` names it; "auto" detects it, and "plain" says that there is none. `like` is the scheme of the training data: tags
-    that are valid in it are taken for it, so that a few sentences are not mistaken for another. Raises UsageError.
+    that are valid in it are taken for it, so that a few sentences are not mistaken for another; where that had plain tags, all tags
+    are plain. Raises UsageError.
     """
     name = scheme_name(wanted)
-    if name == PLAIN:
+    if name == PLAIN or (name == AUTO and like == PLAIN):
         return None
-    if name == AUTO and like is not None and all(like.first_fault(tags) is None for tags in sentences):
-        return like
+    expected = like if isinstance(like, Scheme) else None
+    if name == AUTO and expected is not None and all(expected.first_fault(tags) is None for tags in sentences):
+        return expected
     found = _detect(sentences)
     if name == AUTO:
-        return found or like
+        return found or expected
     form = found or _best_form(Counter(tag for tags in sentences for tag in tags))[0]
     return replace(form, name=name)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from carryover.data.formats.opening import Source, scan_lines
 from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
-from carryover.data.schemes import Scheme, find_scheme
+from carryover.data.schemes import Like, Scheme, find_scheme
 from carryover.errors import BadData
 
 _BLANKS = re.compile("[ \t]+")  # not \s: a non-breaking space may be part of a word
@@ -37,7 +37,7 @@ def read_columns(
     on_error: str = "stop",
     require_labels: bool = True,
     scheme: str | None = None,
-    like: Scheme | None = None,
+    like: Like = None,
 ) -> ReadResult[TaggedSentence]:
     """Sentences of a column file: the word in column 0, the tag in `label_column` (the last one by default).
 
@@ -167,7 +167,7 @@ def to_iob2(
     on_error: str,
     scheme: str | None,
     lines: list[list[int]],
-    like: Scheme | None = None,
+    like: Like = None,
 ) -> ReadResult[TaggedSentence]:
     """The same sentences with span tags as IOB2; tags that name no spans stay as they are.
 
@@ -181,7 +181,9 @@ def to_iob2(
         return result
     distinct = set().union(*tags)
     known = sum(found.knows(tag) for tag in distinct)
-    if like is not None and (found.typed != like.typed or (known <= (found.outside in distinct) and len(distinct) > 1)):
+    if isinstance(like, Scheme) and (
+        found.typed != like.typed or (known <= (found.outside in distinct) and len(distinct) > 1)
+    ):
         raise BadData(
             f"its tags are {', '.join(sorted(distinct)[:5])}, those of the training data are {like}", path=path,
             repair="give a file with the same kind of tags, or name its column with --label-column",

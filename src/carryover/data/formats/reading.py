@@ -27,7 +27,7 @@ from carryover.data.formats.text import (
     plain_examples,
     split_labels,
 )
-from carryover.data.schemes import SCHEMES, Scheme, scheme_name
+from carryover.data.schemes import SCHEMES, Like, scheme_name
 from carryover.errors import BadData, UsageError
 
 __all__ = [
@@ -129,7 +129,7 @@ def read_tagged(
     on_error: str = "stop",
     require_labels: bool = True,
     scheme: str | None = None,
-    like: Scheme | None = None,
+    like: Like = None,
 ) -> ReadResult[TaggedSentence]:
     """Tagged sentences of a CoNLL column file, a CoNLL-U treebank or JSONL rows {"tokens": […], "tags": […]}.
 

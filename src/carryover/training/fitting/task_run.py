@@ -16,7 +16,7 @@ from typing import Any
 import carryover
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
-from carryover.data.schemes import AUTO, PLAIN, Scheme, scheme_name
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, scheme_name
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError, check_choice
@@ -108,7 +108,7 @@ def read_examples(
     *,
     require_labels: bool = True,
     rejects: Path | None = None,
-    like: Scheme | None = None,
+    like: Like = None,
 ) -> list[Any]:
     """The examples of a file for a task. With `on_error="skip"` faulty rows go to `rejects` and are counted aloud.
 
@@ -121,7 +121,7 @@ def read_examples(
 
 
 def _read(
-    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, like: Scheme | None = None
+    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, like: Like = None
 ) -> ReadResult[Any]:
     check_choice("task", task, TASKS)
     if task == "tag":
@@ -134,7 +134,7 @@ def _read(
             scheme=columns.scheme,
             like=like,
         )
-        if like is not None and tagged.scheme is not None and tagged.scheme != like:
+        if isinstance(like, Scheme) and tagged.scheme is not None and tagged.scheme != like:
             say(f"{path}: its tags are {tagged.scheme} and were converted; the training data has {like}")
         return tagged
     return read_texts(
@@ -205,8 +205,7 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
         own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
         train, dev = [train[i] for i in own], [train[i] for i in held_out]
     else:
-        columns = wanted.columns if scheme is not None else replace(wanted.columns, scheme=PLAIN)
-        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, columns, like=scheme)))
+        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
         dev = list(read[1][2].examples)
     return Material(plan, settings, encoder, train, dev, tuple(read))
 

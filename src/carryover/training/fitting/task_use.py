@@ -44,10 +44,7 @@ def evaluate_task(
     instead of ending in BadData. Span tags of another scheme than that of the training data are converted.
     """
     given = trained_columns(predictor, **columns)
-    like = predictor.task.scheme
-    if like is None and given.scheme == AUTO:
-        given = replace(given, scheme=PLAIN)
-    examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=like)
+    examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
     return {
         "schema": "carryover.evaluate/1",
