@@ -285,7 +285,8 @@ def test_the_tagger_learns_spans_of_every_scheme(scheme: str, tmp_path: Path) ->
     own = Scheme.from_spelling(scheme)
     words, iob2 = sentences(40, spans=True)
     y = [list(own.from_iob2(tags)) for tags in iob2]
-    tagger = SequenceTagger("scratch", fitting={**FITTING, "learning_rate": 0.02}).fit(words, y)
+    named = own.name.lower() if own.name == "BMES" else "auto"  # no span here is so long that BMES differs from BIOES
+    tagger = SequenceTagger("scratch", scheme=named, fitting={**FITTING, "learning_rate": 0.02}).fit(words, y)
     kind = "per" if own.typed else "span"
     assert tagger.scheme_ == own and tagger.classes_.tolist() == [f"B-{kind}", f"I-{kind}", "O"]
     assert tagger.predictor_.task.main_score == "span_f1"
