@@ -110,6 +110,26 @@ def sources(text: str) -> tuple[str, ...]:
     return names
 
 
+def of_reading(
+    task: str,
+    text_column: str,
+    label_column: str | None,
+    format: str | None,
+    multi_label: str | None,
+    coarse: str | None,
+    scheme: str,
+) -> list[str]:
+    """The options that say how a labelled file is read, for another command about the same file."""
+    texts = {
+        "--text-column": text_column if text_column != "text" else None,
+        "--multi-label": multi_label,
+        "--coarse": coarse,
+    }
+    tags = {"--scheme": scheme if scheme != "auto" else None}
+    given = {"--label-column": label_column, "--format": format, **(texts if task == "classify" else tags)}
+    return [word for name, value in given.items() if value is not None for word in (name, value)]
+
+
 def column(text: str | None) -> Any:
     """A column by number (files without a header) or by name."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
