@@ -337,16 +337,16 @@ def test_doctor(shell: Shell, material: Material) -> None:
 def test_the_doctor_says_the_next_command_in_full(shell: Shell, material: Material) -> None:
     """Raw text and examples are compared, examples alone trained on, with the same columns; the command is right as it is."""
     rows = [row.split("\t") for row in material.train.read_text().splitlines()[1:]]
-    Path("t.csv").write_text("body,topic\n" + "".join(f"{text},{label}:x\n" for text, label in rows))
+    Path("t.tsv").write_text("body\ttopic\n" + "".join(f"{text}\t{label}:x\n" for text, label in rows))
     columns = ["--text-column", "body", "--label-column", "topic", "--coarse", ":"]
     assert next_line(shell("doctor", "--raw", material.raw)) == [
         "carryover", "pretrain", "--raw", str(material.raw), "--objective", "bilm", "--size", "small", "--out", "runs/lm",
     ]  # fmt: skip
-    alone = next_line(shell("doctor", "--train", "t.csv", "--dev", "t.csv", *columns))
-    task = ["--task", "classify", "--train", "t.csv"]
-    assert alone == ["carryover", "train", *task, "--dev", "t.csv", *columns, "--out", "runs/task"]
-    both = next_line(shell("doctor", "--train", "t.csv", "--test", "t.csv", "--raw", material.raw, *columns))
-    compared = [*task, "--test", "t.csv", "--raw", str(material.raw), *columns]
+    alone = next_line(shell("doctor", "--train", "t.tsv", "--dev", "t.tsv", *columns))
+    task = ["--task", "classify", "--train", "t.tsv"]
+    assert alone == ["carryover", "train", *task, "--dev", "t.tsv", *columns, "--out", "runs/task"]
+    both = next_line(shell("doctor", "--train", "t.tsv", "--test", "t.tsv", "--raw", material.raw, *columns))
+    compared = [*task, "--test", "t.tsv", "--raw", str(material.raw), *columns]
     assert both == ["carryover", "compare", *compared, "--out", "runs/compare"]
     assert shell(*both[1:], "--dry-run").code == shell(*alone[1:], "--dry-run").code == 0
     tagged = next_line(shell("doctor", "--train", material.tagged, "--scheme", "plain", "--label-column", 1))

@@ -66,7 +66,7 @@ def doctor(
         words = ["carryover", verb, "--task", report.task, "--train", train]
         for name, path in files.items():
             words += [] if path is None else [f"--{name}", path]
-        words += options.of_reading(report.task, text_column, label_column, format, multi_label, coarse, scheme)
+        words += options.of_reading(text_column, label_column, format, multi_label, coarse, scheme)
         suggest_next([*words, "--out", f"runs/{'task' if raw is None else 'compare'}"])
     elif raw is not None:
         suggest_next(["carryover", "pretrain", "--raw", raw, "--objective", "bilm", "--size", "small", "--out", "runs/lm"])

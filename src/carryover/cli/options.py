@@ -111,7 +111,6 @@ def sources(text: str) -> tuple[str, ...]:
 
 
 def of_reading(
-    task: str,
     text_column: str,
     label_column: str | None,
     format: str | None,
@@ -120,13 +119,14 @@ def of_reading(
     scheme: str,
 ) -> list[str]:
     """The options that say how a labelled file is read, for another command about the same file."""
-    texts = {
-        "--text-column": text_column if text_column != "text" else None,
+    given = {
+        "--text-column": None if text_column == "text" else text_column,
+        "--label-column": label_column,
+        "--format": format,
         "--multi-label": multi_label,
         "--coarse": coarse,
+        "--scheme": None if scheme == "auto" else scheme,
     }
-    tags = {"--scheme": scheme if scheme != "auto" else None}
-    given = {"--label-column": label_column, "--format": format, **(texts if task == "classify" else tags)}
     return [word for name, value in given.items() if value is not None for word in (name, value)]
 
 

@@ -72,7 +72,9 @@ class ComparePlan:
         check_choice("metric", self.metric, ("auto", *METRICS))
         check_choice("on-error", self.on_error, ("stop", "skip"))
         check_choice("placement", self.placement, PLACEMENTS)
-        self._check_scheme()
+        if scheme_name(self.scheme) == PLAIN:  # also where tags look like spans
+            object.__setattr__(self, "metric", "accuracy" if self.metric == "auto" else self.metric)
+            object.__setattr__(self, "fitting", {**self.fitting, "scheme": PLAIN})
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
         least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))
@@ -84,14 +86,6 @@ class ComparePlan:
         if not 0.5 <= self.confidence < 1:
             raise UsageError(f"confidence is {self.confidence:g}", repair="give a value from 0.5 to below 1, usually 0.95")
         self._check_material()
-
-    def _check_scheme(self) -> None:
-        scheme = scheme_name(self.scheme)
-        if scheme != AUTO and self.task != "tag":
-            raise UsageError("scheme is for tagging", repair='leave it out, or give the task "tag"')
-        if scheme == PLAIN:  # also where tags look like spans
-            object.__setattr__(self, "metric", "accuracy" if self.metric == "auto" else self.metric)
-            object.__setattr__(self, "fitting", {**self.fitting, "scheme": PLAIN})
 
     def _check_material(self) -> None:
         if self.placement != USUAL["placement"] and self.rungs and "frozen" not in self.rungs:

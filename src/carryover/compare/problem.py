@@ -11,7 +11,7 @@ from typing import Any
 
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
-from carryover.data.schemes import PLAIN, Like, Scheme
+from carryover.data.schemes import PLAIN, Like, Scheme, refuse_scheme
 from carryover.errors import BadData
 
 SPLIT_SEED = 0
@@ -135,6 +135,7 @@ def _read(plan: ComparePlan, path: str, like: Like = None) -> tuple[list[Any], l
             like=like,
         )  # fmt: skip
         return list(tagged.examples), list(tagged.rejected), tagged.scheme
+    refuse_scheme(plan.scheme)
     texts = read_texts(
         path,
         text_column=_column(plan.text_column),

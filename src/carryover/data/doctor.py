@@ -17,7 +17,7 @@ from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
 from carryover.data.majority import majority_answers, majority_score
 from carryover.data.metric_names import SKEWED
 from carryover.data.overlap import RawScan
-from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, extract_spans, scheme_name
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, extract_spans, refuse_scheme
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
 
@@ -61,14 +61,15 @@ def examine(
     if task not in (None, "classify", "tag"):
         raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
     tasks = {name: task or _guess_task(path, format) for name, path in given.items()}
-    if scheme_name(scheme) != AUTO and "tag" not in tasks.values():
-        raise UsageError("--scheme is for tagging", repair="leave it out, or give --task tag")
+    tagged = {name for name, its in tasks.items() if its == "tag"}
+    if not tagged:
+        refuse_scheme(scheme)
     report = Report(task=tasks.get("train"))
     files: dict[str, list[Example]] = {}
     schemes: dict[str, Scheme | None] = {}
     for name, path in given.items():
         result: ReadResult[Any]
-        if tasks[name] == "tag":
+        if name in tagged:
             like: Like = (schemes["train"] or PLAIN) if "train" in schemes else None
             result = read_tagged(
                 path,
@@ -87,7 +88,7 @@ def examine(
             )  # fmt: skip
         files[name] = list(result.examples)
         schemes[name] = result.scheme
-        _examine_file(report, name, result)
+        _examine_file(report, name, result, texts=name not in tagged)
         if format == "tsv" or (format is None and inner_suffix(path) in (".tsv", ".tab")):
             cells = ((one.line, cell) for one in files[name] for cell in (_text(one), *_labels(one)))
             examine_quotes(report, name, cells)
@@ -114,7 +115,7 @@ def _guess_task(path: Source, format: str | None) -> str:
     return "tag" if tagged else "classify"
 
 
-def _examine_file(report: Report, name: str, result: ReadResult[Any]) -> None:
+def _examine_file(report: Report, name: str, result: ReadResult[Any], *, texts: bool) -> None:
     """Rows, faults, lengths, duplicates and labels of one labelled file."""
     examples: list[Example] = result.examples
     lengths = np.array([len(words) for words in _words(examples)])
@@ -124,7 +125,7 @@ def _examine_file(report: Report, name: str, result: ReadResult[Any]) -> None:
         first = result.rejected[0]
         faulty = [Case(one.line, one.text, one.reason) for one in result.rejected]
         report.add_cases(ERROR, f"{name}: faulty rows, the first in line {first.line}: {first.reason}", faulty)
-    if isinstance(examples[0], TextExample):
+    if texts:
         long = [
             Case(one.line, _text(one), f"{length:,} words")
             for one, length in zip(examples, lengths, strict=True)
@@ -133,7 +134,7 @@ def _examine_file(report: Report, name: str, result: ReadResult[Any]) -> None:
         report.add_cases(WARNING, f"{name}: texts longer than {LONG_TEXT} words", long)
     examine_characters(report, name, ((one.line, _text(one)) for one in examples))
     _examine_duplicates(report, name, examples)
-    _examine_labels(report, name, result, figures)
+    _examine_labels(report, name, result, figures, texts)
 
 
 def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> None:
@@ -157,7 +158,7 @@ def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> N
     report.add_cases(WARNING, f"{name}: texts that stand there with different labels", contrary)
 
 
-def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures: dict[str, Any]) -> None:
+def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures: dict[str, Any], texts: bool) -> None:
     examples: list[Example] = result.examples
     counts = _kinds(examples, result.scheme)
     if not counts:
@@ -181,10 +182,9 @@ def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures:
         cases = [Case(first[label], label, times(counts[label])) for label in rare]
         report.add_cases(WARNING, f"train: labels with fewer than {FEW_OF_A_LABEL} cases: {shown}", cases)
     most, top = max(counts.items(), key=lambda item: item[1])
-    share = top / (len(examples) if isinstance(examples[0], TextExample) else counts.total())
-    if len(counts) > 1 and share > (SKEWED if isinstance(examples[0], TextExample) else SKEWED_TAGS):
-        scored = "; accuracy hides the others, so train and compare score by macro-F1"
-        hint = scored if isinstance(examples[0], TextExample) else ""
+    share = top / (len(examples) if texts else counts.total())
+    if len(counts) > 1 and share > (SKEWED if texts else SKEWED_TAGS):
+        hint = "; accuracy hides the others, so train and compare score by macro-F1" if texts else ""
         report.add(WARNING, f"{name}: the label {most!r} makes {share:.0%} of all{hint}", top)
 
 

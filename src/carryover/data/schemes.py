@@ -237,6 +237,12 @@ def scheme_name(text: str | None) -> str:
     return name.lower()
 
 
+def refuse_scheme(text: str | None) -> None:
+    """Raise UsageError when a scheme is named for examples that are no tagged sentences."""
+    if scheme_name(text) != AUTO:
+        raise UsageError("a span scheme is for tagging", repair="leave --scheme out, or give --task tag")
+
+
 def find_scheme(sentences: Sequence[Sequence[str]], wanted: str | None = AUTO, like: Like = None) -> Scheme | None:
     """The scheme of a whole file's tags, None when they name no spans.
 

@@ -16,7 +16,7 @@ from typing import Any
 import carryover
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
-from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, scheme_name
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError, check_choice
@@ -137,6 +137,7 @@ def _read(
         if isinstance(like, Scheme) and tagged.scheme is not None and tagged.scheme != like:
             say(f"{path}: its tags are {tagged.scheme} and were converted; the training data has {like}")
         return tagged
+    refuse_scheme(columns.scheme)
     return read_texts(
         path,
         text_column=columns.text_column,
@@ -184,13 +185,10 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)
     check_material(plan, encoder, vectors)
-    if wanted.task != "tag" and scheme_name(wanted.columns.scheme) != AUTO:
-        raise UsageError("--scheme is for tagging", repair="leave it out, or give --task tag")
     read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
     train = list(read[0][2].examples)
     scheme = read[0][2].scheme
-    if wanted.task == "tag":
-        settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
+    settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
     labels = TASKS[wanted.task].labels_of(train)
     if not labels or (len(labels) < 2 and not settings.multi_label):
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
