@@ -359,7 +359,7 @@ def test_the_doctor_suggests_nothing_after_an_error(shell: Shell, material: Mate
     Path("bad.tsv").write_text(material.train.read_text() + "one column\n")
     Path("new.tsv").write_text(material.test.read_text() + "a text\tnever seen\n")
     for more, message in (
-        (["--train", "bad.tsv"], "1 finding is an error; correct the lines that are named"),
+        (["--train", "bad.tsv"], "1 finding is an error; correct first what is named there"),
         (["--train", "bad.tsv", "--test", "new.tsv"], "2 findings are errors; correct"),
     ):
         done = shell("doctor", *more)

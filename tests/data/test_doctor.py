@@ -207,7 +207,7 @@ def test_every_case_is_named_with_its_line(tmp_path: Path) -> None:
         (42, sentence(0).upper(), "repeats line 2"),
         (43, sentence(1), "repeats line 3"),
     ]
-    assert cases(report, "different labels") == [(3, sentence(1), "'b' in line 3, 'a' in line 43")]
+    assert cases(report, "different labels") == [(3, sentence(1), "b in line 3, a in line 43")]
     assert cases(report, "control characters") == [(44, "bell \x07 x", "")]
     assert cases(report, "fewer than 5") == [(45, "rare", "once")]
     assert cases(report, "faulty rows") == [(46, "no label", "1 columns where the header has 2; remove or add separators")]
@@ -312,6 +312,18 @@ def test_spans(tmp_path: Path) -> None:
     majority = report.figures["test"]["majority"]
     assert majority["accuracy"] == 36 / 37 and majority["span_f1"] == pytest.approx(2 * 18 / (18 + 19))
     assert "each word its most frequent tag" in "\n".join(report.lines())
+    again = examine(train=write("a.conll", Scheme(), "\nin\tO\nRio\tO\n"))
+    assert cases(again, "different labels") == [(6, "in Rio", "'Rio': B-LOC in line 6, O in line 49")]
+    other_words = tmp_path / "a.jsonl"
+    rows = [
+        {"tokens": ["New York"], "tags": ["B-P"]},
+        {"tokens": ["New", "York"], "tags": ["B-P", "I-P"]},
+        {"tokens": ["New York"]},
+    ]
+    other_words.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cases(examine(train=other_words, task="tag"), "sentences without tags") == [(3, "New York", "")]
+    notes = [case[2] for case in cases(examine(train=other_words, task="tag"), "different labels")]
+    assert notes == ["B-P in line 1, B-P+I-P in line 2, no label in line 3"]
     typo = examine(train=write("a.conll", Scheme(), "\nRio\tBLOC\n"))
     assert cases(typo, "faulty rows") == [
         (49, "Rio\tBLOC", "4 of 5 tags look like IOB2, 'BLOC' does not; correct it, or give --scheme plain")

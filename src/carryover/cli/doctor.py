@@ -57,7 +57,7 @@ def doctor(
         one = report.errors == 1
         raise BadData(
             f"{report.errors} {'finding is an error' if one else 'findings are errors'}",
-            repair="correct the lines that are named, or leave faulty rows out with --on-error skip",
+            repair="correct first what is named there; faulty rows can be left out with --on-error skip",
         )
     if train is not None and report.task is not None:
         if report.figures["train"]["rows"] < FEWEST_FOR_NEXT:

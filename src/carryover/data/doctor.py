@@ -26,7 +26,6 @@ __all__ = ["ERROR", "NOTE", "WARNING", "Case", "Finding", "Report", "examine"]
 FEW_OF_A_LABEL = 5
 LONG_TEXT = 512  # words
 SKEWED_TAGS = 0.9
-WORDS_LISTED = 100
 
 Example = TextExample | TaggedSentence
 
@@ -149,9 +148,7 @@ def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> N
         labels_of.setdefault(key, {}).setdefault(_labels(example), example.line)
     report.add_cases(WARNING, f"{name}: duplicate texts", duplicates)
     contrary = [
-        Case(
-            first[key].line, _text(first[key]), ", ".join(f"{_joined(own)} in line {line:,}" for own, line in found.items())
-        )
+        Case(first[key].line, _text(first[key]), _difference(first[key], found))
         for key, found in labels_of.items()
         if len(found) > 1
     ]
@@ -159,12 +156,15 @@ def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> N
 
 
 def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures: dict[str, Any], texts: bool) -> None:
-    examples: list[Example] = result.examples
+    examples = result.examples
     counts = _kinds(examples, result.scheme)
     if not counts:
         what = "rows without labels" if result.scheme is None else "sentences, and no span in any of them"
         report.add(NOTE, f"{name}: {what}", len(examples))
         return
+    if not texts:
+        bare = [Case(one.line, _text(one)) for one in examples if not one.tags]
+        report.add_cases(ERROR, f"{name}: sentences without tags among others that have them", bare)
     first: dict[str, int] = {}
     for example in examples:
         for label in _labels(example):
@@ -190,14 +190,14 @@ def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures:
 
 def _examine_majority(report: Report, files: dict[str, list[Example]], schemes: dict[str, Scheme | None]) -> None:
     """What the most frequent label of the training examples scores, on every other file; without another on these."""
-    train = files.get("train", [])
-    if not train or not any(map(_labels, train)):
-        return
-    for name in [other for other in files if other != "train"] or ["train"]:
-        if not any(map(_labels, files[name])) or type(files[name][0]) is not type(train[0]):
+    labelled = {name: [one for one in examples if _labels(one)] for name, examples in files.items()}
+    train = labelled.get("train", [])
+    for name in [other for other in files if other != "train"] or list(files):
+        test = labelled[name]
+        if not train or not test or type(test[0]) is not type(train[0]):
             continue
-        score = majority_score(train, files[name])
-        spans = _span_f1(files[name], majority_answers(train, files[name])) if schemes[name] is not None else None
+        score = majority_score(train, test)
+        spans = _span_f1(test, majority_answers(train, test)) if schemes[name] is not None else None
         report.figures[name]["majority"] = {
             "answer": score.answer, "accuracy": score.accuracy, "macro_f1": score.macro_f1, "span_f1": spans,
             "counted_in": "train",
@@ -310,7 +310,7 @@ def _examine_coverage(report: Report, name: str, words: Counter[str], known: str
     hint = ""
     if known == "raw" and missing.total() > 2 * missing_in_any_case and share < 0.95:
         hint = f"; {1 - missing_in_any_case / total:.1%} if capitals are ignored"
-    listed = [Case(0, word, times(count)) for word, count in missing.most_common(WORDS_LISTED)]
+    listed = [Case(0, word, times(count)) for word, count in missing.most_common()]
     message = f"{name}: words that {known} does not hold; it covers {share:.1%}{hint}"
     report.add(level, message, missing.total(), listed)
 
@@ -323,8 +323,15 @@ def _labels(example: Example) -> tuple[str, ...]:
     return example.labels if isinstance(example, TextExample) else example.tags
 
 
-def _joined(labels: tuple[str, ...]) -> str:
-    return repr(labels[0]) if len(labels) == 1 else " ".join(labels) or "no label"
+def _difference(example: Example, lines: dict[tuple[str, ...], int]) -> str:
+    """How the labellings of one text differ; for tags at the first word where they do."""
+    tokens = () if isinstance(example, TextExample) else example.tokens
+    length = min(map(len, (tokens, *lines)))  # the same text may have other words, or no tags
+    place = next((n for n in range(length) if len({tags[n] for tags in lines}) > 1), None)
+    if place is None:
+        return ", ".join(f"{'+'.join(labels) or 'no label'} in line {line:,}" for labels, line in lines.items())
+    tags_at = ", ".join(f"{tags[place]} in line {line:,}" for tags, line in lines.items())
+    return f"{tokens[place]!r}: {tags_at}"
 
 
 def _kinds(examples: Sequence[Example], scheme: Scheme | None) -> Counter[str]:
