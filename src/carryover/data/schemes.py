@@ -238,8 +238,8 @@ def scheme_name(text: str | None) -> str:
 
 
 def refuse_scheme(text: str | None) -> None:
-    """Raise UsageError when a scheme is named for examples that are no tagged sentences."""
-    if scheme_name(text) != AUTO:
+    """Raise UsageError when a scheme of spans is named for examples that are no tagged sentences."""
+    if scheme_name(text) in LETTERS:
         raise UsageError("a span scheme is for tagging", repair="leave --scheme out, or give --task tag")
 
 

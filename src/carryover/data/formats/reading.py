@@ -146,7 +146,7 @@ def read_tagged(
         from carryover.data import builtin
 
         sentences = builtin.tagged(str(path).removeprefix("builtin:"))
-        return ReadResult(sentences, [], len(sentences))
+        return to_iob2(ReadResult(sentences, [], len(sentences)), path, on_error, scheme, [], like)
     format = choose_format(path, format, TAG_FORMATS, _TAG_SUFFIXES) or "conll"
     if format == "conllu":
         trees = read_conllu(path, label_column=label_column, on_error=on_error, require_labels=require_labels)
