@@ -327,11 +327,49 @@ def test_doctor(shell: Shell, material: Material) -> None:
     line = ["doctor", "--raw", material.raw, "--train", material.train, "--test", "test.tsv"]
     done = shell(*line)
     assert done.code == 0 and "test: texts that also stand in train" in done.out
-    assert next_line(done)[:4] == ["carryover", "pretrain", "--raw", str(material.raw)]
+    assert f"line {len(Path('test.tsv').read_text().splitlines())}: " in done.out and "line 2 of train" in done.out
     document = shell(*line, "--json").document
     assert document["schema"] == "carryover.doctor/1" and set(document["files"]) == {"raw", "train", "test"}
     tagged = shell("doctor", "--train", material.tagged, "--json").document
     assert "NOUN" in tagged["files"]["train"]["labels_by_count"]
+
+
+def test_the_doctor_says_the_next_command_in_full(shell: Shell, material: Material) -> None:
+    """Raw text and examples are compared, examples alone trained on, with the same columns; the command is right as it is."""
+    rows = [row.split("\t") for row in material.train.read_text().splitlines()[1:]]
+    Path("t.tsv").write_text("body\ttopic\n" + "".join(f"{text}\t{label}:x\n" for text, label in rows))
+    columns = ["--text-column", "body", "--label-column", "topic", "--coarse", ":"]
+    assert next_line(shell("doctor", "--raw", material.raw)) == [
+        "carryover", "pretrain", "--raw", str(material.raw), "--objective", "bilm", "--size", "small", "--out", "runs/lm",
+    ]  # fmt: skip
+    alone = next_line(shell("doctor", "--train", "t.tsv", "--dev", "t.tsv", *columns))
+    task = ["--task", "classify", "--train", "t.tsv"]
+    assert alone == ["carryover", "train", *task, "--dev", "t.tsv", *columns, "--out", "runs/task"]
+    both = next_line(shell("doctor", "--train", "t.tsv", "--test", "t.tsv", "--raw", material.raw, *columns))
+    compared = [*task, "--test", "t.tsv", "--raw", str(material.raw), *columns]
+    assert both == ["carryover", "compare", *compared, "--out", "runs/compare"]
+    assert shell(*both[1:], "--dry-run").code == shell(*alone[1:], "--dry-run").code == 0
+    tagged = next_line(shell("doctor", "--train", material.tagged, "--scheme", "plain", "--label-column", 1))
+    assert tagged[2:] == [
+        "--task", "tag", "--train", str(material.tagged), "--label-column", "1", "--scheme", "plain", "--out", "runs/task",
+    ]  # fmt: skip
+
+
+def test_the_doctor_suggests_nothing_after_an_error(shell: Shell, material: Material) -> None:
+    Path("bad.tsv").write_text(material.train.read_text() + "one column\n")
+    Path("new.tsv").write_text(material.test.read_text() + "a text\tnever seen\n")
+    for more, message in (
+        (["--train", "bad.tsv"], "1 finding is an error; correct first what is named there"),
+        (["--train", "bad.tsv", "--test", "new.tsv"], "2 findings are errors; correct"),
+    ):
+        done = shell("doctor", *more)
+        assert (
+            done.code == 65 and message in done.err and "next:" not in done.err and "error: train: faulty rows" in done.out
+        )
+        assert shell("doctor", *more, "--json").document["findings"]
+    few = "".join(f"{row}\n" for row in material.train.read_text().splitlines()[:5])
+    Path("few.tsv").write_text(few)
+    assert "next:" not in shell("doctor", "--train", "few.tsv").err, "too few to train on"
 
 
 def test_compare(shell: Shell, material: Material) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carryover.data.doctor import Report, examine
+from carryover.data.doctor import Case, Report, examine
 from carryover.data.overlap import RawScan, words_of
+from carryover.data.schemes import Scheme
 from carryover.errors import BadData, InputMissing, UsageError
 
 WORDS = [f"w{n}x" for n in range(400)]
@@ -184,3 +186,163 @@ def test_options_reach_the_readers(tmp_path: Path) -> None:
     options: dict[str, Any] = {"text_column": 1, "label_column": 0}
     (tmp_path / "a.tsv").write_text("".join(f"{label}:fine\t{text}\n" for text, label in CLEAN_TRAIN))
     assert examine(train=tmp_path / "a.tsv", coarse=":", **options).figures["train"]["labels_by_count"] == {"a": 20, "b": 20}
+
+
+def cases(report: Report, part: str) -> list[tuple[int, str, str]]:
+    found = [finding for finding in report.findings if part in finding.message]
+    assert len(found) == 1, f"{part!r} among {report.findings}"
+    return [(case.line, case.text, case.note) for case in found[0].cases]
+
+
+def test_every_case_is_named_with_its_line(tmp_path: Path) -> None:
+    rows = [*CLEAN_TRAIN, (sentence(0).upper(), "a"), (sentence(1), "a"), ("bell \x07 x", "b"), (sentence(51), "rare")]
+    train = write_table(tmp_path / "a.tsv", rows)
+    train.write_text(train.read_text() + "no label\n")
+    test = write_table(
+        tmp_path / "b.tsv", [*CLEAN_TEST, ("  " + sentence(4), "a"), (sentence(99), "B"), (sentence(98), "new")]
+    )
+    (tmp_path / "raw.txt").write_text(f"first\n\n{sentence(101)}\nFirst\nx\nfirst\n")
+    report = examine(tmp_path / "raw.txt", train, test=test)
+    assert cases(report, "train: duplicate texts") == [
+        (42, sentence(0).upper(), "repeats line 2"),
+        (43, sentence(1), "repeats line 3"),
+    ]
+    assert cases(report, "different labels") == [(3, sentence(1), "b in line 3, a in line 43")]
+    assert cases(report, "control characters") == [(44, "bell \x07 x", "")]
+    assert cases(report, "fewer than 5") == [(45, "rare", "once")]
+    assert cases(report, "faulty rows") == [(46, "no label", "1 columns where the header has 2; remove or add separators")]
+    assert cases(report, "test: texts that also stand in train") == [(12, "  " + sentence(4), "line 6 of train")]
+    assert cases(report, "never stands in train") == [(13, "B", "train has 'b'"), (14, "new", "")]
+    assert cases(report, "raw: duplicate lines") == [(4, "", "repeats line 1"), (6, "", "repeats line 1")]
+    assert cases(report, "test: texts that stand in the raw text") == [(3, sentence(101), "line 3 of raw")]
+    assert cases(report, "train: words that raw does not hold")[0] == (0, "w28x", "3 times")
+    document = json.loads(json.dumps(report.to_json()))
+    assert {"line": 42, "text": sentence(0).upper(), "note": "repeats line 2"} in [
+        case for finding in document["findings"] for case in finding["cases"]
+    ]
+    shown = "\n".join(report.lines())
+    assert f"    line 42: {sentence(0).upper()} · repeats line 2" in shown
+    assert "    line 44: bell \\x07 x" in shown and "\x07" not in shown, "a terminal obeys none of it"
+
+
+def test_only_the_first_cases_are_shown() -> None:
+    report = Report()
+    report.add_cases("warning", "much", [Case(line, "x" * 500) for line in range(1, 2000)])
+    first, *shown, more = report.lines()
+    assert first == "warning: much (1,999)" and len(shown) == 3 and more == "    and 1,996 more, all with --json"
+    assert all(len(row) < 120 for row in shown) and len(report.to_json()["findings"][0]["cases"]) == 1999
+
+
+def test_labels_that_look_the_same(tmp_path: Path) -> None:
+    marked = [
+        "\ufeffa",
+        "a\u200b",
+        "Caf\u00e9",
+        "Cafe\u0301",
+        "A",
+        "\u202bb",
+        "x\u200dy",
+        "\u0646\u0645\u06cc\u200c\u0634",
+        "\U0001f468\u200d\U0001f469",
+    ]
+    rows = [*CLEAN_TRAIN, *((sentence(60 + n), label) for n, label in enumerate(marked))]
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    report = examine(train=path)
+    same = cases(report, "labels that look the same and are different classes")
+    assert {(line, label) for line, label, _ in same} == {
+        (42, "\ufeffa"), (43, "a\u200b"), (45, "Cafe\u0301"), (47, "\u202bb"),
+    } and (42, "\ufeffa", "once, 'a' 20 times") in same  # fmt: skip
+    assert cases(report, "differ only in case") == [(46, "A", "once, 'a' 20 times")]
+    unseen = {label: note for _, label, note in cases(report, "labels with characters that are not seen")}
+    assert set(unseen) == {"\ufeffa", "a\u200b", "\u202bb", "x\u200dy"}, "joiners belong into Persian words and emoji"
+    assert unseen["a\u200b"] == "U+200B as character 2" and report.errors == 1
+
+
+def test_unseen_characters_in_texts(tmp_path: Path) -> None:
+    texts = [
+        "a word\ufeff here",
+        "one\u200btwo",
+        "\u202eright",
+        "\u0646\u0645\u06cc\u200c\u0634\u0648\u062f",
+        "fine \U0001f468\u200d\U0001f469",
+        "soft\u00adhyphen",
+    ]
+    report = examine(train=write_table(tmp_path / "a.tsv", [(text, "ab"[n % 2]) for n, text in enumerate(texts)]))
+    assert [(line, note) for line, _, note in cases(report, "texts with characters that are not seen")] == [
+        (2, "U+FEFF as character 7"),
+        (3, "U+200B as character 4"),
+        (4, "U+202E as character 1"),
+    ]
+
+
+def test_quotes_in_a_table_without_quoting(tmp_path: Path) -> None:
+    rows = [*CLEAN_TRAIN, ('"He said ""good"""', "a"), ('say "yes"', "b"), ('"', "a"), ("plain", '"b"')]
+    report = examine(train=write_table(tmp_path / "a.tsv", rows))
+    assert [case[:2] for case in cases(report, "begin and end with a quote")] == [(42, '"He said ""good"""'), (45, '"b"')]
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"a, b",x\n"""c""",y\n')
+    assert not counts(examine(train=path), "quote"), "CSV has a quoting of its own"
+
+
+def test_what_the_majority_scores(tmp_path: Path) -> None:
+    train = [(text, "ham" if n % 8 else "spam") for n, (text, _) in enumerate(CLEAN_TRAIN)]
+    test = [(text, "ham" if n % 5 else "spam") for n, (text, _) in enumerate(CLEAN_TEST)]
+    report = examine(train=write_table(tmp_path / "a.tsv", train), test=write_table(tmp_path / "b.tsv", test))
+    assert report.figures["test"]["majority"] == {
+        "answer": "ham", "accuracy": 0.8, "macro_f1": pytest.approx(0.8 / 1.8), "span_f1": None, "counted_in": "train",
+    }  # fmt: skip
+    assert "test majority: always 'ham' scores accuracy 80.0%, macro-F1 44.4%, counted in train" in report.lines()
+    assert one(report, "train: the label 'ham' makes 88% of all; accuracy hides the others") == 35
+    assert one(report, "test: the label 'ham' makes 80% of all") == 8
+    assert "majority" not in report.figures["train"]
+
+
+def test_spans(tmp_path: Path) -> None:
+    def write(name: str, scheme: Scheme, more: str = "") -> Path:
+        rows = [(["Ann", "Lee", "sees", "Oslo"], ("B-PER", "I-PER", "O", "B-LOC")), (["in", "Rio"], ("O", "B-LOC"))] * 6
+        text = ["".join(f"{w}\t{t}\n" for w, t in zip(words, scheme.from_iob2(tags), strict=True)) for words, tags in rows]
+        (tmp_path / name).write_text("\n".join(text) + more)
+        return tmp_path / name
+
+    report = examine(train=write("a.conll", Scheme("BILOU")), test=write("b.conll", Scheme(), "\nRio\tO\n"))
+    assert report.figures["train"]["scheme"] == "BILOU" and report.figures["train"]["span_types"] == 2
+    assert report.figures["train"]["labels_by_count"] == {"LOC": 12, "PER": 6}
+    assert "train spans: LOC 12 (67%), PER 6 (33%)" in report.lines()
+    majority = report.figures["test"]["majority"]
+    assert majority["accuracy"] == 36 / 37 and majority["span_f1"] == pytest.approx(2 * 18 / (18 + 19))
+    assert "each word its most frequent tag" in "\n".join(report.lines())
+    again = examine(train=write("a.conll", Scheme(), "\nin\tO\nRio\tO\n"))
+    assert cases(again, "different labels") == [(6, "in Rio", "'Rio': B-LOC in line 6, O in line 49")]
+    other_words = tmp_path / "a.jsonl"
+    rows = [
+        {"tokens": ["New York"], "tags": ["B-P"]},
+        {"tokens": ["New", "York"], "tags": ["B-P", "I-P"]},
+        {"tokens": ["New York"]},
+    ]
+    other_words.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cases(examine(train=other_words, task="tag"), "sentences without tags") == [(3, "New York", "")]
+    notes = [case[2] for case in cases(examine(train=other_words, task="tag"), "different labels")]
+    assert notes == ["B-P in line 1, B-P+I-P in line 2, no label in line 3"]
+    typo = examine(train=write("a.conll", Scheme(), "\nRio\tBLOC\n"))
+    assert cases(typo, "faulty rows") == [
+        (49, "Rio\tBLOC", "4 of 5 tags look like IOB2, 'BLOC' does not; correct it, or give --scheme plain")
+    ]
+    assert typo.errors == 1 and examine(train=tmp_path / "a.conll", scheme="plain").errors == 0
+    bare = examine(train=write("a.conll", Scheme(separator="")))
+    assert bare.figures["train"]["labels_by_count"] == {"span": 18} and bare.figures["train"]["scheme"] == "IOB2 (B, I, O)"
+
+
+def test_time_is_linear_in_texts_and_lines(tmp_path: Path) -> None:
+    """Processor time for eight times as much may be eight times as long, not sixty-four."""
+
+    def seconds(count: int) -> float:
+        rows = [(f"{sentence(n)} n{n} " + "x." * 40 + "\u0301\u200d" * 20, "ab"[n % 2]) for n in range(count)]
+        train = write_table(tmp_path / "a.tsv", rows)
+        (tmp_path / "raw.txt").write_text("".join(f"{text}\n" for text, _ in rows) + "a" * 50 * count, encoding="utf-8")
+        began = time.process_time()
+        examine(tmp_path / "raw.txt", train, test=train)
+        return time.process_time() - began
+
+    seconds(50)
+    assert seconds(2400) < 25 * max(seconds(300), 0.05)

@@ -65,7 +65,7 @@ TAGGED = [
 def test_tagged(shared_data: Path, name: str, sentences: int, tokens: int | None, scheme: str | None) -> None:
     result = read_tagged(shared_data / name)
     assert result.rows == len(result.examples) == sentences
-    assert result.scheme == scheme
+    assert (None if result.scheme is None else str(result.scheme)) == scheme
     assert all(len(sentence.tokens) == len(sentence.tags) for sentence in result.examples)
     if tokens is not None:
         assert sum(len(sentence.tokens) for sentence in result.examples) == tokens

@@ -23,6 +23,7 @@ from sklearn.utils import estimator_checks
 
 import carryover
 from carryover import SequenceTagger, TextClassifier
+from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
 from carryover.training.loading import LanguageModel
 from task_material import classified, language_model, tagged
@@ -277,3 +278,33 @@ def test_refusals_of_the_tagger() -> None:
 def test_without_held_out_examples() -> None:
     estimator = TextClassifier("scratch", fitting=QUICK, dev_share=0).fit(*texts(8))
     assert estimator.dev_score_ is None
+
+
+@pytest.mark.parametrize("scheme", ["IOB1 B-x O", "BIOES B-x O", "BMES B-x O", "BILOU b_x o", "IOB2 B O", "BMES B O"])
+def test_the_tagger_learns_spans_of_every_scheme(scheme: str, tmp_path: Path) -> None:
+    own = Scheme.from_spelling(scheme)
+    words, iob2 = sentences(40, spans=True)
+    y = [list(own.from_iob2(tags)) for tags in iob2]
+    named = own.name.lower() if own.name == "BMES" else "auto"  # no span here is so long that BMES differs from BIOES
+    tagger = SequenceTagger("scratch", scheme=named, fitting={**FITTING, "learning_rate": 0.02}).fit(words, y)
+    kind = "per" if own.typed else "span"
+    assert tagger.scheme_ == own and tagger.classes_.tolist() == [f"B-{kind}", f"I-{kind}", "O"]
+    assert tagger.predictor_.task.main_score == "span_f1"
+    answers = tagger.predict(words)
+    assert tagger.score(words, y) > 0.3 and sum(map(list.__eq__, answers, y)) > 10
+    assert all(own.first_fault(tags) is None for tags in answers)
+    assert tagger.predict_proba(words[:1])[0].shape == (len(words[0]), 3)
+    tagger.save(tmp_path / "a")
+    assert [list(tags) for tags in carryover.load(tmp_path / "a").predict(words)] == answers
+    assert clone(SequenceTagger(scheme="bmes")).scheme == "bmes"
+
+
+def test_the_tagger_names_a_mistyped_tag() -> None:
+    words, tags = sentences(10, spans=True)
+    tags[3][1] = "BPER"
+    with pytest.raises(BadData, match=r"3 of 4 tags look like IOB2, 'BPER' \(sentence 3, word 1\) does not"):
+        SequenceTagger("scratch", fitting=QUICK).fit(words, tags)
+    plain = SequenceTagger("scratch", scheme="plain", fitting=QUICK).fit(words, tags)
+    assert plain.scheme_ is None and "BPER" in plain.classes_ and plain.predictor_.task.main_score == "accuracy"
+    with pytest.raises(UsageError, match="did you mean 'bilou'"):
+        SequenceTagger(scheme="billou").fit(words, tags)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from carryover.data.formats.text import TaggedSentence
+from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
 from carryover.sequence import Sequence
 from carryover.tasks import Tag, task_from_json
@@ -131,3 +132,47 @@ def test_description_rebuilds_the_task(labels: tuple[str, ...]) -> None:
     hidden = Sequence.of(torch.randn(2, 3, 6))
     assert again.to_json() == task.to_json() and again.eval().decode(hidden) == task.eval().decode(hidden)
     json.dumps(task.score([tuple(labels)], [tuple(labels)]))
+
+
+@pytest.mark.parametrize("spelling", ["BMES B-x O", "BIOES b_x o", "BILOU x-B -", "IOB1 B-x O", "BMEWO B O"])
+def test_answers_are_written_as_the_training_data_was(spelling: str) -> None:
+    scheme = Scheme.from_spelling(spelling)
+    labels = ("B-span", "I-span", "O") if not scheme.typed else SPANS
+    task = Tag(labels, 4, scheme=spelling)
+    assert task.scheme == scheme and task.spans and task.output_kind == "crf" and task.labels == labels
+    again = task_from_json(json.loads(json.dumps(task.to_json())))
+    assert again.to_json() == task.to_json() and again.scheme == scheme
+    kind = labels[0][2:]
+    gold = ("O", f"B-{kind}", f"I-{kind}", f"I-{kind}", f"B-{kind}", "O")
+    answer = task.written(gold)
+    assert answer == scheme.from_iob2(gold) and set(answer) <= set(task.answers) and task.understood(answer) == gold
+    task.write_in("auto")
+    assert task.written(gold) == answer
+    task.write_in("bilou")
+    assert task.scheme is not None and task.scheme.name == "BILOU" and task.scheme.outside == scheme.outside
+    with pytest.raises(UsageError, match="the model's tags are spans"):
+        task.write_in("plain")
+
+
+def test_plain_tags_may_look_like_spans() -> None:
+    task = Tag(SPANS, 4, scheme="plain")
+    assert not task.spans and task.output_kind == "softmax" and task.main_score == "accuracy"
+    assert task_from_json(task.to_json()).to_json() == task.to_json()
+    with pytest.raises(UsageError, match="no spans and cannot be written as BMES"):
+        task.write_in("bmes")
+    with pytest.raises(BadData, match="the span scheme 'BMES' is unknown"):
+        Tag(SPANS, 4, scheme="BMES")
+
+
+def test_a_task_of_an_earlier_version_is_what_it_was() -> None:
+    """It says nothing of schemes: IOB2 where all labels are, and bare letters are labels like others."""
+    stored = {"kind": "tag", "in_size": 4, "output": "crf", "dropout": 0.0}
+    assert task_from_json({**stored, "labels": list(SPANS)}).main_score == "span_f1"
+    bare = task_from_json({**stored, "output": "softmax", "labels": ["B", "I", "O"]})
+    assert bare.main_score == "accuracy" and bare.written(("I", "O")) == ("I", "O")
+
+
+def test_a_tag_within_a_span_is_known_when_its_type_is() -> None:
+    Tag(("B-per", "O"), 4).check([sentence("B-per", "I-per")])
+    with pytest.raises(BadData, match="label 'I-loc' was not among"):
+        Tag(("B-per", "O"), 4).check([sentence("O", "I-loc")])

@@ -37,6 +37,7 @@ def compare(
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     coarse: options.Coarse = None,
+    scheme: options.Scheme = "auto",
     metric: options.Metric = "auto",
     class_weights: options.ClassWeights = "none",
     size: Annotated[
@@ -84,6 +85,7 @@ def compare(
         format=format,
         multi_label=multi_label,
         coarse=coarse,
+        scheme=scheme,
         on_error=on_error,
         metric=metric,
         class_weights=class_weights,

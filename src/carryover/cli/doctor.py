@@ -9,6 +9,9 @@ import typer
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
 
+FEWEST_FOR_NEXT = 10
+"""Training examples; with fewer the next command would have nothing to hold out."""
+
 
 def doctor(
     raw: Annotated[str | None, typer.Option("--raw", help="Unlabelled text.")] = None,
@@ -23,10 +26,17 @@ def doctor(
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     coarse: options.Coarse = None,
+    scheme: options.Scheme = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Find what would spoil a result: duplicates, test lines in the training or raw text, unknown words, skewed labels."""
+    """Find what would spoil a result: faulty rows, duplicates, test lines in the training or raw text, labels that look alike,
+    are skewed or unseen in training, characters that are not seen, unknown words.
+
+    Shows the first cases of each finding with their lines, and all of them with --json. Leaves with exit code 65 when a finding is
+    an error: training would stop at it, or its result would be wrong.
+    """
     from carryover.data.doctor import examine
+    from carryover.errors import BadData
 
     report = examine(
         raw=raw,
@@ -41,12 +51,26 @@ def doctor(
         format=format,
         multi_label=multi_label,
         coarse=coarse,
+        scheme=scheme,
     )
     if as_json:
         print_document(report.to_json())
     else:
         print_lines(report.lines())
-    if raw is not None:
+    if report.errors:
+        one = report.errors == 1
+        raise BadData(
+            f"{report.errors} {'finding is an error' if one else 'findings are errors'}",
+            repair="correct first what is named there; faulty rows can be left out with --on-error skip",
+        )
+    if train is not None and report.task is not None:
+        if report.figures["train"]["rows"] < FEWEST_FOR_NEXT:
+            return
+        verb, files = ("train", {"dev": dev}) if raw is None else ("compare", {"test": test, "raw": raw})
+        words = ["carryover", verb, "--task", report.task, "--train", train]
+        for name, path in files.items():
+            words += [] if path is None else [f"--{name}", path]
+        words += options.of_reading(text_column, label_column, format, multi_label, coarse, scheme)
+        suggest_next([*words, "--out", f"runs/{'task' if raw is None else 'compare'}"])
+    elif raw is not None:
         suggest_next(["carryover", "pretrain", "--raw", raw, "--objective", "bilm", "--size", "small", "--out", "runs/lm"])
-    elif train is not None:
-        suggest_next(["carryover", "train", "--task", task or "TASK", "--train", train, "--out", "runs/task"])

@@ -20,6 +20,7 @@ def evaluate(
     text_column: Annotated[str | None, typer.Option("--text-column", help="Default: as in training.")] = None,
     label_column: Annotated[str | None, typer.Option("--label-column", help="Default: as in training.")] = None,
     format: options.Format = None,
+    scheme: options.Scheme = "auto",
     on_error: options.OnError = "stop",
     require: Annotated[
         float | None,
@@ -42,9 +43,11 @@ def evaluate(
     device = choose_device(device)
     found = load(model, device=device)
     if not isinstance(found, TaskPredictor):
-        if label_column is not None:
+        for_tasks = {"--label-column": label_column, "--scheme": None if scheme == "auto" else scheme}
+        given = [name for name, value in for_tasks.items() if value is not None]
+        if given:
             raise UsageError(
-                "--label-column is for a trained task, and this is a language model", path=model, repair="leave it out"
+                f"{given[0]} is for a trained task, and this is a language model", path=model, repair="leave it out"
             )
         how = {"device": device, "raw_column": options.column(text_column), "raw_format": format}
         _language_model(found, model, options.sources(test), require, how, as_json)
@@ -58,6 +61,7 @@ def evaluate(
         text_column=options.column(text_column),
         label_column=options.column(label_column),
         format=format,
+        scheme=scheme,
         on_error=on_error,
         rejects=Path(Path(test).name + ".rejected.jsonl"),
     )

@@ -48,6 +48,13 @@ Coarse = Annotated[
     str | None,
     typer.Option("--coarse", help="Keep of each label what stands before this sign: with ':' NUM:dist is read as NUM."),
 ]
+Scheme = Annotated[
+    str,
+    typer.Option(
+        "--scheme",
+        help="Span scheme of the tags: iob1, iob2, bioes, bilou, bmes, bmewo; plain: they are no spans; auto: by the file.",
+    ),
+]
 Metric = Annotated[
     str,
     typer.Option(
@@ -112,6 +119,26 @@ def sources(text: str) -> tuple[str, ...]:
     if not all(names):
         raise UsageError(f"{text!r} names no file at one of its commas", repair="write one.txt,two.txt")
     return names
+
+
+def of_reading(
+    text_column: str,
+    label_column: str | None,
+    format: str | None,
+    multi_label: str | None,
+    coarse: str | None,
+    scheme: str,
+) -> list[str]:
+    """The options that say how a labelled file is read, for another command about the same file."""
+    given = {
+        "--text-column": None if text_column == "text" else text_column,
+        "--label-column": label_column,
+        "--format": format,
+        "--multi-label": multi_label,
+        "--coarse": coarse,
+        "--scheme": None if scheme == "auto" else scheme,
+    }
+    return [word for name, value in given.items() if value is not None for word in (name, value)]
 
 
 def column(text: str | None) -> Any:

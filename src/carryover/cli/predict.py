@@ -23,6 +23,9 @@ def predict(
         str | None, typer.Option("--text-column", help="Column of the text in a table; default: as in training.")
     ] = None,
     format: options.Format = None,
+    scheme: Annotated[
+        str, typer.Option("--scheme", help="Span scheme to write the tags in: bioes, bmes, …; default: as in training.")
+    ] = "auto",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also the probability of the answer.")] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
@@ -36,11 +39,12 @@ def predict(
     from carryover.training.loading import load
 
     predictor = require_task(load(model, device=choose_device(device)), model)
+    predictor.task.write_in(scheme)
     say_when_waiting(source)
     items = items_to_predict(predictor, source, text_column=options.column(text_column), format=format)
     rows = prediction_rows(predictor, items)
     if as_json:
-        print_document({"schema": "carryover.predict/1", "labels": list(predictor.labels), "predictions": list(rows)})
+        print_document({"schema": "carryover.predict/1", "labels": list(predictor.task.answers), "predictions": list(rows)})
     else:
         print_lines(prediction_lines(rows, probabilities=probabilities))
     suggest_next(["carryover", "evaluate", model, "--test", "TEST" if source == "-" else options.beside(source, "test")])

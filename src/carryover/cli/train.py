@@ -43,7 +43,7 @@ def train(
         typer.Option("--mix-layer-norm", help="Bring each word's layers to mean 0 and variance 1 before they are mixed."),
     ] = False,
     output: Annotated[
-        str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for BIO tags.")
+        str | None, typer.Option("--output", help="softmax or crf, for tagging; default: crf for tags of spans.")
     ] = None,
     metric: options.Metric = "auto",
     class_weights: options.ClassWeights = "none",
@@ -52,6 +52,7 @@ def train(
     format: options.Format = None,
     multi_label: options.MultiLabel = None,
     coarse: options.Coarse = None,
+    scheme: options.Scheme = "auto",
     on_error: options.OnError = "stop",
     epochs: Annotated[
         int | None,
@@ -124,6 +125,7 @@ def train(
             format=format,
             multi_label=multi_label,
             coarse=coarse,
+            scheme=scheme,
             on_error=on_error,
         ),
         device=choose_device(device),

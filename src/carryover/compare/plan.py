@@ -12,6 +12,7 @@ from typing import Any
 from carryover.compare.cells import REFERENCE, RUNGS, needs_encoder, table_rank
 from carryover.data.formats.spooling import is_stream
 from carryover.data.metric_names import metric_name
+from carryover.data.schemes import AUTO, PLAIN, scheme_name
 from carryover.errors import UsageError, check_choice, nearest
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
@@ -32,7 +33,8 @@ class ComparePlan:
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
     `raw` text to pretrain on; `valid` raw text held out in pretraining, both with their text in `raw_column` where
     `raw_format` or their names say that they are no plain text; `encoder` a folder with a pretrained language
-    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`.
+    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`,
+    `scheme` (of span tags) as in `carryover.data.schemes`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
@@ -58,7 +60,7 @@ class ComparePlan:
     format: str | None = None
     multi_label: str | None = None
     coarse: str | None = None
-    scheme: str | None = None
+    scheme: str = AUTO
     on_error: str = "stop"
     metric: str = "auto"
     class_weights: str = "none"
@@ -83,6 +85,9 @@ class ComparePlan:
             )
         check_choice("on-error", self.on_error, ("stop", "skip"))
         check_choice("placement", self.placement, PLACEMENTS)
+        if scheme_name(self.scheme) == PLAIN:  # also where tags look like spans
+            object.__setattr__(self, "metric", "accuracy" if self.metric == "auto" else self.metric)
+            object.__setattr__(self, "fitting", {**self.fitting, "scheme": PLAIN})
         object.__setattr__(self, "rungs", parse_rungs(self.rungs))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
         least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))

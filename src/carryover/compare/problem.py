@@ -13,6 +13,7 @@ from typing import Any
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
 from carryover.data.long_words import count_cut, cut_sentence
+from carryover.data.schemes import PLAIN, Like, Scheme, refuse_scheme
 from carryover.data.splits import strata_of, stratified_split
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData
@@ -82,7 +83,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     an error for every rung.
     """
     train_path = str(plan.train)
-    train, rejected = _read(plan, train_path)
+    train, rejected, scheme = _read(plan, train_path)
     _check_two_labels(train, plan.task, train_path)
     remarks = []
     if plan.test is None:
@@ -94,7 +95,7 @@ def load_problem(plan: ComparePlan) -> Problem:
         )
     else:
         test_path = str(plan.test)
-        test, also_rejected = _read(plan, test_path)
+        test, also_rejected, _ = _read(plan, test_path, scheme or PLAIN)
         rejected += also_rejected
     for path, examples in ((train_path, train), (test_path, test)):
         if not examples:
@@ -160,14 +161,16 @@ def name_of(path: str | Path) -> str:
     return str(path) if str(path).startswith("builtin:") else Path(path).name
 
 
-def _read(plan: ComparePlan, path: str) -> tuple[list[Any], list[Any]]:
+def _read(plan: ComparePlan, path: str, like: Like = None) -> tuple[list[Any], list[Any], Scheme | None]:
     from carryover.data.formats.reading import read_tagged, read_texts
 
     if plan.task == "tag":
         tagged = read_tagged(
-            path, label_column=plan.label_column, format=plan.format, on_error=plan.on_error, scheme=plan.scheme
-        )
-        return list(tagged.examples), list(tagged.rejected)
+            path, label_column=plan.label_column, format=plan.format, on_error=plan.on_error, scheme=plan.scheme,
+            like=like,
+        )  # fmt: skip
+        return list(tagged.examples), list(tagged.rejected), tagged.scheme
+    refuse_scheme(plan.scheme)
     texts = read_texts(
         path,
         text_column=_column(plan.text_column),
@@ -177,7 +180,7 @@ def _read(plan: ComparePlan, path: str) -> tuple[list[Any], list[Any]]:
         multi_label=plan.multi_label,
         coarse=plan.coarse,
     )
-    return list(texts.examples), list(texts.rejected)
+    return list(texts.examples), list(texts.rejected), None
 
 
 def _column(value: str | int | None) -> Any:
@@ -195,7 +198,7 @@ def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: st
     from carryover.tasks.spans import is_span_scheme
 
     every = known | {label for example in test for label in gold(example, plan.task)}
-    spans = plan.task == "tag" and is_span_scheme(every)
+    spans = plan.task == "tag" and plan.scheme != PLAIN and is_span_scheme(every)
     kinds = {label.partition("-")[2] for label in known} if spans else set()
     unseen: dict[str, int] = {}
     for example in test:

@@ -14,6 +14,7 @@ from carryover.compare.findings import Point, plain
 from carryover.compare.plan import ComparePlan
 from carryover.compare.table import plain_table
 from carryover.compare.verdict import cost_sentences, verdict
+from carryover.data.schemes import AUTO
 
 SCHEMA = "carryover.compare/1"
 LANGUAGE_MODEL = "language model"
@@ -192,9 +193,9 @@ def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
         words += ["--text-column", str(plan.text_column)]
     if plan.label_column is not None:
         words += ["--label-column", str(plan.label_column)]
-    for name in ("format", "multi_label", "coarse"):
+    for name in ("format", "multi_label", "coarse", "scheme"):
         value = getattr(plan, name)
-        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+        words += [] if value in (None, AUTO) else [f"--{name.replace('_', '-')}", str(value)]
     words += [] if plan.metric == "auto" else ["--metric", plan.metric]
     words += [] if plan.class_weights == "none" else ["--class-weights", plan.class_weights]
     return words

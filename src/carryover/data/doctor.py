@@ -2,89 +2,34 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from carryover.data.formats.choosing import holds_tags
-from carryover.data.formats.opening import Source
+from carryover.data.doctor_characters import as_seen, examine_characters, examine_label_names, examine_quotes, without_case
+from carryover.data.doctor_report import ERROR, NOTE, WARNING, Case, Finding, Report, times
+from carryover.data.formats.choosing import FORMATS, holds_tags
+from carryover.data.formats.opening import Source, inner_suffix
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
 from carryover.data.long_words import count_cut_occurrences, cut_sentence
+from carryover.data.majority import majority_answers, majority_score
+from carryover.data.metric_names import SKEWED
 from carryover.data.overlap import RawScan
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, extract_spans, refuse_scheme
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError
 
-ERROR, WARNING, NOTE = "error", "warning", "note"
+__all__ = ["ERROR", "NOTE", "WARNING", "Case", "Finding", "Report", "examine"]
 
 FEW_OF_A_LABEL = 5
 LONG_TEXT = 512  # words
-_MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¤¶¼\xad]|â€[™œ\x9d“”˜¦]|Â[\xa0-\xbf]|ï¿½")
-_CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+SKEWED_TAGS = 0.9
 
 Example = TextExample | TaggedSentence
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`level` is "error" (results would be wrong), "warning" (look at it) or "note"; `count` is how many cases."""
-
-    level: str
-    message: str
-    count: int
-
-
-@dataclass
-class Report:
-    """What was found, and figures of every file."""
-
-    findings: list[Finding] = field(default_factory=list)
-    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, level: str, message: str, count: int) -> None:
-        """Note a case that occurs; nothing when `count` is 0."""
-        if count:
-            self.findings.append(Finding(level, message, count))
-
-    @property
-    def errors(self) -> int:
-        return sum(finding.level == ERROR for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": "carryover.doctor/1",
-            "findings": [asdict(finding) for finding in self.findings],
-            "files": self.figures,
-        }
-
-    def lines(self) -> list[str]:
-        """The report for a terminal: a line of figures for each file, then the findings, the gravest first."""
-        rows = []
-        for name, figures in self.figures.items():
-            shown = (
-                f"{key.replace('_', ' ')} {_short(value)}" for key, value in figures.items() if not isinstance(value, dict)
-            )
-            rows.append(f"{name}: " + ", ".join(shown))
-            if balance := figures.get("labels_by_count"):
-                total = sum(balance.values())
-                parts = [f"{label} {count} ({count / total:.0%})" for label, count in list(balance.items())[:12]]
-                more = f" and {len(balance) - 12} more" if len(balance) > 12 else ""
-                rows.append(f"{name} labels: " + ", ".join(parts) + more)
-        order = (ERROR, WARNING, NOTE)
-        for finding in sorted(self.findings, key=lambda one: order.index(one.level)):
-            rows.append(f"{finding.level}: {finding.message} ({finding.count:,})")
-        if not any(finding.level in (ERROR, WARNING) for finding in self.findings):
-            rows.append("nothing alarming found")
-        return rows
-
-
-def _short(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.1%}" if isinstance(value, float) else str(value)
 
 
 def examine(
@@ -101,13 +46,14 @@ def examine(
     format: str | None = None,
     multi_label: str | None = None,
     coarse: str | None = None,
+    scheme: str = AUTO,
 ) -> Report:
     """Examine raw text and labelled files together.
 
     Duplicates within a file, overlap of raw text or training data with dev and test, share of the words of each labelled
-    file that raw text and training data know, balance of labels, labels unseen in training, encoding faults, lengths.
-    Faulty rows are counted, not raised. Raw text is read once as a stream; memory grows by eight bytes a line and by the
-    table of distinct words.
+    file that raw text and training data know, balance of labels and what the majority scores, labels that look alike or are
+    unseen in training, encoding faults, lengths. Faulty rows are counted, not raised. Raw text is read once as a stream;
+    memory grows by sixteen bytes a line and by the table of distinct words.
 
     `task` is "classify" or "tag"; without it the files' names tell. `raw_column` and `raw_format` are for raw text that is no
     plain text.
@@ -118,14 +64,26 @@ def examine(
         raise UsageError("there is nothing to examine", repair="give raw, train, dev or test")
     if task not in (None, "classify", "tag"):
         raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
-    report = Report()
+    tasks = {name: task or _guess_task(path, format) for name, path in given.items()}
+    tagged = {name for name, its in tasks.items() if its == "tag"}
+    if not tagged:
+        refuse_scheme(scheme)
+    report = Report(task=tasks.get("train"))
     files: dict[str, list[Example]] = {}
-    schemes: dict[str, str | None] = {}
+    schemes: dict[str, Scheme | None] = {}
     for name, path in given.items():
-        tagged = task == "tag" if task else holds_tags(path, format)
         result: ReadResult[Any]
-        if tagged:
-            result = read_tagged(path, label_column=label_column, format=format, on_error="skip", require_labels=False)
+        if name in tagged:
+            like: Like = (schemes["train"] or PLAIN) if "train" in schemes else None
+            result = read_tagged(
+                path,
+                label_column=label_column,
+                format=format,
+                on_error="skip",
+                require_labels=False,
+                scheme=scheme,
+                like=like,
+            )
         else:
             label: str | int = "label" if label_column is None else label_column
             result = read_texts(
@@ -134,12 +92,16 @@ def examine(
             )  # fmt: skip
         files[name] = list(result.examples)
         schemes[name] = result.scheme
-        _examine_file(report, name, result)
+        _examine_file(report, name, result, texts=name not in tagged)
+        if format == "tsv" or (format is None and inner_suffix(path) in FORMATS["tsv"].suffixes):
+            cells = ((one.line, cell) for one in files[name] for cell in (_text(one), *_labels(one)))
+            examine_quotes(report, name, cells)
+    _examine_majority(report, files, schemes)
     for first, second in (("train", "dev"), ("train", "test"), ("dev", "test")):
         if first in files and second in files:
             _examine_overlap(report, first, files[first], second, files[second])
             if first == "train":
-                _examine_unseen(report, _kinds(files[first], schemes[first]), second, _kinds(files[second], schemes[second]))
+                _examine_unseen(report, _kinds(files[first], schemes[first]), second, files[second], schemes[second])
     vocabularies = {name: Counter(word for words in _words(examples) for word in words) for name, examples in files.items()}
     if raw is not None:
         vocabularies["raw"] = _examine_raw(report, read_raw(raw, column=raw_column, format=raw_format), files)
@@ -154,7 +116,11 @@ def examine(
     return report
 
 
-def _examine_file(report: Report, name: str, result: ReadResult[Any]) -> None:
+def _guess_task(path: Source, format: str | None) -> str:
+    return "tag" if holds_tags(path, format) else "classify"
+
+
+def _examine_file(report: Report, name: str, result: ReadResult[Any], *, texts: bool) -> None:
     """Rows, faults, lengths, duplicates and labels of one labelled file."""
     examples: list[Example] = result.examples
     lengths = np.array([len(words) for words in _words(examples)])
@@ -162,32 +128,92 @@ def _examine_file(report: Report, name: str, result: ReadResult[Any]) -> None:
     report.figures[name] = figures
     if result.rejected:
         first = result.rejected[0]
-        report.add(ERROR, f"{name}: faulty rows, the first in line {first.line}: {first.reason}", len(result.rejected))
-    if isinstance(examples[0], TextExample):
-        report.add(WARNING, f"{name}: texts longer than {LONG_TEXT} words", int((lengths > LONG_TEXT).sum()))
-    _examine_characters(report, name, (_text(example) for example in examples))
-    labels_of: dict[str, set[tuple[str, ...]]] = {}
+        faulty = [Case(one.line, one.text, one.reason) for one in result.rejected]
+        report.add_cases(ERROR, f"{name}: faulty rows, the first in line {first.line}: {first.reason}", faulty)
+    if texts:
+        long = [
+            Case(one.line, _text(one), f"{length:,} words")
+            for one, length in zip(examples, lengths, strict=True)
+            if length > LONG_TEXT
+        ]
+        report.add_cases(WARNING, f"{name}: texts longer than {LONG_TEXT} words", long)
+    examine_characters(report, name, ((one.line, _text(one)) for one in examples))
+    _examine_duplicates(report, name, examples)
+    _examine_labels(report, name, result, figures, texts)
+
+
+def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> None:
+    first: dict[str, Example] = {}
+    labels_of: dict[str, dict[tuple[str, ...], int]] = {}  # the line of each different labelling
+    duplicates = []
     for example in examples:
-        labels_of.setdefault(_normalised(_text(example)), set()).add(_labels(example))
-    report.add(WARNING, f"{name}: duplicate texts", len(examples) - len(labels_of))
-    contrary = sum(len(different) > 1 for different in labels_of.values())
-    report.add(WARNING, f"{name}: texts that stand there with different labels", contrary)
+        key = _normalised(_text(example))
+        if key in first:
+            duplicates.append(Case(example.line, _text(example), f"repeats line {first[key].line:,}"))
+        first.setdefault(key, example)
+        labels_of.setdefault(key, {}).setdefault(_labels(example), example.line)
+    report.add_cases(WARNING, f"{name}: duplicate texts", duplicates)
+    contrary = [
+        Case(first[key].line, _text(first[key]), _difference(first[key], found))
+        for key, found in labels_of.items()
+        if len(found) > 1
+    ]
+    report.add_cases(WARNING, f"{name}: texts that stand there with different labels", contrary)
+
+
+def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures: dict[str, Any], texts: bool) -> None:
+    examples = result.examples
     counts = _kinds(examples, result.scheme)
     if not counts:
-        report.add(NOTE, f"{name}: rows without labels", len(examples))
+        what = "rows without labels" if result.scheme is None else "sentences, and no span in any of them"
+        report.add(NOTE, f"{name}: {what}", len(examples))
         return
+    if not texts:
+        bare = [Case(one.line, _text(one)) for one in examples if not one.tags]
+        report.add_cases(ERROR, f"{name}: sentences without tags among others that have them", bare)
+    first: dict[str, int] = {}
+    for example in examples:
+        for label in _labels(example):
+            first.setdefault(label if result.scheme is None else label[2:], example.line)
+    if result.scheme is not None:
+        figures["scheme"] = str(result.scheme)
     figures["labels" if result.scheme is None else "span_types"] = len(counts)
     figures["labels_by_count"] = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     if len(counts) == 1 and result.scheme is None:
         report.add(ERROR, f"{name}: all examples have the label {next(iter(counts))!r}", len(examples))
-    rare = [label for label, count in counts.items() if count < FEW_OF_A_LABEL]
+    examine_label_names(report, name, counts, first)
+    rare = sorted(label for label, count in counts.items() if count < FEW_OF_A_LABEL)
     if name == "train":
-        shown = ", ".join(sorted(rare)[:5]) + (" …" if len(rare) > 5 else "")
-        report.add(WARNING, f"train: labels with fewer than {FEW_OF_A_LABEL} cases: {shown}", len(rare))
-    top = max(counts.values())
-    if len(counts) > 1 and top > 0.9 * sum(counts.values()):
-        most = max(counts, key=lambda label: counts[label])
-        report.add(WARNING, f"{name}: the label {most!r} makes {top / sum(counts.values()):.0%} of all", top)
+        shown = ", ".join(rare[:5]) + (" …" if len(rare) > 5 else "")
+        cases = [Case(first[label], label, times(counts[label])) for label in rare]
+        report.add_cases(WARNING, f"train: labels with fewer than {FEW_OF_A_LABEL} cases: {shown}", cases)
+    most, top = max(counts.items(), key=lambda item: item[1])
+    share = top / (len(examples) if texts else counts.total())
+    if len(counts) > 1 and share > (SKEWED if texts else SKEWED_TAGS):
+        hint = "; accuracy hides the others, so train and compare score by macro-F1" if texts else ""
+        report.add(WARNING, f"{name}: the label {most!r} makes {share:.0%} of all{hint}", top)
+
+
+def _examine_majority(report: Report, files: dict[str, list[Example]], schemes: dict[str, Scheme | None]) -> None:
+    """What the most frequent label of the training examples scores, on every other file; without another on these."""
+    labelled = {name: [one for one in examples if _labels(one)] for name, examples in files.items()}
+    train = labelled.get("train", [])
+    for name in [other for other in files if other != "train"] or list(files):
+        test = labelled[name]
+        if not train or not test or type(test[0]) is not type(train[0]):
+            continue
+        score = majority_score(train, test)
+        spans = _span_f1(test, majority_answers(train, test)) if schemes[name] is not None else None
+        report.figures[name]["majority"] = {
+            "answer": score.answer, "accuracy": score.accuracy, "macro_f1": score.macro_f1, "span_f1": spans,
+            "counted_in": "train",
+        }  # fmt: skip
+
+
+def _span_f1(examples: list[Example], answers: list[tuple[str, ...]]) -> float:
+    gold = {(n, *span) for n, one in enumerate(examples) for span in extract_spans(_labels(one))}
+    found = {(n, *span) for n, tags in enumerate(answers) for span in extract_spans(tags)}
+    return 2 * len(gold & found) / max(1, len(gold) + len(found))
 
 
 def _lengths(lengths: np.ndarray) -> dict[str, int]:
@@ -202,53 +228,54 @@ def _lengths(lengths: np.ndarray) -> dict[str, int]:
     }
 
 
-def _examine_characters(report: Report, name: str, texts: Iterable[str]) -> None:
-    lost = wrong = control = composed = 0
-    for text in texts:
-        control += bool(_CONTROL.search(text))
-        if not text.isascii():
-            lost += "\ufffd" in text
-            wrong += bool(_MOJIBAKE.search(text))
-            composed += not unicodedata.is_normalized("NFC", text)
-    report.add(WARNING, f"{name}: texts with U+FFFD, characters lost in an earlier conversion", lost)
-    report.add(WARNING, f"{name}: texts that look decoded wrongly (such as Ã© for é)", wrong)
-    report.add(WARNING, f"{name}: texts with control characters", control)
-    report.add(NOTE, f"{name}: texts not in Unicode normal form C (the same word may be spelled in two ways)", composed)
-
-
 def _examine_overlap(report: Report, first: str, some: list[Example], second: str, others: list[Example]) -> None:
-    known = {_normalised(_text(example)) for example in some}
-    both = sum(_normalised(_text(example)) in known for example in others)
-    report.add(WARNING, f"{second}: texts that also stand in {first}", both)
+    known: dict[str, int] = {}
+    for example in some:
+        known.setdefault(_normalised(_text(example)), example.line)
+    both = [
+        Case(one.line, _text(one), f"line {known[key]:,} of {first}")
+        for one in others
+        if (key := _normalised(_text(one))) in known
+    ]
+    report.add_cases(WARNING, f"{second}: texts that also stand in {first}", both)
 
 
-def _examine_unseen(report: Report, train: Counter[str], name: str, labels: Counter[str]) -> None:
-    unseen = {label: count for label, count in labels.items() if label not in train}
-    if train and unseen:
-        shown = ", ".join(repr(label) for label in sorted(unseen)[:5])
-        report.add(ERROR, f"{name}: examples whose label never stands in train: {shown}", sum(unseen.values()))
+def _examine_unseen(report: Report, train: Counter[str], name: str, examples: list[Example], scheme: Scheme | None) -> None:
+    alike = {key(label): label for key in (without_case, as_seen) for label in train}
+    cases = []
+    unseen: Counter[str] = Counter()
+    for example in examples:
+        for label in _kinds([example], scheme).elements() if train else ():
+            if label not in train:
+                unseen[label] += 1
+                near = alike.get(as_seen(label)) or alike.get(without_case(label))
+                cases.append(Case(example.line, label, f"train has {near!r}" if near else ""))
+    shown = ", ".join(repr(label) for label in sorted(unseen)[:5])
+    report.add_cases(ERROR, f"{name}: examples whose label never stands in train: {shown}", cases)
 
 
 def _examine_raw(report: Report, raw: Iterator[tuple[int, str]], files: dict[str, list[Example]]) -> Counter[str]:
     """Stream the raw text once; its words."""
-    held_out = {name: [_text(example) for example in examples] for name, examples in files.items()}
-    scan = RawScan(held_out)
+    scan = RawScan({name: [_text(example) for example in examples] for name, examples in files.items()})
     tokenizer = WordTokenizer()
     vocabulary: Counter[str] = Counter()
     reading = _RawReading(raw, vocabulary, tokenizer, scan)
-    _examine_characters(report, "raw", reading)
+    examine_characters(report, "raw", reading)
     report.figures["raw"] = {
-        "lines": reading.lines,
-        "words": reading.words,
+        "lines": len(reading.lengths),
+        "words": sum(reading.lengths),
         "distinct_words": len(vocabulary),
         **_lengths(np.frombuffer(reading.lengths, dtype=np.int64)),
     }
     if reading.fault is not None:
-        report.add(ERROR, f"raw: unreadable from here on: {reading.fault}", 1)
-    report.add(WARNING, "raw: duplicate lines", scan.duplicate_lines())
-    for name, found in scan.found().items():
+        where = [Case(reading.fault.line or 0, "", reading.fault.message)]
+        report.add_cases(ERROR, f"raw: unreadable from here on: {reading.fault}", where)
+    repeated = [Case(line, "", f"repeats line {earlier:,}") for line, earlier in scan.duplicates()]
+    report.add_cases(WARNING, "raw: duplicate lines", repeated)
+    for name, found in scan.matches().items():
         level = WARNING if name in ("dev", "test") else NOTE
-        report.add(level, f"{name}: texts that stand in the raw text, whole or by a run of 8 words", found)
+        cases = [Case(files[name][place].line, _text(files[name][place]), f"line {line:,} of raw") for place, line in found]
+        report.add_cases(level, f"{name}: texts that stand in the raw text, whole or by a run of 8 words", cases)
     return vocabulary
 
 
@@ -259,40 +286,39 @@ class _RawReading:
         self, lines: Iterator[tuple[int, str]], vocabulary: Counter[str], tokenizer: WordTokenizer, scan: RawScan
     ) -> None:
         self.source, self.vocabulary, self.tokenizer, self.scan = lines, vocabulary, tokenizer, scan
-        self.lines = self.words = 0
-        self.lengths = bytearray()
+        self.lengths = array("q")
         self.fault: BadData | None = None
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[tuple[int, str]]:
         try:
-            for _, line in self.source:
+            for number, line in self.source:
                 if line:
                     words = self.tokenizer.words(line)
-                    self.lines += 1
-                    self.words += len(words)
-                    self.lengths += np.int64(len(words)).tobytes()
+                    self.lengths.append(len(words))
                     self.vocabulary.update(words)
-                    self.scan.add(line)
-                    yield line
+                    self.scan.add(line, number)
+                    yield number, line
         except BadData as error:
-            if not self.lines:
+            if not self.lengths:
                 raise
             self.fault = error
 
 
 def _examine_coverage(report: Report, name: str, words: Counter[str], known: str, vocabulary: Counter[str]) -> None:
     """Share of the words of a file, counted as often as they stand, that another one knows."""
-    total = words.total()
-    missing = sum(count for word, count in words.items() if word not in vocabulary)
+    missing = Counter({word: count for word, count in words.items() if word not in vocabulary})
     lower = {word.lower() for word in vocabulary}
-    missing_in_any_case = sum(count for word, count in words.items() if word.lower() not in lower)
-    share = 1 - missing / total
+    missing_in_any_case = sum(count for word, count in missing.items() if word.lower() not in lower)
+    total = max(1, words.total())
+    share = 1 - missing.total() / total
     report.figures[name][f"covered_by_{known}"] = share
     level = WARNING if known == "raw" and share < 0.8 else NOTE
     hint = ""
-    if known == "raw" and missing > 2 * missing_in_any_case and share < 0.95:
+    if known == "raw" and missing.total() > 2 * missing_in_any_case and share < 0.95:
         hint = f"; {1 - missing_in_any_case / total:.1%} if capitals are ignored"
-    report.add(level, f"{name}: words that {known} does not hold; it covers {share:.1%}{hint}", missing)
+    listed = [Case(0, word, times(count)) for word, count in missing.most_common()]
+    message = f"{name}: words that {known} does not hold; it covers {share:.1%}{hint}"
+    report.add(level, message, missing.total(), listed)
 
 
 def _text(example: Example) -> str:
@@ -303,7 +329,18 @@ def _labels(example: Example) -> tuple[str, ...]:
     return example.labels if isinstance(example, TextExample) else example.tags
 
 
-def _kinds(examples: list[Example], scheme: str | None) -> Counter[str]:
+def _difference(example: Example, lines: dict[tuple[str, ...], int]) -> str:
+    """How the labellings of one text differ; for tags at the first word where they do."""
+    tokens = () if isinstance(example, TextExample) else example.tokens
+    length = min(map(len, (tokens, *lines)))  # the same text may have other words, or no tags
+    place = next((n for n in range(length) if len({tags[n] for tags in lines}) > 1), None)
+    if place is None:
+        return ", ".join(f"{'+'.join(labels) or 'no label'} in line {line:,}" for labels, line in lines.items())
+    tags_at = ", ".join(f"{tags[place]} in line {line:,}" for tags, line in lines.items())
+    return f"{tokens[place]!r}: {tags_at}"
+
+
+def _kinds(examples: Sequence[Example], scheme: Scheme | None) -> Counter[str]:
     """How often each label stands there; of span tags, how many spans of each type."""
     labels = Counter(label for example in examples for label in _labels(example))
     if scheme is None:

@@ -24,21 +24,24 @@ class RawScan:
 
     A text of at least 8 words is found by any run of 8 of its words, so also inside a paragraph or in part; a shorter one
     of at least 3 words only as a whole line. Case, punctuation and the spacing of clitics do not matter; duplicate lines differ
-    in case and white space alone. Memory: the words and runs of the groups, and eight bytes for each raw line.
+    in case and white space alone. Memory: the words and runs of the groups, and sixteen bytes for each raw line.
     """
 
     def __init__(self, groups: dict[str, list[str]]) -> None:
         self._numbers: dict[str, int] = {}
         self._line_prints = array("Q")
+        self._line_numbers = array("q")
         self._owners: dict[str, list[np.ndarray]] = {}
         for name, texts in groups.items():
             self._owners[name] = [self._fingerprints(self._learn(text)) for text in texts]
         every = [one for owned in self._owners.values() for one in owned]
         self._wanted = np.unique(np.concatenate(every)) if every else np.zeros(0, dtype=np.uint64)
-        self._seen = np.zeros(len(self._wanted), dtype=bool)
+        self._met = np.zeros(len(self._wanted), dtype=np.int64)  # the number of the line that has it first, 0 for none
 
-    def add(self, line: str) -> None:
-        """Show one line of the raw text."""
+    def add(self, line: str, number: int | None = None) -> None:
+        """Show one line of the raw text; `number` is its place in the file, without it the lines are counted."""
+        number = len(self._line_prints) + 1 if number is None else number
+        self._line_numbers.append(number)
         tokens = _tokens(line)
         self._line_prints.append(hash(tuple(tokens)) & 0xFFFFFFFFFFFFFFFF)
         if not len(self._wanted):
@@ -53,20 +56,32 @@ class RawScan:
         for start in range(0, max(1, len(numbers) - RUN + 1), _AT_ONCE):
             prints = self._fingerprints(numbers[start : start + _AT_ONCE + RUN - 1])
             places = np.searchsorted(self._wanted, prints).clip(max=len(self._wanted) - 1)
-            self._seen[places[self._wanted[places] == prints]] = True
+            found = places[self._wanted[places] == prints]
+            self._met[found[self._met[found] == 0]] = number
 
     def found(self) -> dict[str, int]:
         """For each group, how many of its texts were met."""
-        met = self._wanted[self._seen]
-        return {
-            name: sum(bool(np.isin(prints, met).any()) for prints in owned if len(prints))
-            for name, owned in self._owners.items()
-        }
+        return {name: len(texts) for name, texts in self.matches().items()}
+
+    def matches(self) -> dict[str, list[tuple[int, int]]]:
+        """For each group the places of its texts that were met, each with the number of a line that has a run of it."""
+        matches: dict[str, list[tuple[int, int]]] = {}
+        for name, owned in self._owners.items():
+            lines = (self._met[np.searchsorted(self._wanted, prints)] for prints in owned)
+            matches[name] = [(place, int(met[met > 0][0])) for place, met in enumerate(lines) if (met > 0).any()]
+        return matches
 
     def duplicate_lines(self) -> int:
         """How many lines repeat an earlier one."""
+        return len(self.duplicates())
+
+    def duplicates(self) -> list[tuple[int, int]]:
+        """The numbers of the lines that repeat an earlier one, each with that of the first like it."""
         prints = np.frombuffer(self._line_prints, dtype=np.uint64)
-        return len(prints) - len(np.unique(prints))
+        numbers = np.frombuffer(self._line_numbers, dtype=np.int64)
+        _, first, group = np.unique(prints, return_index=True, return_inverse=True)
+        again = np.flatnonzero(first[group] != np.arange(len(prints)))
+        return list(zip(numbers[again].tolist(), numbers[first[group[again]]].tolist(), strict=True))
 
     def _learn(self, text: str) -> np.ndarray:
         numbers = self._numbers

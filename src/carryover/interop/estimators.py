@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 
 from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.schemes import PLAIN, Scheme, find_scheme
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError
 from carryover.interop.encoders import check_texts, language_model
@@ -225,12 +226,42 @@ class TextClassifier(ClassifierMixin, _Estimator):
 
 
 class SequenceTagger(_Estimator):
-    """Tag every word of a sentence. `X` is a list of sentences (lists of words), `y` a list of lists of tags."""
+    """Tag every word of a sentence. `X` is a list of sentences (lists of words), `y` a list of lists of tags.
+
+    `scheme` is the span scheme of `y`: "iob1", "iob2", "bioes", "bilou", "bmes", "bmewo", "plain" where tags are no spans, or
+    "auto". Attribute after `fit`: `scheme_`, the `carryover.data.schemes.Scheme` found, None for plain tags. Spans of any scheme
+    are learned as IOB2, which `classes_` holds, and predicted in that of `y`.
+    """
 
     _task = "tag"
 
+    def __init__(
+        self,
+        mode: str = "auto",
+        *,
+        scheme: str = "auto",
+        encoder: Any = None,
+        pretraining: dict[str, Any] | None = None,
+        fitting: dict[str, Any] | None = None,
+        dev_share: float = 0.2,
+        seed: int = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            mode,
+            encoder=encoder,
+            pretraining=pretraining,
+            fitting=fitting,
+            dev_share=dev_share,
+            seed=seed,
+            device=device,
+            verbose=verbose,
+        )
+        self.scheme = scheme
+
     def predict(self, X: ListOf[ListOf[str]]) -> list[list[str]]:
-        """One tag a word."""
+        """One tag a word, in the scheme of `y`."""
         return [list(tags) for tags in self._fitted().predict(self._sentences(X))]
 
     def predict_proba(self, X: ListOf[ListOf[str]]) -> list[np.ndarray]:
@@ -238,9 +269,11 @@ class SequenceTagger(_Estimator):
         return self._fitted().predict_proba(self._sentences(X))
 
     def score(self, X: ListOf[ListOf[str]], y: ListOf[ListOf[str]]) -> float:
-        """Span F1 for BIO tags, else accuracy over words."""
-        examples = [TaggedSentence(tuple(words), tuple(tags)) for words, tags in zip(X, y, strict=True)]
-        return float(self._fitted().score(examples, unseen_labels="miss")["main"])
+        """Span F1 for tags of spans, else accuracy over words."""
+        predictor = self._fitted()
+        tags = _as_iob2(y, predictor.task.scheme)
+        examples = [TaggedSentence(tuple(words), own) for words, own in zip(X, tags, strict=True)]
+        return float(predictor.score(examples, unseen_labels="miss")["main"])
 
     def _text(self, item: Any) -> str:
         return item if isinstance(item, str) else " ".join(item)
@@ -256,9 +289,38 @@ class SequenceTagger(_Estimator):
         for number, (words, tags) in enumerate(zip(sentences, y, strict=True)):
             if len(words) != len(tags):
                 raise UsageError(f"sentence {number} has {len(words)} words and {len(tags)} tags", repair="give one a word")
-        examples = [TaggedSentence(words, tuple(tags)) for words, tags in zip(sentences, y, strict=True)]
+        self.scheme_ = find_scheme([tuple(tags) for tags in y], self.scheme)
+        examples = [TaggedSentence(*both) for both in zip(sentences, _as_iob2(y, self.scheme_), strict=True)]
         self.classes_ = np.array(sorted({tag for example in examples for tag in example.tags}))
         return examples
 
     def _labels(self, example: TaggedSentence) -> tuple[str, ...]:
         return example.tags
+
+    def _fixed_settings(self) -> dict[str, Any]:
+        return {"scheme": PLAIN if self.scheme_ is None else self.scheme_.spelling}
+
+
+def _as_iob2(y: ListOf[ListOf[str]], scheme: Scheme | None) -> list[tuple[str, ...]]:
+    """Tags as the model learns them. Raises BadData naming the first that cannot stand where it stands; broken IOB2 can be
+    learned with `fitting={"output": "softmax"}`, which the task itself checks."""
+    if scheme is None:
+        return [tuple(tags) for tags in y]
+    found = []
+    distinct = {tag for tags in y for tag in tags}
+    for number, tags in enumerate(y):
+        for place, tag in enumerate(tags):
+            if not scheme.knows(tag):
+                known = sum(map(scheme.knows, distinct))
+                raise BadData(
+                    f"{known} of {len(distinct)} tags look like {scheme.name}, {tag!r} (sentence {number}, word {place}) does not",
+                    repair='correct it, or give scheme="plain"',
+                )
+        fault = None if scheme.name == "IOB2" else scheme.first_fault(tags)
+        if fault is not None:
+            raise BadData(
+                f"sentence {number}, word {fault[0]}: {fault[1]}",
+                repair=f"correct it, or name the scheme of y, which looks like {scheme.name}, with scheme=",
+            )
+        found.append(scheme.to_iob2(tags))
+    return found

@@ -30,13 +30,14 @@ def build_task(
     output: str | None = None,
     pooling: str = "mean+max",
     multi_label: bool = False,
+    scheme: str | None = None,
     metric: str | None = None,
 ) -> Task:
     """A new task of a kind, each kind taking the options that concern it. Raises UsageError for an unknown kind."""
     if kind == Classify.kind:
         return Classify(labels, in_size, multi_label=multi_label, pooling=pooling, dropout=dropout, metric=metric)
     if kind == Tag.kind:
-        return Tag(labels, in_size, output=output, dropout=dropout, metric=metric)
+        return Tag(labels, in_size, output=output, dropout=dropout, metric=metric, scheme=scheme)
     raise UsageError(f"task {kind!r} is unknown", repair=f"use {' or '.join(TASKS)}")
 
 

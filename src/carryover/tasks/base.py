@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from carryover.data.schemes import AUTO, Scheme, scheme_name
 from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.sequence import Sequence
 
@@ -29,11 +30,13 @@ class Task(nn.Module, ABC):
     kind : name of the task in artefacts and on the command line.
     labels : everything it can answer, in the order of its probabilities.
     main_score : key of `score` that stands for the whole: `accuracy`, `macro_f1`, `micro_f1` or `span_f1`.
+    scheme : how the training data wrote spans as tags, None where labels are no spans.
     """
 
     kind: ClassVar[str]
     main_score: str
     usual_score: str
+    scheme: Scheme | None = None
 
     def __init__(self, labels: Iterable[str], in_size: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -132,6 +135,24 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def decode(self, hidden: Sequence) -> list[Labels]:
         """The answer for each row."""
+
+    def written(self, labels: Labels) -> Labels:
+        """An answer as the training data would have it."""
+        return labels
+
+    def understood(self, answer: Labels) -> Labels:
+        """Inverse of `written`."""
+        return answer
+
+    def write_in(self, scheme: str) -> None:
+        """Write answers in a span scheme from now on. Raises UsageError for a task whose answers are no tags."""
+        if scheme_name(scheme) != AUTO:
+            raise UsageError("--scheme is for a tagger, and this model labels texts", repair="leave it out")
+
+    @property
+    def answers(self) -> Labels:
+        """Every label that can be written."""
+        return self.labels
 
     # ------------------------------------------------------------------ score and storage
 

@@ -1,26 +1,17 @@
-"""Spans written as one tag a word (IOB2): extraction, validity, and F1 over exact spans.
+"""Spans written as one tag a word (IOB2): validity, and F1 over exact spans.
 
 IOB2 (Ratnaparkhi 1998; Tjong Kim Sang and Veenstra 1999): `B-x` begins a span of type x, `I-x` continues it, `O` is
-outside. Where a model predicts a sequence that breaks the scheme, spans are read as the CoNLL-2000 evaluation does: an
-`I-x` that does not continue a span of type x begins one.
+outside. Readers make IOB2 of every other scheme (`carryover.data.schemes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from carryover.data.schemes import OUTSIDE, Span, extract_spans
 from carryover.tasks.metrics import LabelScore
 
-OUTSIDE = "O"
-
-
-class Span(NamedTuple):
-    """A span of words start … stop−1 of one type."""
-
-    label: str
-    start: int
-    stop: int
+__all__ = ["Span", "extract_spans", "first_violation", "is_span_scheme", "may_follow", "span_scores"]
 
 
 def is_span_scheme(labels: Iterable[str]) -> bool:
@@ -46,21 +37,6 @@ def first_violation(tags: Sequence[str]) -> int | None:
             return position
         previous = tag
     return None
-
-
-def extract_spans(tags: Sequence[str]) -> list[Span]:
-    """All spans of one sentence from left to right."""
-    spans: list[Span] = []
-    start: int | None = None
-    label = ""
-    for position, tag in enumerate([*tags, OUTSIDE]):
-        continues = start is not None and tag.startswith("I-") and tag[2:] == label
-        if start is not None and not continues:
-            spans.append(Span(label, start, position))
-            start = None
-        if start is None and tag != OUTSIDE:
-            start, label = position, tag[2:]
-    return spans
 
 
 def span_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, LabelScore]:

@@ -1,20 +1,24 @@
 """Tagging: one label for each word, each by itself (softmax) or all of a sentence together (conditional random field).
 
-Where the labels are IOB2 spans (`B-x`, `I-x`, `O`) the default is the random field, restricted to taggings that are valid
-IOB2, and the score is the F1 of exact spans; otherwise softmax and accuracy over words.
+Where the labels are spans the default is the random field, restricted to taggings that are valid, and the score is the F1 of
+exact spans; otherwise softmax and accuracy over words. Labels of spans are IOB2 (`B-x`, `I-x`, `O`), whatever scheme the training
+data had; answers are written in that scheme.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
+from dataclasses import replace
 from itertools import chain
+from os import PathLike
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from carryover.data.formats.text import TaggedSentence
+from carryover.data.schemes import LETTERS, PLAIN, Scheme, scheme_name
 from carryover.errors import BadData, UsageError
 from carryover.layers import Dropout
 from carryover.sequence import Sequence
@@ -27,7 +31,11 @@ _LARGEST_CONFUSION = 60  # labels; a larger table tells nobody anything
 
 
 class Tag(Task):
-    """A tag for every word. `output` is "softmax", "crf" or None for the default that fits the labels."""
+    """A tag for every word. `output` is "softmax", "crf" or None for the default that fits the labels.
+
+    `scheme` is the spelling of the span scheme of the training data (`Scheme.spelling`), "plain" when its tags are no spans, or
+    None: spans if all labels are IOB2.
+    """
 
     kind: ClassVar[str] = "tag"
 
@@ -39,10 +47,14 @@ class Tag(Task):
         output: str | None = None,
         dropout: float = 0.0,
         metric: str | None = None,
+        scheme: str | None = None,
     ) -> None:
         super().__init__(labels, in_size, dropout=dropout)
         need_two_labels(self.labels, "tagging")
-        self.spans = is_span_scheme(self.labels)
+        if scheme is None:
+            scheme = Scheme().spelling if is_span_scheme(self.labels) else PLAIN
+        self.scheme = None if scheme == PLAIN else Scheme.from_spelling(scheme)
+        self.spans = self.scheme is not None
         usual = "span_f1" if self.spans else "accuracy"
         self.choose_main_score(metric, usual, tuple(dict.fromkeys((usual, "accuracy", "macro_f1"))))
         self.output_kind = output or ("crf" if self.spans else "softmax")
@@ -66,6 +78,16 @@ class Tag(Task):
     @staticmethod
     def words(example: TaggedSentence, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
         return tuple(example.tokens)
+
+    def check(self, examples: Iterable[TaggedSentence], path: str | PathLike[str] | None = None) -> None:
+        """See `Task.check`. A tag of a span is known when its type is: training data without long spans has no `I-x`."""
+        if self.spans:
+            types = {label[2:] for label in self.labels}
+            examples = [
+                replace(one, tags=tuple(tag for tag in one.tags if tag[:2] not in ("B-", "I-") or tag[2:] not in types))
+                for one in examples
+            ]
+        super().check(examples, path)
 
     def encode(self, example: TaggedSentence) -> Tensor:
         if len(example.tags) != len(example.tokens):
@@ -138,5 +160,28 @@ class Tag(Task):
             figures["confusion"] = ConfusionMatrix.count(*words, labels=self.labels).to_json()
         return self._scored(figures, {"sentences": len(gold), "words": len(words[0])})
 
+    def written(self, labels: Labels) -> Labels:
+        return labels if self.scheme is None else self.scheme.from_iob2(labels)
+
+    def understood(self, answer: Labels) -> Labels:
+        return answer if self.scheme is None else self.scheme.to_iob2(answer)
+
+    @property
+    def answers(self) -> Labels:
+        if self.scheme is None or self.scheme == Scheme():
+            return self.labels
+        return tuple(self.scheme.tags({label[2:] for label in self.labels if label[1:2] == "-"}))
+
+    def write_in(self, scheme: str) -> None:
+        """Write answers in another span scheme from now on. Raises UsageError where tags are no spans."""
+        name = scheme_name(scheme)
+        if self.scheme is None and name in LETTERS:
+            raise UsageError(f"the model's tags are no spans and cannot be written as {name}", repair="leave --scheme out")
+        if self.scheme is not None and name == PLAIN:
+            raise UsageError("the model's tags are spans", repair="leave --scheme out, or name a span scheme")
+        if self.scheme is not None and name in LETTERS:
+            self.scheme = replace(self.scheme, name=name)
+
     def options(self) -> dict[str, Any]:
-        return {"output": self.output_kind, "dropout": self.dropout}
+        scheme = PLAIN if self.scheme is None else self.scheme.spelling
+        return {"output": self.output_kind, "dropout": self.dropout, "scheme": scheme}

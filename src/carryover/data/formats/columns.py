@@ -9,13 +9,10 @@ from dataclasses import dataclass, replace
 
 from carryover.data.formats.opening import BadLine, Source, scan_lines
 from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
-from carryover.errors import BadData, UsageError
-
-SCHEMES = ("IOB1", "IOB2", "BIOES", "BILOU")
+from carryover.data.schemes import Like, Scheme, find_scheme
+from carryover.errors import BadData
 
 _BLANKS = re.compile("[ \t]+")  # not \s: a non-breaking space may be part of a word
-_SPAN_TAG = re.compile(r"O|[BIESLU]-.+")
-_END_AS = {"L": "E", "U": "S"}  # BILOU in terms of BIOES
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,7 @@ def read_columns(
     on_error: str = "stop",
     require_labels: bool = True,
     scheme: str | None = None,
+    like: Like = None,
 ) -> ReadResult[TaggedSentence]:
     """Sentences of a column file: the word in column 0, the tag in `label_column` (the last one by default).
 
@@ -62,7 +60,7 @@ def read_columns(
     result = collect(sentences, path, on_error)
     if place is None:
         return result
-    return to_iob2(result, path, on_error, scheme, [[number for number, _ in block.lines] for block in blocks])
+    return to_iob2(result, path, on_error, scheme, [[number for number, _ in block.lines] for block in blocks], like)
 
 
 def _blocks(path: Source) -> list[_Block]:
@@ -169,105 +167,50 @@ def _sentence(path: Source, block: _Block, tabs: bool, width: int, place: int | 
 
 
 def to_iob2(
-    result: ReadResult[TaggedSentence], path: Source, on_error: str, scheme: str | None, lines: list[list[int]]
+    result: ReadResult[TaggedSentence],
+    path: Source,
+    on_error: str,
+    scheme: str | None,
+    lines: list[list[int]],
+    like: Like = None,
 ) -> ReadResult[TaggedSentence]:
     """The same sentences with span tags as IOB2; tags that name no spans stay as they are.
 
-    `lines`: for each sentence of the file, the line of every word, the sentence known by the first of them. `scheme`
-    overrides detection. A tag that cannot stand where it stands makes its sentence faulty: BadData when `on_error` is
+    `lines`: for each sentence of the file, the line of every word, the sentence known by the first of them. `scheme` and `like`
+    as in `find_scheme`. A tag that cannot stand where it stands makes its sentence faulty: BadData when `on_error` is
     "stop", else it is set aside. Raises UsageError for an unknown scheme.
     """
-    if scheme is not None and scheme not in SCHEMES:
-        raise UsageError(f"span scheme {scheme!r} is unknown", repair=f"use one of {', '.join(SCHEMES)}")
     tags = [sentence.tags for sentence in result.examples]
-    scheme = scheme or detect_scheme(tags)
-    if scheme is None:
+    found = find_scheme(tags, scheme, like)
+    if found is None:
         return result
+    distinct = set().union(*tags)
+    known = sum(found.knows(tag) for tag in distinct)
+    if isinstance(like, Scheme) and (
+        found.typed != like.typed or (known <= (found.outside in distinct) and len(distinct) > 1)
+    ):
+        raise BadData(
+            f"its tags are {', '.join(sorted(distinct)[:5])}, those of the training data are {like}", path=path,
+            repair="give a file with the same kind of tags, or name its column with --label-column",
+        )  # fmt: skip
     word_lines = {numbers[0]: numbers for numbers in lines if numbers}
 
     def convert() -> Iterator[TaggedSentence | Faulty]:
         for sentence in result.examples:
-            fault = first_fault(sentence.tags, scheme)
+            fault = found.first_fault(sentence.tags)
             if fault is None:
-                yield replace(sentence, tags=tuple(as_iob2(sentence.tags, scheme)))
+                yield replace(sentence, tags=found.to_iob2(sentence.tags))
                 continue
             place, message = fault
+            repair = f"correct it, or name the scheme of the file, which looks like {found.name}, with --scheme"
+            if not found.knows(sentence.tags[place]):
+                message = f"{known} of {len(distinct)} tags look like {found.name}, {sentence.tags[place]!r} does not"
+                repair = "correct it, or give --scheme plain"
             numbers = word_lines.get(sentence.line, [])
             line = numbers[place] if place < len(numbers) else sentence.line
             raw = "\n".join(f"{token}\t{tag}" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))
-            repair = f"the file's tags are {scheme}; mend the tag, or name another scheme ({', '.join(SCHEMES)})"
-            yield Faulty(BadData(message, path=path, line=line, repair=repair), raw)
+            yield Faulty(BadData(message, path=path, line=line or None, repair=repair), raw)
 
     converted = collect(convert(), path, on_error)
     rejected = sorted(result.rejected + converted.rejected, key=lambda one: one.line)
-    return ReadResult(converted.examples, rejected, result.rows, scheme)
-
-
-def detect_scheme(sentences: list[tuple[str, ...]]) -> str | None:
-    """The span scheme of a whole file's tags, None when they are no span tags.
-
-    BIOES and BILOU have tags of their own. Between IOB1 and IOB2 the beginnings decide: IOB2 begins a span with B always,
-    IOB1 only where a span of the same type ends just before. A single I after O among many B is thus a fault of an IOB2
-    file and not a sign of IOB1.
-    """
-    distinct = set().union(*sentences) if sentences else set()
-    if not all(_SPAN_TAG.fullmatch(tag) for tag in distinct) or not any(tag != "O" for tag in distinct):
-        return None
-    letters = {tag[0] for tag in distinct}
-    if letters & {"L", "U"}:
-        return "BILOU"
-    if letters & {"E", "S"}:
-        return "BIOES"
-    begin_with_b = begin_with_i = 0
-    for tags in sentences:
-        previous = "O"
-        for tag in tags:
-            begins = tag != "O" and (previous == "O" or previous[2:] != tag[2:])
-            begin_with_b += begins and tag[0] == "B"
-            begin_with_i += begins and tag[0] == "I"
-            previous = tag
-    return "IOB1" if begin_with_i > begin_with_b else "IOB2"
-
-
-def first_fault(tags: tuple[str, ...], scheme: str) -> tuple[int, str] | None:
-    """Place and description of the first tag that cannot stand where it stands, None when all can."""
-    allowed = "BI" if scheme.startswith("IOB") else "BIES" if scheme == "BIOES" else "BILU"
-    previous = "O"
-    for place, tag in enumerate((*tags, "O")):
-        letter, type_ = tag[0] if tag else "", tag[2:]
-        if tag != "O" and (tag[1:2] != "-" or not type_ or letter not in allowed):
-            return place, f"{tag!r} is no tag of {scheme}"
-        letter, before = _END_AS.get(letter, letter), _END_AS.get(previous[0], previous[0])
-        same = previous[2:] == type_ and previous != "O"
-        if scheme == "IOB2" and letter == "I" and not same:
-            return place, f"{tag} cannot follow {previous}: a span begins with B-{type_}"
-        if scheme == "IOB1" and letter == "B" and not same:
-            return place, f"{tag} cannot follow {previous}: B only parts two neighbouring spans of one type"
-        if scheme in ("BIOES", "BILOU"):
-            continues = letter in ("I", "E")
-            is_open = before in ("B", "I")
-            if continues and not (is_open and same):
-                return place, f"{tag} cannot follow {previous}: no {type_} span is open"
-            if is_open and not continues:
-                where = place if place < len(tags) else place - 1
-                follows = tag if place < len(tags) else "the end of the sentence"
-                return where, f"{follows} cannot follow {previous}: the span has no end"
-        previous = tag
-    return None
-
-
-def as_iob2(tags: tuple[str, ...], scheme: str) -> list[str]:
-    """Valid tags of a scheme as IOB2."""
-    converted: list[str] = []
-    previous = "O"
-    for tag in tags:
-        if tag == "O":
-            converted.append(tag)
-        elif scheme in ("BIOES", "BILOU"):
-            letter = _END_AS.get(tag[0], tag[0])
-            converted.append(("B-" if letter in ("B", "S") else "I-") + tag[2:])
-        else:
-            begins = tag[0] == "B" or previous == "O" or previous[2:] != tag[2:]
-            converted.append(("B-" if begins else "I-") + tag[2:])
-        previous = tag
-    return converted
+    return ReadResult(converted.examples, rejected, result.rows, found)

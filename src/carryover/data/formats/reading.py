@@ -10,7 +10,7 @@ from typing import Any
 
 from carryover.data.formats import tables
 from carryover.data.formats.choosing import FORMATS, choose_format, is_builtin
-from carryover.data.formats.columns import SCHEMES, read_columns, to_iob2
+from carryover.data.formats.columns import read_columns, to_iob2
 from carryover.data.formats.conllu import read_conllu
 from carryover.data.formats.folders import read_files
 from carryover.data.formats.opening import Source, scan_lines
@@ -30,6 +30,7 @@ from carryover.data.formats.text import (
     split_labels,
 )
 from carryover.data.formats.word_stream import raw_lines
+from carryover.data.schemes import SCHEMES, Like, scheme_name
 from carryover.errors import BadData, UsageError
 
 __all__ = [
@@ -117,28 +118,32 @@ def read_tagged(
     on_error: str = "stop",
     require_labels: bool = True,
     scheme: str | None = None,
+    like: Like = None,
 ) -> ReadResult[TaggedSentence]:
     """Tagged sentences of a CoNLL column file, a CoNLL-U treebank or JSONL rows {"tokens": […], "tags": […]}.
 
     `label_column`: the number of a column (default: the last), the field of a treebank (default: "upos"), or the key of
-    the tags in JSONL (default: "tags"). Span tags in IOB1, IOB2, BIOES or BILOU are detected over the whole file
-    (`scheme` overrides), validated, and handed out as IOB2. What is not CoNLL-U or JSON rows is columns.
+    the tags in JSONL (default: "tags"). Span tags (see `carryover.data.schemes`) are detected over the whole file, validated, and
+    handed out as IOB2. `scheme` names their scheme instead, or "plain" where tags are no spans; `like` is the scheme of the
+    training data, see `find_scheme`. What is not CoNLL-U or JSON rows is columns.
 
     Raises InputMissing, BadData (with line and repair), UsageError.
     """
     check_on_error(on_error)
+    scheme_name(scheme)
     if is_builtin(path):
         from carryover.data import builtin
 
         sentences = builtin.tagged(str(path).removeprefix("builtin:"))
-        return ReadResult(sentences, [], len(sentences))
+        return to_iob2(ReadResult(sentences, [], len(sentences)), path, on_error, scheme, [], like)
     format = choose_format(path, format, "tags", otherwise="conll")
     if format == "conllu":
-        return read_conllu(path, label_column=label_column, on_error=on_error, require_labels=require_labels)
+        trees = read_conllu(path, label_column=label_column, on_error=on_error, require_labels=require_labels)
+        return to_iob2(trees, path, on_error, scheme, [], like)
     if format == "jsonl":
         key = "tags" if label_column is None else str(label_column)
         result = collect(_json_sentences(path, key, require_labels), path, on_error)
-        return to_iob2(result, path, on_error, scheme, [])
+        return to_iob2(result, path, on_error, scheme, [], like)
     if isinstance(label_column, str):
         if not (label_column.isascii() and label_column.isdigit()):
             raise UsageError(
@@ -146,7 +151,9 @@ def read_tagged(
                 repair="give the number of the tag's column, from 0, or nothing for the last",
             )  # fmt: skip
         label_column = int(label_column)
-    return read_columns(path, label_column=label_column, on_error=on_error, require_labels=require_labels, scheme=scheme)
+    return read_columns(
+        path, label_column=label_column, on_error=on_error, require_labels=require_labels, scheme=scheme, like=like
+    )
 
 
 def read_raw(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from carryover.data.formats.opening import BadLine, Source, scan_lines
+from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
 
 
@@ -48,14 +49,13 @@ FASTTEXT = "__label__"
 class ReadResult(Generic[E]):
     """Everything a file held: rows == len(examples) + len(rejected).
 
-    `scheme` is the span scheme the tags had in the file ("IOB1", "IOB2", "BIOES", "BILOU"), None when they name no spans;
-    the examples hold IOB2 then.
+    `scheme` is the span scheme the tags had in the file, None when they name no spans; the examples hold IOB2 then.
     """
 
     examples: list[E]
     rejected: list[Rejected] = field(default_factory=list)
     rows: int = 0
-    scheme: str | None = None
+    scheme: Scheme | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class FitSettings:
     token_budget : words in a batch, padding counted.
     learning_rate, weight_decay, clip : of Adam.
     dropout, hidden (cells a direction of the task's own LSTM), word_size, filters : the model.
-    output ("softmax", "crf"), pooling, multi_label : the task; see `carryover.tasks`.
+    output ("softmax", "crf"), pooling, multi_label, scheme : the task; see `carryover.tasks`.
     metric : the score that decides which weights are kept; "auto" is span F1 for span tags, macro-F1 where one label is that
         of more than two thirds of the texts or a text has several labels, else accuracy.
     class_weights : "balanced" gives every class the same weight in the loss of classification, "none" every example.
@@ -47,6 +47,7 @@ class FitSettings:
     output: str | None = None
     pooling: str = "mean+max"
     multi_label: bool = False
+    scheme: str | None = None
     metric: str = "auto"
     class_weights: str = "none"
     time_limit: float | None = None
@@ -76,7 +77,7 @@ class FitSettings:
 
     def task_options(self) -> dict[str, Any]:
         """What `carryover.tasks.build_task` takes."""
-        return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label")}
+        return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label", "scheme")}
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the outcome: all but how long it may take and how often it is saved."""
@@ -85,8 +86,8 @@ class FitSettings:
 
     def asked(self) -> dict[str, Any]:
         """The settings as a run compares them with those it began with: what earlier versions did not have is left out
-        while it is as it was then."""
-        added = {"metric": "auto", "class_weights": "none"}
+        while it is as it was then. The scheme follows from the examples."""
+        added = {"metric": "auto", "class_weights": "none", "scheme": self.scheme}
         return {name: value for name, value in self.to_json().items() if name not in added or value != added[name]}
 
     def to_json(self) -> dict[str, Any]:

@@ -125,7 +125,8 @@ def build_task_model(
 class Prediction:
     """The answer for one item: labels of the text, or one tag a word; and the probability of every possible label.
 
-    `probabilities` is [K] for a text and [W, K] for a sentence, columns in the order of `TaskPredictor.labels`.
+    `probabilities` is [K] for a text and [W, K] for a sentence, columns in the order of `TaskPredictor.labels`: IOB2 tags for
+    spans, whatever scheme `labels` are written in.
     """
 
     words: tuple[str, ...]
@@ -166,7 +167,11 @@ class TaskPredictor:
 
     @torch.no_grad()
     def predict(self, items: ListOf[Item]) -> list[Labels]:
-        """The labels of every item: those of a text, or one tag a word."""
+        """The labels of every item: those of a text, or one tag a word, in the scheme of the training data."""
+        return [self.task.written(labels) for labels in self._decoded(items)]
+
+    @torch.no_grad()
+    def _decoded(self, items: ListOf[Item]) -> list[Labels]:
         found: list[Labels] = [()] * len(items)
         for positions, _, hidden in self._states(items):
             for position, labels in zip(positions, self.task.decode(hidden), strict=True):
@@ -189,7 +194,7 @@ class TaskPredictor:
         for positions, words, hidden in self._states(items):
             answers = zip(positions, words, self.task.decode(hidden), self.task.probabilities(hidden), strict=True)
             for position, own, labels, table in answers:
-                found[position] = Prediction(own, labels, table.cpu().numpy())
+                found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy())
         return [found[position] for position in range(len(items))]
 
     def score(self, examples: ListOf[Any], path: Path | str | None = None, *, unseen_labels: str = "stop") -> dict[str, Any]:
@@ -202,7 +207,7 @@ class TaskPredictor:
             raise UsageError(f"unseen_labels is {unseen_labels!r}", repair='use "stop" or "miss"')
         if unseen_labels == "stop":
             self.task.check(examples, path)
-        return self.task.score([self.task.gold(example) for example in examples], self.predict(examples))
+        return self.task.score([self.task.gold(example) for example in examples], self._decoded(examples))
 
     def _states(self, items: ListOf[Item]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
         """Positions, words and states of items of similar length, batch by batch."""

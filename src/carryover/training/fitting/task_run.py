@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from collections.abc import Sequence as ListOf
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from carryover.data.formats.reading import read_tagged, read_texts, write_reject
 from carryover.data.formats.text import ReadResult
 from carryover.data.long_words import say_cut
 from carryover.data.metric_names import metric_title
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError, check_choice
@@ -48,6 +49,7 @@ class Columns:
     format: str | None = None
     multi_label: str | None = None
     coarse: str | None = None
+    scheme: str = "auto"
     on_error: str = "stop"
 
 
@@ -102,28 +104,42 @@ class TaskRunResult:
 
 
 def read_examples(
-    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, rejects: Path | None = None
+    task: str,
+    path: str | Path,
+    columns: Columns,
+    *,
+    require_labels: bool = True,
+    rejects: Path | None = None,
+    like: Like = None,
 ) -> list[Any]:
     """The examples of a file for a task. With `on_error="skip"` faulty rows go to `rejects` and are counted aloud.
 
-    Raises UsageError for an unknown task, BadData when nothing is left.
+    `like` is the span scheme of the training data. Raises UsageError for an unknown task, BadData when nothing is left.
     """
-    result = _read(task, path, columns, require_labels=require_labels)
+    result = _read(task, path, columns, require_labels=require_labels, like=like)
     if rejects is not None:
         _set_aside(path, result, rejects)
     return list(result.examples)
 
 
-def _read(task: str, path: str | Path, columns: Columns, *, require_labels: bool = True) -> ReadResult[Any]:
+def _read(
+    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, like: Like = None
+) -> ReadResult[Any]:
     check_choice("task", task, TASKS)
     if task == "tag":
-        return read_tagged(
+        tagged = read_tagged(
             path,
             label_column=columns.label_column,
             format=columns.format,
             on_error=columns.on_error,
             require_labels=require_labels,
+            scheme=columns.scheme,
+            like=like,
         )
+        if isinstance(like, Scheme) and tagged.scheme is not None and tagged.scheme != like:
+            say(f"{path}: its tags are {tagged.scheme} and were converted; the training data has {like}")
+        return tagged
+    refuse_scheme(columns.scheme)
     return read_texts(
         path,
         text_column=columns.text_column,
@@ -173,6 +189,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     check_material(plan, encoder, vectors)
     read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
     train = list(read[0][2].examples)
+    scheme = read[0][2].scheme
+    settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
     labels = TASKS[wanted.task].labels_of(train)
     if not labels or (len(labels) < 2 and not settings.multi_label):
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
@@ -187,7 +205,7 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
         own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
         train, dev = [train[i] for i in own], [train[i] for i in held_out]
     else:
-        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns)))
+        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
         dev = list(read[1][2].examples)
     return Material(plan, settings, encoder, train, dev, tuple(read))
 
@@ -277,7 +295,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "device": wanted.device,
         "version": carryover.__version__,
         **{f"plan.{name}": value for name, value in material.plan.to_json().items()},
-        **{f"columns.{name}": value for name, value in asdict(wanted.columns).items()},
+        **{f"columns.{name}": value for name, value in asdict(wanted.columns).items() if (name, value) != ("scheme", AUTO)},
         **material.settings.asked(),
     }
     return dict(json.loads(json.dumps(resolved)))

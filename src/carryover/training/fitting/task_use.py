@@ -14,6 +14,7 @@ from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.long_words import say_cut
 from carryover.data.metric_names import metric_title
+from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
@@ -32,7 +33,7 @@ def require_task(loaded: Any, folder: Path) -> TaskPredictor:
 
 def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
     """The columns of the training files, with what is `given` (not None) in their place."""
-    stored = predictor.record.get("columns", {})
+    stored = {**predictor.record.get("columns", {}), "scheme": AUTO}  # the scheme is in the task itself
     return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
 
 
@@ -42,10 +43,10 @@ def evaluate_task(
     """Scores of the task model that was loaded from `folder` on the labelled examples of `test`, as the JSON document of the command.
 
     With `on_error="skip"` faulty rows go to `rejects`, and a label that the model cannot answer counts as one it missed
-    instead of ending in BadData.
+    instead of ending in BadData. Span tags of another scheme than that of the training data are converted.
     """
     given = trained_columns(predictor, **columns)
-    examples = read_examples(predictor.task.kind, test, given, rejects=rejects)
+    examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
     _say_cut_words(predictor, test, examples)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
     return {
@@ -79,7 +80,7 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
     InputMissing, BadData at the first row that cannot be read.
     """
-    given = trained_columns(predictor, **{**columns, "on_error": "stop"})
+    given = trained_columns(predictor, **{**columns, "on_error": "stop", "scheme": PLAIN})  # tags are passed over
     format = columns.get("format")
     if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
         format = given.format  # a stream has no name that could tell
@@ -126,7 +127,8 @@ def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[di
 def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, Any]:
     place = {label: number for number, label in enumerate(predictor.labels)}
     if predictor.task.kind == "tag":
-        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, answer.labels, strict=True)]
+        known = predictor.task.understood(answer.labels)
+        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, known, strict=True)]
         return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
     chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
     return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
