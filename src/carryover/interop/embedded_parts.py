@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 
 from carryover import storage
-from carryover.errors import BadData, CarryoverError
+from carryover.errors import BadData, CannotWrite, CarryoverError
 from carryover.progress import Progress, say
 from carryover.training.embedding import EmbeddedLine, Item, check_choice, cut_words, embed_lines, pieces_of, words_of
 from carryover.training.fitting.cache import encoder_hash
@@ -110,6 +110,8 @@ def embedded_parts(
             shape = (encoder.model.out_size,)
             parts = Parts((encoder.model.mixed_layers, *shape) if choice.layers == "all" else shape, choice)
             _compute(folder, encoder, lines, parts, quiet)
+            if not all(file.is_file() for file in parts.files):
+                raise CannotWrite("was removed while it was filled", path=folder, repair="run the same command again")
             yield parts
             for file in folder.glob("*.safetensors"):
                 file.unlink()

@@ -311,6 +311,7 @@ def _publish(
     begun: Continuation | None,
 ) -> dict[str, Any]:
     """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
+    folder.check_present()
     state = result.state
     try:
         existing = artefact.load_artefact(folder.out).record

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from carryover import storage
-from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.errors import BadData, CannotWrite, CarryoverError, InputMissing, UsageError
 from carryover.progress import say
 from carryover.training.checkpoint import checkpoint_folders
 
@@ -93,6 +93,12 @@ class RunFolder:
         except CarryoverError:
             return False
 
+    def check_present(self) -> None:
+        """Raise CannotWrite when the run was removed meanwhile: what is written now could not be continued."""
+        if not self.settings_file.is_file():
+            self.discard()
+            raise _removed(self.run)
+
     def discard(self) -> None:
         """Remove everything of the run."""
         if self.run.exists():
@@ -107,6 +113,10 @@ class RunFolder:
         """Append to the times log; nothing reads it but people."""
         with storage.writing(self.times_file), self.times_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entries) + "\n")
+
+
+def _removed(run: Path) -> CannotWrite:
+    return CannotWrite("was removed while the run went on", path=run, repair="run the same command again, and leave it there")
 
 
 class MetricsLog:
@@ -129,7 +139,9 @@ class MetricsLog:
             storage.write_all(self._file, line)
 
     def length(self) -> int:
-        """Bytes so far, on the disk when this returns."""
+        """Bytes so far, on the disk when this returns. Raises CannotWrite when the file was removed meanwhile."""
+        if not self.path.exists():
+            raise _removed(self.path.parent)
         with storage.writing(self.path):
             storage.flush(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size

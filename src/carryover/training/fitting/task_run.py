@@ -18,7 +18,7 @@ from carryover.data.formats.reading import read_tagged, read_texts, write_reject
 from carryover.data.formats.text import ReadResult
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
-from carryover.errors import BadData, UsageError, check_choice
+from carryover.errors import BadData, UsageError, check_choice, check_fields
 from carryover.progress import say
 from carryover.storage import fingerprint
 from carryover.tasks import TASKS
@@ -165,6 +165,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     Raises UsageError where its parts do not fit together, InputMissing, BadData naming file and line.
     """
     check_choice("task", wanted.task, TASKS)
+    check_fields("plan", wanted.plan, CarryPlan)
+    check_fields("fitting", wanted.fitting, FitSettings)
     plan = CarryPlan(mode=wanted.mode, **wanted.plan)
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)
@@ -242,6 +244,7 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
                 quiet=quiet,
                 stop=stop,
             )
+            folder.check_present()
             record = fitted.predictor.record
             record["command"] = shlex.join(sys.argv)
             record["columns"] = asdict(wanted.columns)
