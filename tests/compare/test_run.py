@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import pytest
 
 from carryover.compare import ComparePlan, compare
 from carryover.compare.cells import Cell, CellFailure
+from carryover.compare.resources import pretrain_settings
 from carryover.compare.run import PLAN_FILE, RESULTS_FILE
 from carryover.compare.store import CellStore
 from carryover.errors import BadData, Busy, CannotWrite, InputMissing, TrainingFailed, UsageError
 from carryover.storage import run_lock
+from carryover.training.pretrain import pretrain
 from carryover.training.stopping import Interrupted
 
 TIMES = ("seconds", "prediction_milliseconds", "peak_memory_mib", "pretraining_seconds", "cost")
@@ -331,9 +334,17 @@ def test_after_a_refusal_the_corrected_command_works(own_topics: Path, tmp_path:
     (out / "language-model").mkdir()
     (out / "language-model" / "notes.txt").write_text("somebody else's", encoding="utf-8")
     more = plan(own_topics, rungs="features,static,frozen", raw=own_topics / "raw.txt", budgets="12", seeds=1, **TINY)
-    with pytest.raises(UsageError, match="notes.txt"):
+    with pytest.raises(UsageError, match=r"notes\.txt"):
         compare(more, out, quiet=True)
     assert (out / PLAN_FILE).read_bytes() == before
+
+
+def test_a_language_model_of_an_earlier_version_keeps_its_rate(topics: Path, tmp_path: Path) -> None:
+    wanted = plan(topics, rungs="frozen", raw=topics / "raw.txt", budgets="12", seeds=1, **TINY)
+    earlier = replace(pretrain_settings(wanted), learning_rate=3e-3, patience=4)
+    made = pretrain(earlier, tmp_path / "out" / "language-model", quiet=True)
+    result = compare(wanted, tmp_path / "out", quiet=True)
+    assert result.pretraining["language model"] == made.record["seconds"]
 
 
 def test_a_removed_folder_is_no_success_and_the_same_command_works(
@@ -456,12 +467,15 @@ def test_a_killed_worker_is_told_with_what_is_stored(topics: Path, tmp_path: Pat
     workers = [
         int(child)
         for child in Path(children).read_text().split()
-        if b"loky" in Path(f"/proc/{child}/cmdline").read_bytes() and b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"loky" in Path(f"/proc/{child}/cmdline").read_bytes()
+        and b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     os.kill(workers[0], signal.SIGKILL)
     assert running.end() == 75, running.said()
     told = running.said().splitlines()[-1]
-    assert re.search(r"a worker process was killed .*: \d of 6 cells are stored; run the same command again, with fewer --jobs", told)
+    assert re.search(
+        r"a worker process was killed .*: \d of 6 cells are stored; run the same command again, with fewer --jobs", told
+    )
     assert "Traceback" not in running.said()
 
 

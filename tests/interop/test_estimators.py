@@ -24,6 +24,7 @@ from sklearn.utils import estimator_checks
 import carryover
 from carryover import SequenceTagger, TextClassifier
 from carryover.errors import BadData, UsageError
+from carryover.interop.elmo_embedder import TextVectors
 from carryover.training.loading import LanguageModel
 from task_material import classified, language_model, tagged
 
@@ -277,3 +278,14 @@ def test_refusals_of_the_tagger() -> None:
 def test_without_held_out_examples() -> None:
     estimator = TextClassifier("scratch", fitting=QUICK, dev_share=0).fit(*texts(8))
     assert estimator.dev_score_ is None
+
+
+def test_unknown_settings_are_refused_and_epochs_are_as_many() -> None:
+    with pytest.raises(UsageError, match=r"fitting has no setting 'epoch'; did you mean 'epochs'\?"):
+        TextClassifier("scratch", fitting={"epoch": 2}).fit(*texts(12))
+    for estimator in (TextClassifier(pretraining={"objectve": "lm"}), TextVectors(pretraining={"objectve": "lm"})):
+        with pytest.raises(UsageError, match=r"pretraining has no setting 'objectve'; did you mean 'objective'\?"):
+            estimator.fit(texts(12)[0])
+    quick = {name: value for name, value in FITTING.items() if name != "least_updates"}
+    fitted = TextClassifier("scratch", fitting={**quick, "epochs": 2}).fit(*texts(20))
+    assert fitted.predictor_.record["epochs"] == 2 and fitted.predictor_.record["updates"] < 20

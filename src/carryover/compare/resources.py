@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOL
 from carryover.errors import BadData, InputMissing, UsageError, check_fields
 from carryover.progress import say
 from carryover.storage import atomic_write, file_digest, read_json
+from carryover.training.settings import PretrainSettings
 
 if TYPE_CHECKING:
     from carryover.embeddings.vectors import WordVectors
@@ -24,6 +25,8 @@ _VECTORS_RECORD = "word-vectors.json"
 _VECTORS_TEXT = f"{VECTORS_FOLDER}-text"
 MADE_ONCE = (ENCODER_FOLDER, VECTORS_FOLDER, _VECTORS_RECORD, _VECTORS_TEXT)
 """Names of what is made for all cells, in the folder of a comparison."""
+_CHANGED_DEFAULTS = ("learning_rate", "patience")
+"""Of pretraining: 0.003 and 4 in comparisons of version 0.1.0."""
 _SIZES = {"vocabulary_size": 50_000, "minimum_count": 2}
 """Of the vocabulary of word vectors."""
 
@@ -88,17 +91,26 @@ def _encoder(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:
     from carryover.training.pretrain import pretrain
 
     folder = out / ENCODER_FOLDER
-    settings = pretrain_settings(plan)
+    settings = _as_begun(plan, folder)
     if not quiet:
         say(f"pretraining a language model once, for all cells: {folder}")
     result = pretrain(settings, folder, quiet=quiet)
     return folder, float(result.record["seconds"])
 
 
-def pretrain_settings(plan: ComparePlan) -> Any:
-    """The settings of the pretraining that the plan asks for. Raises UsageError for an unknown or wrong one."""
-    from carryover.training.settings import PretrainSettings
+def _as_begun(plan: ComparePlan, folder: Path) -> PretrainSettings:
+    """The plan's settings; a run that an earlier version began keeps what was usual then."""
+    settings = pretrain_settings(plan)
+    try:
+        stored = read_json(folder / "run" / "settings.json")["settings"]
+        usual = {name: stored[name] for name in _CHANGED_DEFAULTS if name not in plan.pretraining}
+        return replace(settings, **usual)
+    except (InputMissing, BadData, UsageError, KeyError, TypeError):
+        return settings
 
+
+def pretrain_settings(plan: ComparePlan) -> PretrainSettings:
+    """The settings of the pretraining that the plan asks for. Raises UsageError for an unknown or wrong one."""
     valid = None if plan.valid is None else str(plan.valid)
     given = {"raw": str(plan.raw), "valid": valid, "seed": plan.seed, "device": plan.device}
     check_fields("pretraining", plan.pretraining, PretrainSettings)
@@ -174,4 +186,3 @@ def _encoder_fingerprint(folder: Path) -> str:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         digest.update(file_digest(folder / name).encode())
     return digest.hexdigest()
-

@@ -62,7 +62,9 @@ def run_trials(
     except BrokenProcessPool as error:  # a killed worker among others
         raise WorkerLost(
             "a worker process was killed (by the system when memory runs out)",
-            repair=f"run the same command again, with fewer --jobs (now {jobs})" if jobs > 1 else "run the same command again",
+            repair=f"run the same command again, with fewer --jobs (now {jobs})"
+            if jobs > 1
+            else "run the same command again",
         ) from error
     finally:
         if backend == "loky":

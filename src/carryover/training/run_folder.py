@@ -116,7 +116,9 @@ class RunFolder:
 
 
 def _removed(run: Path) -> CannotWrite:
-    return CannotWrite("was removed while the run went on", path=run, repair="run the same command again, and leave it there")
+    return CannotWrite(
+        "was removed while the run went on", path=run, repair="run the same command again, and leave it there"
+    )
 
 
 class MetricsLog:
