@@ -347,6 +347,21 @@ def test_a_language_model_of_an_earlier_version_keeps_its_rate(topics: Path, tmp
     assert result.pretraining["language model"] == made.record["seconds"]
 
 
+def test_a_comparison_of_an_earlier_version_on_builtin_text_goes_on(
+    topics: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    wanted = plan(topics, raw="builtin:grammar?raw=60&words=30", budgets="12", seeds=1)
+    compare(wanted, out, quiet=True)
+    stored = json.loads((out / PLAN_FILE).read_text())
+    stored["question"]["raw text"] = "0" * 64
+    (out / PLAN_FILE).write_text(json.dumps(stored))
+    assert compare(wanted, out, quiet=True).already == 1
+    assert "is taken to be the same text" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="raw text"):
+        compare(replace(wanted, raw=topics / "raw.txt"), out, quiet=True)
+
+
 def test_a_removed_folder_is_no_success_and_the_same_command_works(
     topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,3 +293,27 @@ def test_a_removed_folder_is_no_success_and_the_same_call_works(
     monkeypatch.setattr(Bidirectional, "evaluate", real)
     pretrain(tiny(text), out, quiet=True)
     assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def of_an_earlier_version(out: Path, **stored: str) -> None:
+    """Settings as an earlier version stored them: the fingerprints of built-in text covered its source."""
+    file = out / "run" / "settings.json"
+    content = storage.read_json(file)
+    content["settings"] |= {"version": "0.0.9", **stored}
+    file.write_text(json.dumps(content))
+
+
+def test_a_run_of_an_earlier_version_on_builtin_text_goes_on(
+    tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = "builtin:grammar?raw=60&words=30"
+    first = pretrain(tiny(raw), tmp_path / "lm", quiet=True)
+    of_an_earlier_version(tmp_path / "lm", corpus="0" * 64)
+    again = pretrain(tiny(raw), tmp_path / "lm", quiet=True)
+    assert again.resumed_from == first.steps
+    assert "builtin:grammar?raw=60&words=30 is taken to be the same text" in capsys.readouterr().err
+    pretrain(tiny(text), tmp_path / "file", quiet=True)
+    of_an_earlier_version(tmp_path / "file", corpus="0" * 64)
+    for changed in (text, raw):
+        with pytest.raises(UsageError, match="was started with corpus"):
+            pretrain(tiny(changed), tmp_path / "file", quiet=True)

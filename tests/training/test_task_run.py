@@ -231,3 +231,16 @@ def test_unknown_settings_are_refused_with_the_nearest_spelling(files: Path) -> 
     ):
         with pytest.raises(UsageError, match=message):
             train_task(wanted(files, **changes), files / "out", quiet=True)
+
+
+def test_a_run_of_an_earlier_version_on_builtin_examples_goes_on(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = wanted(files, train="builtin:grammar?labelled=60&words=30", dev=None)
+    made = train_task(run, files / "out", quiet=True).record
+    file = files / "out" / "run" / "settings.json"
+    content = json.loads(file.read_text())
+    content["settings"] |= {"version": "0.0.9", "train_content": "0" * 64}
+    file.write_text(json.dumps(content))
+    assert train_task(run, files / "out", quiet=True).record == json.loads(json.dumps(made))
+    assert "is taken to be the same text" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from carryover.compare.result import CompareResult
 from carryover.compare.schedule import WorkerLost, default_jobs, run_trials
 from carryover.compare.store import PLAN_FILE, check_present
 from carryover.compare.trial import Trial, remember, store_of
+from carryover.data.builtin import is_earlier_fingerprint
 from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 from carryover.progress import Progress, duration, say
 from carryover.storage import LOCK, atomic_write, is_temporary, read_json, run_lock, sweep
@@ -222,6 +223,10 @@ def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str 
         stored = read_json(path)
         if not isinstance(stored, dict) or not isinstance(stored.get("question"), dict):
             raise UsageError("is not the plan of a comparison", path=path, repair="choose another folder")
+        for name, source in (("raw text", plan.raw), ("held-out raw text", plan.valid)):
+            if is_earlier_fingerprint(stored["question"].get(name), asked["question"][name]):
+                say(f"this comparison was begun by an earlier version, and {source} is taken to be the same text")
+                stored["question"][name] = asked["question"][name]
         check_same_question(stored, asked, folder)
         if stored == asked:
             return before

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from carryover import storage
+from carryover.data.builtin import is_earlier_fingerprint
 from carryover.errors import BadData, CannotWrite, CarryoverError, InputMissing, UsageError
 from carryover.progress import say
 from carryover.training.checkpoint import checkpoint_folders
@@ -46,12 +47,14 @@ class RunFolder:
         growing: tuple[str, ...] = (),
         free: tuple[str, ...] = (),
         told: tuple[str, ...] = (),
+        content: Mapping[str, str] | None = None,
         repair: str | None = None,
     ) -> bool:
         """Store the settings of a new run (False), or compare them with those it was started with (True: it continues).
 
         Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
-        those in `told` a change is only pointed out. Raises UsageError naming the first other one that differs, with
+        those in `told` a change is only pointed out. `content` names the fingerprints among them, each with the setting that
+        says where its text is: one of built-in text that an earlier version stored is taken for the same. Raises UsageError naming the first other one that differs, with
         both values and `repair`, or how to give the old one again. A run that has saved no checkpoint yet begins anew with
         whatever it is given.
         """
@@ -72,6 +75,10 @@ class RunFolder:
             if name in free or old == new:
                 continue
             if name in growing and old is not None and (new is None or new > old):
+                continue
+            source = (content or {}).get(name)
+            if source and before.get(source) == wanted.get(source) and is_earlier_fingerprint(old, new):
+                say(f"this run was started by an earlier version, and {wanted[source]} is taken to be the same text")
                 continue
             if name in told:
                 say(f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}: digits may differ")

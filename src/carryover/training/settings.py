@@ -16,6 +16,7 @@ OBJECTIVES = ("bilm", "lm")
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 GROWING = ("epochs",)
 FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
+CONTENT = {"corpus": "raw", "held_out_text": "valid"}
 TOLD = ("version", "threads", "processes")
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import carryover
-from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
+from carryover.data.builtin import lines_fingerprint
+from carryover.data.formats.reading import is_builtin, read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
@@ -222,7 +223,8 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
         material = read_material(wanted, vectors)
         with open_run(out, artefact.is_artefact_file) as folder:
             free = ("train", "dev", "encoder", "time_limit")  # files may move; what is in them must not change
-            folder.settle(_resolved(wanted, material, vectors), free=free)
+            content = {"train_content": "train", "dev_content": "dev"}
+            folder.settle(_resolved(wanted, material, vectors), free=free, told=("version",), content=content)
             for name, path, result in material.read:
                 _set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
             finished = _finished(folder, material.settings.time_limit)
@@ -260,8 +262,9 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "train": wanted.train,
         "dev": wanted.dev,
         "encoder": None if wanted.encoder is None else str(wanted.encoder),
-        "train_content": content_fingerprint(wanted.train),
-        "dev_content": None if wanted.dev is None else content_fingerprint(wanted.dev),
+        "train_content": None,
+        "dev_content": None,
+        **{f"{name}_content": _content(path, result) for name, path, result in material.read},
         "encoder_content": None if encoder is None else _encoder_content(encoder),
         "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,
@@ -271,6 +274,13 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         **material.settings.to_json(),
     }
     return dict(json.loads(json.dumps(resolved)))
+
+
+def _content(path: str, result: ReadResult[Any]) -> str:
+    """A file by its bytes, built-in examples by what they are."""
+    if not is_builtin(path):
+        return content_fingerprint(path)
+    return lines_fingerprint(json.dumps(asdict(example), ensure_ascii=False) for example in result.examples)
 
 
 def _encoder_content(encoder: LanguageModel) -> str:
