@@ -124,7 +124,7 @@ def _first_model(
     vectors: Vectors | None,
     labels: ListOf[str] | None,
     device: str,
-) -> tuple[Beginning, TaskModel, list[ListOf[str]]]:
+) -> tuple[Beginning, TaskModel, list[tuple[str, ...]]]:
     """The model before the first update, and the words of every example."""
     torch.manual_seed(update_seed(settings.seed, 0))
     task_class = TASKS[kind]
