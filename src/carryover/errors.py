@@ -7,6 +7,7 @@ Python exceptions; everything here is the fault of an input, a machine or a miss
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
 from os import PathLike
 
@@ -124,3 +125,11 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
     choices = list(choices)
     if value not in choices:
         raise UsageError(f"{what} {value!r} is unknown", repair=nearest(value, choices))
+
+
+def check_fields(what: str, given: Iterable[str], settings: type) -> None:
+    """Raise UsageError, with the nearest spelling, unless all names `given` under `what` are fields of the dataclass `settings`."""
+    known = [field.name for field in fields(settings)]
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{what} has no setting {name!r}", repair=nearest(name, known))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from carryover.classical import tag_features, text_features
 from carryover.classical.tag_features import FeatureTagger, token_features, word_shape
-from carryover.classical.text_features import CANDIDATES, Candidate, FeatureClassifier
+from carryover.classical.text_features import CANDIDATES, Candidate, FeatureClassifier, foretold_mib, most_features
 from carryover.errors import BadData
 
 RANDOM = np.random.default_rng(0)
@@ -50,6 +53,50 @@ def test_multi_label_rows_may_hold_no_label() -> None:
     assert classifier.predict(["team goal match", "soup bread oven"]) == [("sport",), ("food",)]
 
 
+def many_classes(classes: int, examples: int, words: int = 12) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Texts of made-up words, two of which tell the class."""
+    random = np.random.default_rng(1)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    known = ["".join(random.choice(letters, 7)) for _ in range(40 * words)]
+    labels = [f"c{i % classes}" for i in range(examples)]
+    texts = [" ".join([*random.choice(known, words), label, f"{label}b"]) for label in labels]
+    return texts, [(label,) for label in labels]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_memory_holds_few_tables_of_classes_and_features(multi_label: bool) -> None:
+    """Logistic regression of all classes at once held forty."""
+    texts, labels = many_classes(classes=20, examples=60)
+    classifier = FeatureClassifier(multi_label=multi_label, candidates=CANDIDATES[6::2], folds=2)
+    classifier.fit(texts[:20], labels[:20])  # imports
+    tracemalloc.start()
+    classifier.fit(texts, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * 8 * classifier.parameter_count()
+    assert peak < 1.5 * 2**20 * foretold_mib(texts, 20, 60, multi_label=multi_label)
+
+
+def test_many_classes_get_fewer_features_and_small_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert most_features(2) == most_features(40) == 200_000
+    assert most_features(1000) * 2 * 1000 <= text_features.MOST_WEIGHTS
+    texts, labels = many_classes(classes=12, examples=60)
+    bayes = next(candidate for candidate in CANDIDATES if candidate.model == "naive Bayes")
+    whole = FeatureClassifier(candidates=[bayes]).fit(texts, labels).predict_proba(texts)
+    monkeypatch.setattr(text_features, "MOST_TARGETS", 12 * 7)
+    parts = FeatureClassifier(candidates=[bayes]).fit(texts, labels).predict_proba(texts)
+    np.testing.assert_allclose(parts, whole, rtol=1e-10)
+
+
+def test_many_classes_with_one_example_each_are_learned_in_silence() -> None:
+    """scikit-learn warns that such labels could be numbers; a warning is an error here."""
+    texts, labels = many_classes(classes=25, examples=40)
+    classifier = FeatureClassifier(folds=2).fit(texts, labels)
+    assert sum(a == b for a, b in zip(classifier.predict(texts), labels, strict=True)) > 20
+    assert classifier.predict_proba(texts).shape == (40, 25)
+    assert set(classifier.weights(1)) == set(classifier.labels)
+
+
 def test_one_class_is_refused() -> None:
     with pytest.raises(BadData, match="only one class"):
         FeatureClassifier().fit(["a b", "c d"], [("x",), ("x",)])
@@ -88,6 +135,23 @@ def test_tagger_is_deterministic_and_independent_of_the_batch() -> None:
         for a, b in zip(one._table.parameters(), two._table.parameters(), strict=True)
     )
     assert one.predict(sentences) == [one.predict([sentence])[0] for sentence in sentences]
+
+
+def test_with_many_tags_the_rarest_features_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences, tags = sentences_of(30)
+    rare = [[f"rare{i}", "watch"] for i in range(20)]
+    sentences, tags = sentences + rare, tags + [["X", "NOUN"]] * 20
+    monkeypatch.setattr(tag_features, "MOST_WEIGHTS", 6 * 50)
+    tagger = FeatureTagger(updates=100).fit(sentences, tags)
+    pairs = 6 * 6 + 2 * 6
+    assert tagger.parameter_count() == 6 * 50 + pairs
+    assert [list(row) for row in tagger.predict(sentences[:2])] == tags[:2]
+
+
+def test_memory_of_a_tagger_is_foretold() -> None:
+    sentences, _ = sentences_of(20)
+    assert tag_features.foretold_mib(sentences, 500, 20) > tag_features.foretold_mib(sentences, 5, 20)
+    assert tag_features.foretold_mib(sentences, 5, 2000) > tag_features.foretold_mib(sentences, 5, 20)
 
 
 def test_shape_and_window() -> None:

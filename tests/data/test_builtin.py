@@ -339,3 +339,12 @@ def test_pydocs_of_the_whole_environment(tmp_path: Path, monkeypatch: pytest.Mon
         model.fit(words.fit_transform([train[i].text for i in positions]), [train[i].labels[0] for i in positions])
         scores[budget] = model.score(words.transform([example.text for example in test]), [e.labels[0] for e in test])
     assert 0.15 < scores[50] < 0.35 and 0.55 < scores[2000] < 0.8, json.dumps(scores)
+
+
+def test_a_fingerprint_is_of_the_lines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = builtin.builtin_fingerprint(SMALL)
+    monkeypatch.setattr(builtin, "_own_code", lambda module: "# another version")
+    assert builtin.builtin_fingerprint(SMALL) == before
+    sentences = list(grammar.raw_sentences(parse_name(SMALL).size))
+    monkeypatch.setattr(grammar, "raw_sentences", lambda size: [*sentences[:-1], "other words"])
+    assert builtin.builtin_fingerprint(SMALL) != before

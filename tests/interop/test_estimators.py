@@ -25,6 +25,7 @@ import carryover
 from carryover import SequenceTagger, TextClassifier
 from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
+from carryover.interop.elmo_embedder import TextVectors
 from carryover.training.loading import LanguageModel
 from task_material import classified, language_model, tagged
 
@@ -308,3 +309,14 @@ def test_the_tagger_names_a_mistyped_tag() -> None:
     assert plain.scheme_ is None and "BPER" in plain.classes_ and plain.predictor_.task.main_score == "accuracy"
     with pytest.raises(UsageError, match="did you mean 'bilou'"):
         SequenceTagger(scheme="billou").fit(words, tags)
+
+
+def test_unknown_settings_are_refused_and_epochs_are_as_many() -> None:
+    with pytest.raises(UsageError, match=r"fitting has no setting 'epoch'; did you mean 'epochs'\?"):
+        TextClassifier("scratch", fitting={"epoch": 2}).fit(*texts(12))
+    for estimator in (TextClassifier(pretraining={"objectve": "lm"}), TextVectors(pretraining={"objectve": "lm"})):
+        with pytest.raises(UsageError, match=r"pretraining has no setting 'objectve'; did you mean 'objective'\?"):
+            estimator.fit(texts(12)[0])
+    quick = {name: value for name, value in FITTING.items() if name != "least_updates"}
+    fitted = TextClassifier("scratch", fitting={**quick, "epochs": 2}).fit(*texts(20))
+    assert fitted.predictor_.record["epochs"] == 2 and fitted.predictor_.record["updates"] < 20

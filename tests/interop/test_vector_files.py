@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from carryover import storage
-from carryover.errors import BadData, Busy, DiskFault, UsageError
+from carryover.errors import BadData, Busy, CannotWrite, DiskFault, UsageError
 from carryover.interop import embedded_parts
 from carryover.interop.vector_files import save_embedded
 from carryover.storage import faults, load_tensors
@@ -311,3 +312,41 @@ def test_an_older_file_is_replaced_whole(encoder: Any, tmp_path: Path) -> None:
 
 def test_words_that_are_cut_are_counted(encoder: Any, tmp_path: Path) -> None:
     assert save_embedded(tmp_path / "v.npz", encoder, ["a " + "b" * 60, "c"])["cut_words"] == 1
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".hdf5", ".parquet"])
+def test_a_finished_file_is_said_to_be_there(
+    encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    path = tmp_path / f"v{suffix}"
+    first = save_embedded(path, encoder, ODD, layers="top")
+    before, computed = path.stat().st_mtime_ns, list[str]()
+    real = embedded_parts.embed_lines
+    monkeypatch.setattr(
+        embedded_parts, "embed_lines", lambda *given, **options: computed.append("") or real(*given, **options)
+    )
+    assert save_embedded(path, encoder, ODD, layers="top", quiet=False) == first
+    assert "finished before from the same model, options and text" in capsys.readouterr().err
+    assert (path.stat().st_mtime_ns, computed) == (before, [])
+    assert save_embedded(path, encoder, iter(ODD), layers="top") == first, "a stream is not read twice"
+    for lines, layers in (([*ODD, "one more"], "top"), (ODD, "mix")):
+        computed.clear()
+        save_embedded(path, encoder, lines, layers=layers)
+        assert computed
+
+
+def test_a_removed_folder_of_parts_is_no_success(
+    encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
+) -> None:
+    real = embedded_parts._save
+
+    def removes(file: Path, *given: Any) -> None:
+        real(file, *given)
+        if len(list(file.parent.glob("*.safetensors"))) == 2:
+            shutil.rmtree(file.parent)
+
+    monkeypatch.setattr(embedded_parts, "_save", removes)
+    with pytest.raises(CannotWrite, match="was removed while it was filled; run the same command again"):
+        save_embedded(tmp_path / "v.npz", encoder, LINES)
+    monkeypatch.setattr(embedded_parts, "_save", real)
+    assert save_embedded(tmp_path / "v.npz", encoder, LINES)["lines"] == len(LINES)

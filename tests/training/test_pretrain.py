@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 
 import carryover
 from carryover import storage
-from carryover.errors import BadData, InputMissing, TrainingFailed, UsageError
+from carryover.errors import BadData, CannotWrite, InputMissing, TrainingFailed, UsageError
 from carryover.objectives.bilm import BiLanguageModelObjective, lines_perplexity
+from carryover.training.families import Bidirectional
 from carryover.training.lanes import lanes_for
 from carryover.training.pretrain import pretrain
 from carryover.training.settings import PretrainSettings
@@ -272,3 +274,46 @@ def test_a_size_of_the_model_that_does_not_exist_is_refused(tmp_path: Path, text
 
 def test_the_number_of_lanes_follows_the_text() -> None:
     assert [lanes_for(tokens, 20) for tokens in (5, 1000, 10_000, 10**6, 5 * 10**6, 10**9)] == [1, 1, 10, 16, 25, 32]
+
+
+def test_a_removed_folder_is_no_success_and_the_same_call_works(
+    text: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, real = tmp_path / "lm", Bidirectional.evaluate
+
+    def removes(*given: Any) -> Any:
+        found = real(*given)
+        shutil.rmtree(out, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Bidirectional, "evaluate", removes)
+    with pytest.raises(CannotWrite, match="was removed while the run went on; run the same command again"):
+        pretrain(tiny(text), out, quiet=True)
+    assert not out.exists()
+    monkeypatch.setattr(Bidirectional, "evaluate", real)
+    pretrain(tiny(text), out, quiet=True)
+    assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def of_an_earlier_version(out: Path, **stored: str) -> None:
+    """Settings as an earlier version stored them: the fingerprints of built-in text covered its source."""
+    file = out / "run" / "settings.json"
+    content = storage.read_json(file)
+    content["settings"] |= {"version": "0.0.9", **stored}
+    file.write_text(json.dumps(content))
+
+
+def test_a_run_of_an_earlier_version_on_builtin_text_goes_on(
+    tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = "builtin:grammar?raw=60&words=30"
+    first = pretrain(tiny(raw), tmp_path / "lm", quiet=True)
+    of_an_earlier_version(tmp_path / "lm", corpus="0" * 64)
+    again = pretrain(tiny(raw), tmp_path / "lm", quiet=True)
+    assert again.resumed_from == first.steps
+    assert "builtin:grammar?raw=60&words=30 is taken to be the same text" in capsys.readouterr().err
+    pretrain(tiny(text), tmp_path / "file", quiet=True)
+    of_an_earlier_version(tmp_path / "file", corpus="0" * 64)
+    for changed in (text, raw):
+        with pytest.raises(UsageError, match="was started with corpus"):
+            pretrain(tiny(changed), tmp_path / "file", quiet=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import warnings
 from dataclasses import replace
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from carryover import load
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, CannotWrite, UsageError
 from carryover.storage import is_temporary
 from carryover.training.artefact import has_artefact
 from carryover.training.calibration import estimate_task
+from carryover.training.fitting.fit_loop import FitLoop
 from carryover.training.fitting.task_model import TaskPredictor
 from carryover.training.fitting.task_run import Columns, TaskRun, read_material, train_task
 from carryover.training.fitting.task_use import evaluate_task, items_to_predict, prediction_rows, score_lines
@@ -204,3 +206,41 @@ def test_scores_and_predictions_over_files(files: Path) -> None:
     assert [tuple(row["tokens"]) for row in rows] == [item.tokens for item in items]
     assert all(len(row["tags"]) == len(row["tokens"]) == len(row["probabilities"]) for row in rows)
     assert items_to_predict(predictor, "builtin:grammar/test?labelled=20") != []
+
+
+def test_a_removed_folder_is_no_success_and_the_same_call_works(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, real = files / "out", FitLoop.run
+
+    def removes(*given: Any) -> Any:
+        found = real(*given)
+        shutil.rmtree(out)
+        return found
+
+    monkeypatch.setattr(FitLoop, "run", removes)
+    with pytest.raises(CannotWrite, match="was removed while the run went on; run the same command again"):
+        train_task(wanted(files), out, quiet=True)
+    assert not out.exists()
+    monkeypatch.setattr(FitLoop, "run", real)
+    assert train_task(wanted(files), out, quiet=True).record["finished"]
+
+
+def test_unknown_settings_are_refused_with_the_nearest_spelling(files: Path) -> None:
+    for changes, message in (
+        ({"fitting": {"epoch": 2}}, r"fitting has no setting 'epoch'; did you mean 'epochs'\?"),
+        ({"plan": {"placment": "input"}}, r"plan has no setting 'placment'; did you mean 'placement'\?"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            train_task(wanted(files, **changes), files / "out", quiet=True)
+
+
+def test_a_run_of_an_earlier_version_on_builtin_examples_goes_on(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = wanted(files, train="builtin:grammar?labelled=60&words=30", dev=None)
+    made = train_task(run, files / "out", quiet=True).record
+    file = files / "out" / "run" / "settings.json"
+    content = json.loads(file.read_text())
+    content["settings"] |= {"version": "0.0.9", "train_content": "0" * 64}
+    file.write_text(json.dumps(content))
+    assert train_task(run, files / "out", quiet=True).record == json.loads(json.dumps(made))
+    assert "is taken to be the same text" in capsys.readouterr().err

@@ -161,6 +161,7 @@ def run_cell(
         (folder / FAILED).unlink(missing_ok=True)
         if ended.stopped_by == "deadline":
             return None
+        run.check_present()
         result = _measure(cell, settings, problem, model, run, ended, device, data or {})
         atomic_write(folder / RESULT, json.dumps(result.to_json(), allow_nan=False, indent=1))
         run.discard()

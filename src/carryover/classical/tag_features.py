@@ -7,6 +7,7 @@ passes is chosen on a held-out fifth of the given sentences; the model is then f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Rows
 from functools import lru_cache
 
@@ -17,6 +18,13 @@ from torch import Tensor, nn
 from carryover.errors import NothingToLearn
 from carryover.sequence import Sequence
 from carryover.tasks.crf import LinearChainCRF
+
+MOST_WEIGHTS = 2**25
+"""Features × tags."""
+_MOST_PAIRS = 2**24
+
+# What a fit holds: tables of features × tags, and bytes for each distinct feature, each token, each pair of tags. Measured.
+_TABLES, _NUMBER, _BYTES_A_NAME, _BYTES_A_TOKEN, _BYTES_A_PAIR = 5, 4, 250, 400, 12
 
 
 @lru_cache(maxsize=200_000)
@@ -97,9 +105,12 @@ class FeatureTagger:
                 f"only one tag ({', '.join(self.labels) or 'none'}) in {len(sentences)} sentences",
                 repair="give sentences with at least two different tags",
             )
-        rows = [token_features(sentence) for sentence in sentences]
-        self._ids = {name: i for i, name in enumerate(dict.fromkeys(f for row in rows for token in row for f in token))}
-        data = [self._encode(row) for row in rows]
+        self._ids: dict[str, int] = {}
+        data = [
+            [[self._ids.setdefault(name, len(self._ids)) for name in token] for token in token_features(sentence)]
+            for sentence in sentences
+        ]
+        self._drop_rare_features(data)
         place = {label: i for i, label in enumerate(self.labels)}
         targets = [torch.tensor([place[tag] for tag in row]) for row in tags]
         order = np.random.default_rng([seed, 3]).permutation(len(data))
@@ -119,8 +130,8 @@ class FeatureTagger:
         data = [self._encode(token_features(sentence)) for sentence in sentences]
         predicted: list[tuple[str, ...]] = [()] * len(data)
         order = sorted(range(len(data)), key=lambda i: len(data[i]))
-        for start in range(0, len(order), 64):
-            rows = [i for i in order[start : start + 64] if len(data[i])]
+        for start in range(0, len(order), self._side_by_side):
+            rows = [i for i in order[start : start + self._side_by_side] if len(data[i])]
             if rows:
                 for i, path in zip(rows, self._decode([data[i] for i in rows]), strict=True):
                     predicted[i] = tuple(self.labels[k] for k in path)
@@ -134,7 +145,31 @@ class FeatureTagger:
         ids = self._ids
         return [[ids[name] for name in token if name in ids] for token in row]
 
+    def _drop_rare_features(self, data: list[list[list[int]]]) -> None:
+        """With many tags leave the rarest features out, so that the weights are no more than `MOST_WEIGHTS`."""
+        most = MOST_WEIGHTS // len(self.labels)
+        if len(self._ids) <= most:
+            return
+        counts = np.zeros(len(self._ids), dtype=np.int64)
+        for row in data:
+            for token in row:
+                counts[token] += 1  # a feature holds once at a token
+        kept = np.sort(np.argsort(-counts, kind="stable")[:most])
+        place = np.full(len(counts), -1)
+        place[kept] = np.arange(len(kept))
+        new: list[int] = place.tolist()
+        self._ids = {name: new[old] for name, old in self._ids.items() if new[old] >= 0}
+        for row in data:
+            row[:] = [[new[i] for i in token if new[i] >= 0] for token in row]
+
+    @property
+    def _side_by_side(self) -> int:
+        """Sentences decoded at once: a step of the search compares every pair of tags."""
+        return max(1, min(64, _MOST_PAIRS // len(self.labels) ** 2))
+
     def _start(self) -> None:
+        for name in ("_table", "_optimiser"):  # the weights of the choice make room first
+            vars(self).pop(name, None)
         self._table = nn.EmbeddingBag(len(self._ids), len(self.labels), mode="sum", sparse=True)
         nn.init.zeros_(self._table.weight)
         self._crf = LinearChainCRF(len(self.labels))
@@ -175,8 +210,8 @@ class FeatureTagger:
         for epoch in range(most):
             self._pass(data, targets, rest, epoch, seed)
             correct = total = 0
-            for start in range(0, len(kept), 64):
-                rows = kept[start : start + 64]
+            for start in range(0, len(kept), self._side_by_side):
+                rows = kept[start : start + self._side_by_side]
                 for i, path in zip(rows, self._decode([data[i] for i in rows]), strict=True):
                     correct += int((torch.tensor(path) == targets[i]).sum())
                     total += len(path)
@@ -186,3 +221,21 @@ class FeatureTagger:
             elif epoch + 1 - best_epoch >= self.patience:
                 break
         return best_epoch
+
+
+def foretold_mib(sample: Rows[Rows[str]], tags: int, sentences: int) -> float:
+    """Memory that `FeatureTagger.fit` needs beyond what the process holds already, for `sentences` like those of `sample`,
+    a random part of them."""
+    known: set[str] = set()
+    halfway = 1
+    for number, sentence in enumerate(sample):
+        if number == len(sample) // 2:
+            halfway = max(1, len(known))
+        known.update(name for token in token_features(sentence) for name in token)
+    times = sentences / len(sample)
+    # Distinct features grow as a power of the amount of text (Heaps 1978), taken from the second half of the sample.
+    distinct = len(known) * times ** min(1.0, max(0.0, math.log2(max(1, len(known)) / halfway)))
+    weights = min(distinct * tags, MOST_WEIGHTS)
+    tokens = times * sum(map(len, sample))
+    fixed = _BYTES_A_PAIR * min(64 * tags**2, _MOST_PAIRS)
+    return (_TABLES * _NUMBER * weights + fixed + _BYTES_A_NAME * distinct + _BYTES_A_TOKEN * tokens) / 2**20

@@ -10,6 +10,7 @@ import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
+from carryover.training.settings import PretrainSettings
 
 
 def compare(
@@ -42,7 +43,7 @@ def compare(
     class_weights: options.ClassWeights = "none",
     size: Annotated[
         str, typer.Option("--size", help="Size of the language model: tiny, small, medium, original.")
-    ] = "small",
+    ] = PretrainSettings.size,
     pretrain_time: Annotated[str | None, typer.Option("--pretrain-time", help="Most time for pretraining: 10m, 2h.")] = None,
     elmo_placement: options.Placement = "input",
     time_limit: options.TimeLimit = None,

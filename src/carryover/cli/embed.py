@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,11 +62,11 @@ def embed(
     """Turn every line of text into one vector a word, or with --pool into one vector.
 
     A line's vectors never depend on the lines beside it, unless --carry-state asks for that. Killed with --out, the same
-    command goes on with what was done.
+    command goes on with what was done; finished, it says so and does nothing, unless it reads a stream.
     """
     from carryover.data.formats.word_stream import read_items
     from carryover.data.long_words import say_cut
-    from carryover.interop.vector_files import save_embedded
+    from carryover.interop.vector_files import Reread, save_embedded
     from carryover.training.devices import choose_device, choose_precision
     from carryover.training.embedding import embed_lines
     from carryover.training.loading import LanguageModel, load, what_it_is
@@ -85,7 +86,8 @@ def embed(
             repair="give a pretrained bidirectional language model",
         )
     say_when_waiting(source)
-    lines = read_items(source, format=format, text_column=options.column(text_column))
+    read = partial(read_items, source, format=format, text_column=options.column(text_column))
+    lines = read()
     choice: dict[str, Any] = {
         "layers": layers,
         "pool": pool,
@@ -106,7 +108,9 @@ def embed(
         "runs/task",
     ]
     if out is not None:
-        summary = save_embedded(out, encoder, lines, **choice, quiet=quiet)
+        # What is no stream can be read again, to see whether the file is there already.
+        again = Reread(read) if Path(source).is_file() or source.startswith("builtin:") else lines
+        summary = save_embedded(out, encoder, again, **choice, quiet=quiet)
         if as_json:
             print_document({"schema": "carryover.embed/1", "file": str(out), **kept, **summary})
         else:

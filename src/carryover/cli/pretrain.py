@@ -12,6 +12,7 @@ import typer
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 from carryover.errors import UsageError
+from carryover.training.settings import PretrainSettings
 
 
 def pretrain(
@@ -82,7 +83,9 @@ def pretrain(
         int | None,
         typer.Option("--vocabulary-size", help="Words the model can predict (20000); with --begin-with: count them anew."),
     ] = None,
-    minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = 1,
+    minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = (
+        PretrainSettings.minimum_count
+    ),
     softmax: Annotated[
         str | None, typer.Option("--softmax", help="full, sampled or adaptive; default: what the size says.")
     ] = None,
@@ -96,11 +99,11 @@ def pretrain(
             help="With --objective lm: the weights of the output layer are those of the embedding (the default) or its own.",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the text.")] = 5,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the text.")] = PretrainSettings.epochs,
     time_limit: options.TimeLimit = None,
     patience: Annotated[
         int | None, typer.Option("--patience", help="Stop after this many held-out measurements without improvement.")
-    ] = None,
+    ] = PretrainSettings.patience,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Lanes of text read side by side.")] = None,
     steps: Annotated[
         int | None,
@@ -113,12 +116,14 @@ def pretrain(
             help="adam, adamw, lazy-adam, adagrad, rmsprop or sgd; default: adam, of a sampled softmax lazy-adam.",
         ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 2e-3,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = (
+        PretrainSettings.learning_rate
+    ),
     schedule: Annotated[
         str,
         typer.Option("--schedule", help="constant, linear, cosine, slanted-triangular, inverse-square-root or staircase."),
-    ] = "cosine",
-    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
+    ] = PretrainSettings.schedule,
+    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = PretrainSettings.precision,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dry_run: options.DryRun = False,
@@ -132,7 +137,7 @@ def pretrain(
     """
     from carryover.training.measuring import perplexity_of
     from carryover.training.pretrain import pretrain as run_pretraining
-    from carryover.training.settings import PretrainSettings, usual_steps
+    from carryover.training.settings import usual_steps
 
     parts: dict[str, Any] = {"stack": stack, "layers": layers, "width": width, "cells": cells, "heads": heads}
     parts |= {"horizon": horizon, "kernel": kernel, "dropout": dropout, "samples": samples, "tied": tied}

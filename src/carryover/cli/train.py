@@ -108,7 +108,6 @@ def train(
         fitting={
             "output": output,
             "epochs": epochs,
-            "least_updates": None if epochs is None else 1,  # who says how many passes gets so many
             "patience": patience,
             "learning_rate": learning_rate,
             "dropout": dropout,

@@ -13,7 +13,7 @@ from typing import Any
 
 from carryover.compare.cells import Cell, needs_encoder, order_cells, table_rank
 from carryover.compare.plan import ComparePlan
-from carryover.compare.problem import Problem, content, load_problem
+from carryover.compare.problem import Problem, content, gold, load_problem
 from carryover.compare.resources import check_material
 from carryover.compare.result import ENCODER_FOLDER
 from carryover.compare.rungs import carry_plan, split_budget
@@ -25,6 +25,8 @@ from carryover.progress import duration
 SCHEMA = "carryover.compare-estimate/1"
 _FEW, _MORE = 3, 9
 _EXAMPLES = 64
+_MORE_EXAMPLES = 256
+_EXAMPLES_FOR_MEMORY = 1000
 
 
 def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
@@ -40,9 +42,13 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
     missing = [cell for cell in cells if not store.finished(cell)]
     jobs = plan.jobs or default_jobs(plan.device)
-    memory = PeakMemory()
+    seconds, memory = {}, {}
     with one_thread():
-        seconds = {rung: _seconds_of_cells(rung, plan, problem, folder, missing) for rung in plan.rungs}
+        for rung in plan.rungs:
+            peak = PeakMemory()
+            seconds[rung] = _seconds_of_cells(rung, plan, problem, folder, missing)
+            more = _features_mib(plan, problem, missing) if rung == "features" else 0.0
+            memory[rung] = peak.read() if rung != "features" else max(peak.read(), PeakMemory().read() + more)
     once = _pretraining(plan, folder) if any(needs_encoder(cell.rung) for cell in missing) else 0.0
     total = once + sum(seconds.values()) / jobs
     document: dict[str, Any] = {
@@ -54,7 +60,7 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
         "seconds": total,
         "pretraining_seconds": once,
         "seconds_by_rung": seconds,
-        "peak_memory_mib": memory.read() * jobs,
+        "peak_memory_mib": max(memory.values()) * max(1, min(jobs, len(missing))),
     }
     return {**document, "lines": _lines(document)}
 
@@ -81,7 +87,7 @@ def _seconds_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Pa
     labels = plan.label_counts(len(problem.train))
     sample = _sample(problem, min(labels.values()))
     if rung == "features":
-        fixed, each = _calibrate_features(problem, sample)
+        fixed, each = _calibrate_features(problem, max(labels[cell.budget] for cell in mine))
         return sum(fixed + each * labels[cell.budget] for cell in mine)
     words = sum(len(_words(problem, example)) for example in problem.train) / len(problem.train)
     settings = _settings(plan, rung)
@@ -101,16 +107,31 @@ def _settings(plan: ComparePlan, rung: str) -> Any:
     return FitSettings(**plan.fitting).resolve(carry_plan(rung, plan.placement))
 
 
-def _sample(problem: Problem, count: int) -> list[Any]:
+def _sample(problem: Problem, count: int, most: int = _EXAMPLES) -> list[Any]:
     from carryover.data.splits import stratified_order
 
-    return [
-        problem.train[i] for i in stratified_order(problem.train, 0)[: min(max(count, 16), _EXAMPLES, len(problem.train))]
-    ]
+    return [problem.train[i] for i in stratified_order(problem.train, 0)[: min(max(count, 16), most, len(problem.train))]]
 
 
-def _calibrate_features(problem: Problem, sample: list[Any]) -> tuple[float, float]:
-    """Seconds whatever the budget, and seconds a labelled example."""
+def _features_mib(plan: ComparePlan, problem: Problem, missing: list[Cell]) -> float:
+    """Memory of the largest cell of hand-made features beyond what this process holds."""
+    labels = plan.label_counts(len(problem.train))
+    largest = max((labels[cell.budget] for cell in missing if cell.rung == "features"), default=0)
+    if not largest:
+        return 0.0
+    sample = [content(example, problem.task) for example in _sample(problem, largest, most=_EXAMPLES_FOR_MEMORY)]
+    kinds = len({label for example in problem.train for label in gold(example, problem.task)})
+    if problem.task == "tag":
+        from carryover.classical import tag_features
+
+        return tag_features.foretold_mib(sample, kinds, largest)
+    from carryover.classical import text_features
+
+    return text_features.foretold_mib(sample, min(kinds, largest), largest, multi_label=problem.multi_label)
+
+
+def _calibrate_features(problem: Problem, labels: int) -> tuple[float, float]:
+    """Seconds whatever the budget, and seconds a labelled example, where the largest budget has so many `labels`."""
     from carryover.compare.resources import Resources
     from carryover.compare.rungs import run_rung
 
@@ -119,9 +140,15 @@ def _calibrate_features(problem: Problem, sample: list[Any]) -> tuple[float, flo
         run_rung("features", problem.task, examples, examples[:8], 0, Resources(), multi_label=problem.multi_label)
         return time.perf_counter() - started
 
-    run(sample)  # the first call also pays for imports
-    whole = run(sample)
-    return 0.0, whole / len(sample)
+    few, more = _sample(problem, labels), _sample(problem, labels, most=_MORE_EXAMPLES)
+    run(few)  # the first call also pays for imports
+    short = run(few)
+    if len(more) < 2 * len(few):
+        return 0.0, short / len(few)
+    # With many classes most of the time is theirs, however few examples each has.
+    long = run(more)
+    each = max(long - short, 0.1 * long) / (len(more) - len(few))
+    return max(0.0, long - each * len(more)), each
 
 
 def _calibrate_neural(

@@ -6,21 +6,29 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover.compare.cells import needs_encoder
 from carryover.compare.plan import ComparePlan
 from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOLDER, WORD_VECTORS
-from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.errors import BadData, InputMissing, UsageError, check_fields
 from carryover.progress import say
 from carryover.storage import atomic_write, file_digest, read_json
+from carryover.training.settings import PretrainSettings
 
 if TYPE_CHECKING:
     from carryover.embeddings.vectors import WordVectors
 
 _VECTORS_RECORD = "word-vectors.json"
+_VECTORS_TEXT = f"{VECTORS_FOLDER}-text"
+MADE_ONCE = (ENCODER_FOLDER, VECTORS_FOLDER, _VECTORS_RECORD, _VECTORS_TEXT)
+"""Names of what is made for all cells, in the folder of a comparison."""
+_CHANGED_DEFAULTS = ("learning_rate", "patience")
+"""Of pretraining: 0.003 and 4 in comparisons of version 0.1.0."""
+_SIZES = {"vocabulary_size": 50_000, "minimum_count": 2}
+"""Of the vocabulary of word vectors."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,20 @@ class Resources:
 def check_material(plan: ComparePlan) -> dict[str, str | None]:
     """Fingerprints of raw text and encoder, read before anything is written.
 
-    Raises InputMissing when one is not there, UsageError when the encoder is no language model, BadData when it is
-    damaged.
+    Raises UsageError for settings that are unknown or wrong or an encoder that is no language model, InputMissing when a
+    text or the encoder is not there, BadData when it is damaged.
     """
     from carryover.data.shards import content_fingerprint
+    from carryover.training.families import family_of
+    from carryover.training.fitting.fit_settings import FitSettings
 
+    # Wrong settings are told now and not after half the work.
+    vector_settings(plan)
+    check_fields("fitting", plan.fitting, FitSettings)
+    FitSettings(**plan.fitting)
+    wanted = pretrain_settings(plan)
     if plan.raw is not None:
-        pretrain_settings(plan)  # wrong settings are told now and not after half the work
+        family_of(wanted.objective).config(wanted, wanted.vocabulary_size)
     raw = None if plan.raw is None else content_fingerprint(str(plan.raw))
     valid = None if plan.valid is None else content_fingerprint(str(plan.valid))
     return {
@@ -76,21 +91,41 @@ def _encoder(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:
     from carryover.training.pretrain import pretrain
 
     folder = out / ENCODER_FOLDER
-    settings = pretrain_settings(plan)
+    settings = _as_begun(plan, folder)
     if not quiet:
         say(f"pretraining a language model once, for all cells: {folder}")
     result = pretrain(settings, folder, quiet=quiet)
     return folder, float(result.record["seconds"])
 
 
-def pretrain_settings(plan: ComparePlan) -> Any:
-    """The settings of the pretraining that the plan asks for. Raises UsageError for an unknown or wrong one."""
-    from carryover.training.settings import PretrainSettings
+def _as_begun(plan: ComparePlan, folder: Path) -> PretrainSettings:
+    """The plan's settings; a run that an earlier version began keeps what was usual then."""
+    settings = pretrain_settings(plan)
+    try:
+        stored = read_json(folder / "run" / "settings.json")["settings"]
+        usual = {name: stored[name] for name in _CHANGED_DEFAULTS if name not in plan.pretraining}
+        return replace(settings, **usual)
+    except (InputMissing, BadData, UsageError, KeyError, TypeError):
+        return settings
 
+
+def pretrain_settings(plan: ComparePlan) -> PretrainSettings:
+    """The settings of the pretraining that the plan asks for. Raises UsageError for an unknown or wrong one."""
     valid = None if plan.valid is None else str(plan.valid)
     given = {"raw": str(plan.raw), "valid": valid, "raw_column": plan.raw_column, "raw_format": plan.raw_format}
     given |= {"seed": plan.seed, "device": plan.device}
-    return _settings(PretrainSettings, {**given, **plan.pretraining}, "pretraining")
+    check_fields("pretraining", plan.pretraining, PretrainSettings)
+    return PretrainSettings(**{**given, **plan.pretraining})
+
+
+def vector_settings(plan: ComparePlan) -> tuple[dict[str, int], Any]:
+    """Sizes of the vocabulary and `SkipgramSettings` of the static vectors. Raises UsageError for an unknown one."""
+    from carryover.embeddings.skipgram import SkipgramSettings
+
+    options = {**_SIZES, "seed": plan.seed, **plan.vectors}
+    sizes = {name: int(options.pop(name)) for name in _SIZES}
+    check_fields("vectors", options, SkipgramSettings)
+    return sizes, SkipgramSettings(**options)
 
 
 def read_as(plan: ComparePlan) -> dict[str, Any]:
@@ -101,11 +136,11 @@ def read_as(plan: ComparePlan) -> dict[str, Any]:
 
 def _vectors(plan: ComparePlan, out: Path, raw_fingerprint: str, quiet: bool) -> tuple[Path, float]:
     """Skip-gram vectors; read back when the very same were made before."""
-    from carryover.embeddings.skipgram import SkipgramSettings, train_skipgram
+    from carryover.embeddings.skipgram import train_skipgram
     from carryover.embeddings.vectors import WordVectors
 
     folder, record = out / VECTORS_FOLDER, out / _VECTORS_RECORD
-    options = {"vocabulary_size": 50_000, "minimum_count": 2, "seed": plan.seed, **plan.vectors}
+    options = {**_SIZES, "seed": plan.seed, **plan.vectors}
     wanted = {"raw": raw_fingerprint, **read_as(plan), "options": json.loads(json.dumps(options, sort_keys=True))}
     try:
         stored = read_json(record)
@@ -117,8 +152,7 @@ def _vectors(plan: ComparePlan, out: Path, raw_fingerprint: str, quiet: bool) ->
     if not quiet:
         say(f"learning static word vectors once, for all cells: {folder}")
     started = time.perf_counter()
-    sizes = {name: int(options.pop(name)) for name in ("vocabulary_size", "minimum_count")}
-    settings = _settings(SkipgramSettings, options, "vectors")
+    sizes, settings = vector_settings(plan)
     vectors = _train_vectors(plan, out, sizes, lambda shards: train_skipgram(shards, settings, quiet=quiet), quiet)
     vectors.save(folder)
     seconds = time.perf_counter() - started
@@ -134,7 +168,7 @@ def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: A
     from carryover.storage import remove_folder
     from carryover.training.held_out import RawText
 
-    place, raw = out / f"{VECTORS_FOLDER}-text", RawText((str(plan.raw),), False, plan.raw_column, plan.raw_format)
+    place, raw = out / _VECTORS_TEXT, RawText((str(plan.raw),), False, plan.raw_column, plan.raw_format)
     size, minimum = sizes["vocabulary_size"], sizes["minimum_count"]
     words = WordTokenizer().words
     with Progress("reading text", None, quiet=quiet) as progress:
@@ -160,13 +194,3 @@ def _encoder_fingerprint(folder: Path) -> str:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         digest.update(file_digest(folder / name).encode())
     return digest.hexdigest()
-
-
-def _settings(kind: type, options: Mapping[str, Any], where: str) -> Any:
-    """`kind(**options)`, an unknown option told as the user's mistake."""
-    try:
-        return kind(**options)
-    except CarryoverError:
-        raise
-    except TypeError as error:
-        raise UsageError(f"{where} settings: {error}", repair="check their names") from error

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,20 @@ from carryover.compare.estimate import estimate
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question
 from carryover.compare.problem import Problem, load_problem, name_of
 from carryover.compare.reference import Reference
-from carryover.compare.resources import Resources, check_material, prepare, read_as
+from carryover.compare.resources import MADE_ONCE, Resources, check_material, prepare, read_as
 from carryover.compare.result import CompareResult
-from carryover.compare.schedule import default_jobs, run_trials
+from carryover.compare.schedule import WorkerLost, default_jobs, run_trials
+from carryover.compare.store import PLAN_FILE, check_present
 from carryover.compare.trial import Trial, remember, store_of
-from carryover.errors import CarryoverError, UsageError
+from carryover.data.builtin import is_earlier_fingerprint
+from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 from carryover.progress import Progress, duration, say
 from carryover.storage import LOCK, atomic_write, is_temporary, read_json, run_lock, sweep
 
-__all__ = ["compare", "estimate"]
+__all__ = ["PLAN_FILE", "compare", "estimate"]
 
-PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.json"
+REJECTED_FILE = "rejected.jsonl"
 _SECONDS_BETWEEN_PAGES = 60.0
 
 
@@ -50,16 +53,34 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     plan = plan.resolve(len(problem.train))
     fingerprints = check_material(plan)
     _check_folder(folder)
-    with stop_signals(quiet), run_lock(folder):
+    with stop_signals(quiet), _held(folder):
         sweep(folder)
+        before = _settle(plan, problem, fingerprints, folder)
         if problem.rejected:
-            write_rejected(folder / "rejected.jsonl", problem.rejected)
-        _settle(plan, problem, fingerprints, folder)
+            write_rejected(folder / REJECTED_FILE, problem.rejected)
         if not quiet:
             for remark in problem.remarks:
                 say(remark)
-        resources = prepare(plan, folder, fingerprints, quiet=quiet)
+        try:
+            resources = prepare(plan, folder, fingerprints, quiet=quiet)
+        except (UsageError, BadData, InputMissing):
+            _unsettle(folder, before)
+            raise
         return _run(plan, problem, resources, folder, started, quiet)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder for this process alone; one that was made here goes again when an error leaves nothing in it."""
+    exists = folder.exists()
+    try:
+        with run_lock(folder):
+            yield
+    except CarryoverError:
+        if not exists:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _run(
@@ -68,6 +89,7 @@ def _run(
     labels = plan.label_counts(len(problem.train))
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
     store = store_of(folder, problem)
+    check_present(folder)
     sweep(folder / "cells")
     finished = {cell for cell in cells if store.finished(cell)}
     missing = [cell for cell in cells if cell not in finished]
@@ -83,6 +105,7 @@ def _run(
         def done() -> None:
             nonlocal shown
             progress.advance(1)
+            check_present(folder)
             if time.monotonic() - shown > _SECONDS_BETWEEN_PAGES:
                 write_page(collect(plan, problem, resources, folder, reference=reference))
                 shown = time.monotonic()
@@ -93,11 +116,15 @@ def _run(
                 trials, jobs=plan.jobs or default_jobs(plan.device), backend=plan.backend, deadline=deadline, done=done
             )
         except CarryoverError as error:
-            if error.exit_code not in (130, 143):
+            if error.exit_code not in (130, 143) and not isinstance(error, WorkerLost):
                 raise
             count = sum(store.path(cell).is_dir() for cell in cells)
+            if isinstance(error, WorkerLost):
+                message = f"{error.message}: {count} of {len(cells)} cells are stored"
+                raise WorkerLost(message, path=folder, repair=error.repair) from None
             message = f"stopped: {count} of {len(cells)} cells are finished and stored"
             raise type(error)(message, path=folder, repair="run the same command again to continue") from None
+    check_present(folder)
     result = collect(plan, problem, resources, folder, already=len(finished), reference=reference)
     write_page(result)
     atomic_write(folder / RESULTS_FILE, json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False, indent=1))
@@ -193,7 +220,8 @@ def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds something else. Raises UsageError naming what lies there."""
     if not folder.is_dir() or (folder / PLAN_FILE).exists():
         return
-    strange = [place.name for place in sorted(folder.iterdir()) if place.name != LOCK and not is_temporary(place)]
+    ours = (LOCK, REJECTED_FILE, *MADE_ONCE)
+    strange = [place.name for place in sorted(folder.iterdir()) if place.name not in ours and not is_temporary(place)]
     if strange:
         raise UsageError(
             f"is not empty and not the folder of a comparison: it holds {strange[0]!r}",
@@ -202,8 +230,8 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str | None], folder: Path) -> None:
-    """Store the plan of a new comparison, or check it against the stored one and extend that."""
+def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str | None], folder: Path) -> bytes | None:
+    """Store the plan of a new comparison, or check it against the stored one and extend that. Returns what was stored."""
     asked = {
         "schema": PLAN_SCHEMA,
         "question": question(plan, problem, fingerprints),
@@ -213,14 +241,30 @@ def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str 
     }
     asked = json.loads(json.dumps(asked))
     path = folder / PLAN_FILE
+    before = None
     if path.exists():
+        before = path.read_bytes()
         stored = read_json(path)
         if not isinstance(stored, dict) or not isinstance(stored.get("question"), dict):
             raise UsageError("is not the plan of a comparison", path=path, repair="choose another folder")
+        for name, source in (("raw text", plan.raw), ("held-out raw text", plan.valid)):
+            if is_earlier_fingerprint(stored["question"].get(name), asked["question"][name]):
+                say(f"this comparison was begun by an earlier version, and {source} is taken to be the same text")
+                stored["question"][name] = asked["question"][name]
         check_same_question(stored, asked, folder)
         if stored == asked:
-            return
+            return before
     atomic_write(path, json.dumps(asked, ensure_ascii=False, indent=1))
+    return before
+
+
+def _unsettle(folder: Path, before: bytes | None) -> None:
+    """Take back the plan that was just stored: what it asks for was refused, and a corrected one is to be stored."""
+    if before is not None:
+        atomic_write(folder / PLAN_FILE, before)
+        return
+    for name in (PLAN_FILE, REJECTED_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str | None]) -> dict[str, Any]:

@@ -10,8 +10,15 @@ from contextlib import suppress
 from typing import Any
 
 from carryover.compare.trial import Trial, be_a_worker, run_trial
+from carryover.errors import CarryoverError
 
 Done = Callable[[], None]
+
+
+class WorkerLost(CarryoverError):
+    """A worker process was killed from outside, most often because the machine had no memory left."""
+
+    exit_code = 75  # what failed once may succeed
 
 
 def default_jobs(device: str) -> int:
@@ -29,7 +36,8 @@ def run_trials(
     """Run the trials in order, `jobs` at once; `done` is called after each. Results are in the store.
 
     After `deadline` (a time of `time.monotonic`) no new trial starts; those that run are finished. One job runs in this
-    very process. Whatever is raised here ends the running workers first; what they had finished is stored.
+    very process. Whatever is raised here ends the running workers first; what they had finished is stored. Raises
+    `WorkerLost` when a worker was killed.
     """
     waiting = _until(trials, deadline)
     if jobs == 1 and backend == "loky":
@@ -38,6 +46,7 @@ def run_trials(
             done()
         return
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     options: dict[str, Any] = {}
     if backend == "loky":
@@ -50,6 +59,13 @@ def run_trials(
             work = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, max_nbytes=None)
             for _ in work(delayed(run_trial)(trial) for trial in waiting):
                 done()
+    except BrokenProcessPool as error:  # a killed worker among others
+        raise WorkerLost(
+            "a worker process was killed (by the system when memory runs out)",
+            repair=f"run the same command again, with fewer --jobs (now {jobs})"
+            if jobs > 1
+            else "run the same command again",
+        ) from error
     finally:
         if backend == "loky":
             _end_workers()

@@ -18,14 +18,23 @@ from typing import Any
 import numpy as np
 
 from carryover.compare.cells import Cell, CellFailure, CellResult
-from carryover.errors import BadData, CarryoverError
+from carryover.errors import BadData, CannotWrite, CarryoverError
 from carryover.progress import say
 from carryover.storage import atomic_folder, atomic_write, read_json, verify_manifest
 
+PLAN_FILE = "plan.json"
 CELL_SCHEMA = "carryover.compare-cell/1"
 FAILURE_SCHEMA = "carryover.compare-failure/1"
 Predictions = list[tuple[str, ...]]
 _AGAIN = "remove the cell's folder to run it again"
+
+
+def check_present(folder: Path) -> None:
+    """Raise CannotWrite when the folder of a comparison was removed: what is written there now would be no comparison."""
+    if not (folder / PLAN_FILE).is_file():
+        raise CannotWrite(
+            "was removed while the comparison ran", path=folder, repair="run the same command again, and leave it there"
+        )
 
 
 class CellStore:

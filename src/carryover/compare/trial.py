@@ -18,7 +18,7 @@ from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.compare.plan import ComparePlan
 from carryover.compare.problem import Problem, load_problem
 from carryover.compare.resources import Resources
-from carryover.compare.store import CellStore
+from carryover.compare.store import CellStore, check_present
 from carryover.data.splits import nested_budgets
 from carryover.errors import BadData, CarryoverError
 
@@ -51,13 +51,16 @@ def run_trial(trial: Trial) -> CellFailure | None:
     except CarryoverError as error:
         if error.exit_code > STOPPED:
             raise
+        check_present(trial.out)
         failure = _failure(trial.cell, error, error.exit_code)
         store.write_failure(failure)
         return failure
     except Exception as error:  # whatever a rung does wrong is one cell's failure, told in full at the end
+        check_present(trial.out)
         failure = _failure(trial.cell, error, 1)
         store.write_failure(failure)
         return failure
+    check_present(trial.out)
     store.write(result, predictions)
     return None
 

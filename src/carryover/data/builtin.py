@@ -22,8 +22,9 @@ each combination of library versions. See `pydocs` and `pydocs_roles` for what i
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -45,6 +46,7 @@ _SPELLINGS = {"dev": "valid", "validation": "valid", "heldout": "valid", "traini
 _LABELLED_SHARES = (0.7, 0.1, 0.2)
 _RAW_SHARE_HELD_OUT = 0.04
 _SPLIT_SEED = 0
+_LINES = "lines:"
 
 # What is drawn for the tagging task: files by a hash of their names, and lines of each.
 _CODE_FORMAT = 1
@@ -128,11 +130,22 @@ def tagged(name: str) -> list[TaggedSentence]:
 
 
 def builtin_fingerprint(name: str) -> str:
-    """Tells apart what different names, sizes and environments give; equal as long as the content is equal."""
-    wanted = parse_name(name)
-    if wanted.data == "grammar":
-        return fingerprint(wanted.data, wanted.part, json.dumps(asdict(wanted.size)), _own_code(grammar))
-    return fingerprint(wanted.data, wanted.part, _environment_key())
+    """Of the lines of raw text, whatever version, library or source they come from."""
+    return lines_fingerprint(raw_lines(name))
+
+
+def lines_fingerprint(lines: Iterable[str]) -> str:
+    """SHA-256 of built-in content, with a mark before it."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
+    return _LINES + digest.hexdigest()
+
+
+def is_earlier_fingerprint(old: Any, new: Any) -> bool:
+    """Whether `old` may be what version 0.1.0 stored for the built-in content of the fingerprint `new`: it covered the source
+    that made the text, so that it says nothing of the text."""
+    return isinstance(new, str) and new.startswith(_LINES) and isinstance(old, str) and not old.startswith(_LINES)
 
 
 def pydocs_folder(*, quiet: bool = False) -> Path:

@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 
 from carryover import storage
-from carryover.errors import BadData, CarryoverError
+from carryover.errors import BadData, CannotWrite, CarryoverError
 from carryover.progress import Progress, say
 from carryover.training.embedding import EmbeddedLine, Item, check_choice, cut_words, embed_lines, pieces_of, words_of
 from carryover.training.fitting.cache import encoder_hash
@@ -47,7 +47,10 @@ class Choice:
 
 @dataclass
 class Parts:
-    """What was computed: the files in order, and the sums over them. `shape` is that of one vector, [D] or [L+1, D]."""
+    """What was computed: the files in order, and the sums over them. `shape` is that of one vector, [D] or [L+1, D].
+
+    `made_from` is a hash of encoder, choice and all words: equal ones make the same file.
+    """
 
     shape: tuple[int, ...]
     choice: Choice
@@ -57,6 +60,7 @@ class Parts:
     cut_words: int = 0
     long_lines: int = 0
     spelled_bytes: int = 0
+    made_from: str = ""
 
     @property
     def vectors(self) -> int:
@@ -88,6 +92,32 @@ class Parts:
                     start += len(words)
 
 
+def look_over(encoder: LanguageModel, lines: Iterable[Item], choice: Choice) -> Parts:
+    """The sums and the hash of what `embedded_parts` would make of these lines, without a single vector."""
+    check_choice(encoder, choice.layers, choice.pool)
+    parts = _no_parts(encoder, choice)
+    for group in _grouped((words_of(encoder, line) for line in lines), lambda words: _FLOAT * len(words)):
+        _count(parts, encoder, group)
+    return parts
+
+
+def _no_parts(encoder: LanguageModel, choice: Choice) -> Parts:
+    shape = (encoder.model.out_size,)
+    made_from = (
+        f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
+    )
+    return Parts((encoder.model.mixed_layers, *shape) if choice.layers == "all" else shape, choice, made_from=made_from)
+
+
+def _count(parts: Parts, encoder: LanguageModel, group: list[list[str]]) -> None:
+    for words in group:
+        parts.made_from = storage.fingerprint(parts.made_from, *words)
+        parts.words += len(words)
+        parts.cut_words += cut_words(encoder, words)
+        parts.long_lines += pieces_of(words) > 1
+    parts.lines += len(group)
+
+
 @contextmanager
 def embedded_parts(
     path: Path, encoder: LanguageModel, lines: Iterable[Item], choice: Choice, *, quiet: bool = True
@@ -107,9 +137,10 @@ def embedded_parts(
         with storage.run_lock(folder):
             storage.sweep(folder)
             storage.recover_folder(path)  # what a run killed in its last step left beside the file
-            shape = (encoder.model.out_size,)
-            parts = Parts((encoder.model.mixed_layers, *shape) if choice.layers == "all" else shape, choice)
+            parts = _no_parts(encoder, choice)
             _compute(folder, encoder, lines, parts, quiet)
+            if not all(file.is_file() for file in parts.files):
+                raise CannotWrite("was removed while it was filled", path=folder, repair="run the same command again")
             yield parts
             for file in folder.glob("*.safetensors"):
                 file.unlink()
@@ -120,10 +151,7 @@ def embedded_parts(
 
 def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts: Parts, quiet: bool) -> None:
     choice, row = parts.choice, _FLOAT * int(np.prod(parts.shape))
-    found_before = 0
-    name_of_all = (
-        f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
-    )
+    found_before, name_of_all = 0, parts.made_from
     embed = partial(embed_lines, encoder, layers=choice.layers, pool=choice.pool, precision=choice.precision)
 
     def size_of(words: ListOf[str]) -> int:
@@ -154,10 +182,7 @@ def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts:
                 _save(file, compute(), spelled, group, parts)
             progress.advance(words)
             parts.files.append(file)
-            parts.lines += len(group)
-            parts.words += words
-            parts.cut_words += sum(cut_words(encoder, line) for line in group)
-            parts.long_lines += sum(pieces_of(line) > 1 for line in group)
+            _count(parts, encoder, group)
             parts.spelled_bytes += len(spelled)
     if not parts.lines:
         raise BadData("there is no line of text to embed", repair="give a file or a stream with at least one line")

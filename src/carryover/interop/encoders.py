@@ -8,7 +8,7 @@ from collections.abc import Sequence as ListOf
 from pathlib import Path
 from typing import Any
 
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_fields
 from carryover.training.devices import choose_device
 from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.pretrain import pretrain
@@ -33,6 +33,7 @@ def learn_from(
     texts: ListOf[str], settings: Mapping[str, Any], *, device: str = "auto", quiet: bool = True
 ) -> LanguageModel:
     """A language model pretrained on `texts`; `settings` are fields of `PretrainSettings`. Raises BadData, UsageError."""
+    check_fields("pretraining", settings, PretrainSettings)
     with tempfile.TemporaryDirectory() as work:
         raw = Path(work) / "raw.txt"
         raw.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")

@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.schemes import PLAIN, Scheme, find_scheme
 from carryover.data.splits import stratified_split
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_fields
 from carryover.interop.encoders import check_texts, language_model
 from carryover.interop.text_input import TextInput
 from carryover.training.carry import CarryPlan
@@ -23,6 +23,7 @@ from carryover.training.fitting.fit import FitResult, fit_task
 from carryover.training.fitting.fit_settings import FitSettings
 from carryover.training.fitting.task_model import TaskPredictor
 from carryover.training.loading import LanguageModel
+from carryover.training.settings import PretrainSettings
 
 
 class _Estimator(TextInput):
@@ -75,6 +76,8 @@ class _Estimator(TextInput):
 
         Raises BadData when there is nothing to learn from, UsageError for settings that do not fit together.
         """
+        check_fields("pretraining", self.pretraining or {}, PretrainSettings)
+        check_fields("fitting", self.fitting or {}, FitSettings)
         if len(X) == 0:
             raise BadData("X is empty", repair="give at least a few texts")
         if y is None:

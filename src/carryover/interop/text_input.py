@@ -27,5 +27,5 @@ class TextInput(BaseEstimator):
         return tags
 
     def _pretrain(self, texts: ListOf[str]) -> LanguageModel:
-        settings = {"size": "small", "seed": self.seed, **(self.pretraining or {})}
+        settings = {"seed": self.seed, **(self.pretraining or {})}
         return learn_from(texts, settings, device=self.device, quiet=not self.verbose)

@@ -18,21 +18,35 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
 from carryover import storage
 from carryover.errors import ExtraMissing, UsageError
-from carryover.interop.embedded_parts import Choice, Parts, embedded_parts
+from carryover.interop.embedded_parts import Choice, Parts, embedded_parts, look_over
 from carryover.interop.hdf5 import load_h5py
+from carryover.progress import say
 from carryover.training.embedding import Item
 from carryover.training.loading import LanguageModel
 
 SCHEMA = "carryover.vectors/1"
 SENTENCES = "sentence_to_index"
+_MADE_FROM = "made_from"
 _FIRST_OF_ALL = (1980, 1, 1, 0, 0, 0)  # a time for files in an archive that never changes
+
+
+@dataclass(frozen=True)
+class Reread:
+    """Lines that are read from their source every time they are asked for."""
+
+    read: Callable[[], Iterator[Item]]
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.read()
 
 
 def save_embedded(
@@ -48,7 +62,8 @@ def save_embedded(
 ) -> dict[str, int]:
     """Embed `lines` into the file `path`, in the format that its name asks for; how many lines and words there were.
 
-    Killed or failed, the same call goes on with what was done (but with `carry_rows`). `cut_words` of the answer counts
+    Killed or failed, the same call goes on with what was done (but with `carry_rows`); where the file is already there from
+    the same model, choice and lines, and `lines` can be read twice, it says so and does nothing. `cut_words` of the answer counts
     words of which only the beginning was read, `long_lines` lines that were read in pieces.
 
     Raises UsageError for another ending, ExtraMissing without the library of the format, BadData when there is not one
@@ -56,10 +71,41 @@ def save_embedded(
     """
     write = _writer(path)
     choice = Choice(layers=layers, pool=pool, carry_rows=carry_rows, precision=precision)
+    before = made_from(path)
+    if before is not None and iter(lines) is not lines:
+        seen = look_over(encoder, lines, choice)
+        if seen.made_from == before:
+            if not quiet:
+                say(f"{path}: finished before from the same model, options and text; remove it to have it made anew")
+            return _counted(seen)
     with embedded_parts(path, encoder, lines, choice, quiet=quiet) as parts:
         write(path, parts)
-        counted = {"lines": parts.lines, "words": parts.words, "size": parts.shape[-1]}
-        return {**counted, "cut_words": parts.cut_words, "long_lines": parts.long_lines}
+        return _counted(parts)
+
+
+def _counted(parts: Parts) -> dict[str, int]:
+    counted = {"lines": parts.lines, "words": parts.words, "size": parts.shape[-1]}
+    return {**counted, "cut_words": parts.cut_words, "long_lines": parts.long_lines}
+
+
+def made_from(path: Path) -> str | None:
+    """What a finished file says that it was made from (`Parts.made_from`); None where there is none, or nothing is said."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "numpy") as stored:
+                found: dict[str, Any] = stored.metadata()
+        elif path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                found = json.loads(archive.comment)
+        elif path.suffix in (".hdf5", ".h5"):
+            with load_h5py(path).File(path, "r") as file:
+                found = dict(file.attrs)
+        else:
+            metadata = _load_pyarrow(path)[1].read_schema(path).metadata
+            found = {name.decode(): value.decode() for name, value in metadata.items()}
+        return str(found[_MADE_FROM])
+    except Exception:  # no file, or another program's: it is replaced
+        return None
 
 
 def _writer(path: Path) -> Callable[[Path, Parts], None]:
@@ -84,7 +130,9 @@ def _writer(path: Path) -> Callable[[Path, Parts], None]:
 def _metadata(parts: Parts) -> dict[str, str]:
     choice = parts.choice
     pool = {"pool": choice.pool} if choice.pool else {}
-    return {"schema": SCHEMA, "layers": choice.layers, **pool, "precision": choice.precision}
+    return {
+        "schema": SCHEMA, "layers": choice.layers, **pool, "precision": choice.precision, _MADE_FROM: parts.made_from
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------------- three arrays
@@ -112,6 +160,7 @@ def _write_safetensors(path: Path, parts: Parts) -> None:
 
 def _write_npz(path: Path, parts: Parts) -> None:
     with storage.atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = json.dumps(_metadata(parts)).encode()
         for name, dtype, shape in _arrays(parts):
             head = io.BytesIO()
             np.lib.format.write_array_header_1_0(head, {"descr": dtype.str, "fortran_order": False, "shape": shape})

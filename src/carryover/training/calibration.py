@@ -6,6 +6,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,37 +22,39 @@ from carryover.errors import BadData
 from carryover.progress import duration
 from carryover.tasks import TASKS
 from carryover.training.continuing import read_start
-from carryover.training.corpus import raw_text, text_coder
+from carryover.training.corpus import divide_text, keeps_vocabulary, learn_coder, vocabulary_length
 from carryover.training.devices import autocast, choose_device, choose_precision
 from carryover.training.families import Family, family_of, objective_and_optimiser
 from carryover.training.fitting.beginning import Vectors
-from carryover.training.fitting.fit import fit_task
+from carryover.training.fitting.fit import count_parameters, fit_task
 from carryover.training.fitting.task_run import TaskRun, read_material
 from carryover.training.lanes import lanes_for
 from carryover.training.settings import PretrainSettings
 
 SAMPLE_LINES = 2000
+SAMPLE_CHARACTERS = 10_000_000
 STEPS = 5
 CALIBRATION_EXAMPLES = 64
 FEW_UPDATES, MANY_UPDATES = 2, 8
 
 
 def estimate(wanted: PretrainSettings) -> dict[str, Any]:
-    """Tokens, seconds and memory of the run that `wanted` describes, as the JSON document of `--dry-run`.
+    """Tokens, parameters, seconds and memory of the run that `wanted` describes, as the JSON document of `--dry-run`.
 
-    The text is read once for its length and a sample of it tokenised; the first step is not counted. Nothing is kept.
-    Raises BadData when the text holds no word.
+    The text is read for its length and for its vocabulary, which is counted until it is full, so that the parameters are
+    those of the run; a sample is trained on, of which the first step is not counted. Nothing is kept. Raises BadData when
+    the text holds no word.
     """
-    raw = raw_text(wanted, wanted.raw)
-    sample = list(islice(((n, line) for n, line in raw if line.strip()), SAMPLE_LINES))
+    start = None if wanted.begin_with is None else read_start(wanted.begin_with)
+    lines, _ = divide_text(wanted)
+    sample = list(islice(((n, line) for n, line in lines if line.strip()), SAMPLE_LINES))
     if not sample:
         raise BadData("no text: there is no line with a word", path=wanted.raw, repair="give a file with lines of words")
-    characters = sum(len(line) for _, line in raw)
-    start = None if wanted.begin_with is None else read_start(wanted.begin_with)
-    if start is None and wanted.input == "subwords":
-        wanted = replace(wanted, input="words")  # pieces are not learned for an estimate: words stand for them
-    family, coder = family_of(wanted.objective), text_coder(wanted) if start is None else start.coder
-    kept = None if start is None or wanted.new_vocabulary else start.coder.vocabulary
+    characters = sum(len(line) for _, line in lines)
+    family = family_of(wanted.objective)
+    coder = _pieces_or_words(wanted, lines, characters) if start is None else start.coder
+    known = keeps_vocabulary(wanted, None if start is None else start.coder)
+    kept = coder.vocabulary if known else None
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,10 +75,7 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
             block_tokens=wanted.block_tokens,
             both_ways=family.both_ways,
         )
-        seen = len(shards.vocabulary)
-        whole = kept is not None or len(sample) < SAMPLE_LINES
-        vocabulary_size = seen if whole else max(wanted.vocabulary_size, seen)
-        config = family.config(wanted, vocabulary_size)
+        config = family.config(wanted, len(kept) if kept is not None else vocabulary_length(wanted, coder, lines))
         if start is not None:
             start.check(wanted, config.to_json())
         model = family.build(config).to(device)
@@ -100,6 +100,22 @@ def estimate(wanted: PretrainSettings) -> dict[str, Any]:
             f"about {memory:.1f} GiB of memory",
         ],
     }
+
+
+def _pieces_or_words(wanted: PretrainSettings, lines: Iterable[tuple[int, str]], characters: int) -> TokenCoder:
+    """The coder of the run; pieces are learned of the beginning of a long text where that fills their vocabulary, too."""
+    if wanted.input != "subwords" or characters <= SAMPLE_CHARACTERS:
+        return learn_coder(wanted, lines)
+    coder = learn_coder(wanted, _beginning(lines, SAMPLE_CHARACTERS))
+    return coder if len(coder.vocabulary) >= wanted.vocabulary_size else learn_coder(wanted, lines)
+
+
+def _beginning(lines: Iterable[tuple[int, str]], characters: int) -> Iterator[tuple[int, str]]:
+    for number, line in lines:
+        yield number, line
+        characters -= len(line)
+        if characters < 0:
+            return
 
 
 def _peak_memory_gib() -> float:
@@ -143,19 +159,29 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
     total = updates * update + max(0.0, second - more * update)
     limited = total if settings.time_limit is None else min(total, settings.time_limit)
     memory = _peak_memory_gib()
+    parameters, trainable = count_parameters(
+        wanted.task,
+        material.train,
+        material.dev,
+        plan=material.plan,
+        settings=settings,
+        encoder=material.encoder,
+        vectors=vectors,
+        device=wanted.device,
+    )
     return {
         "schema": "carryover.train-estimate/1",
         "examples": len(material.train),
         "held_out_examples": len(material.dev),
         "updates": updates,
         "seconds": limited,
-        "parameters": fitted.parameters,
-        "trainable": fitted.trainable,
+        "parameters": parameters,
+        "trainable": trainable,
         "memory_gib": memory,
         "device": wanted.device,
         "lines": [
             f"{len(material.train):,} examples to train on, {len(material.dev):,} held out, at most {updates:,} updates, "
-            f"{fitted.trainable:,} of {fitted.parameters:,} parameters trained on {wanted.device}",
+            f"{trainable:,} of {parameters:,} parameters trained on {wanted.device}",
             f"about {duration(limited)}, less when it stops early"
             + ("" if limited == total else f" (the time limit; all updates would take {duration(total)})"),
             f"about {memory:.1f} GiB of memory",

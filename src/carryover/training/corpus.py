@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from carryover.data.long_words import say_cut
 from carryover.data.shards import Shards, build_shards
 from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import CharacterTokenizer, SpacedTokenizer, WhitespaceTokenizer
+from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, InputMissing
 from carryover.progress import Progress, say
@@ -67,18 +69,12 @@ def prepare_corpus(
     `begun` is the coder of the model that the run begins with; its vocabulary is used unless a new one is wanted.
     Raises BadData naming file and line for text that cannot be read or holds no word.
     """
-    train_lines: Iterable[tuple[int, str]]
-    valid_lines: Iterable[tuple[int, str]]
     shards = folder.run / "shards"
     storage.sweep(shards)
     writes = wanted.objective == "lm"
-    train_lines = raw = raw_text(wanted, wanted.raw)
-    if wanted.valid is None:
-        train_lines, valid_lines = (hold_out_passages if writes else hold_out)(raw, wanted.held_out_share)
-    else:
-        valid_lines = raw_text(wanted, *wanted.valid_files)
+    train_lines, valid_lines = divide_text(wanted)
     coder = begun or _coder(wanted, folder, train_lines)
-    known = wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
+    known = keeps_vocabulary(wanted, begun)
     train = _open_or_build(shards / "train", train_lines, wanted, coder, str(wanted.raw), quiet, known=known)
     say_cut(str(wanted.raw), train.count_cut(), train.tokens - 2 * train.lines)
     if not known:
@@ -87,6 +83,33 @@ def prepare_corpus(
     valid = _open_or_build(shards / "valid", valid_lines, wanted, coder, source, quiet, known=True, held_out=True)
     characters = count_characters(valid_lines) if writes else 0
     return Corpus(train, valid, coder, sample_lines(valid_lines), fingerprint, valid_fingerprint, characters)
+
+
+def divide_text(wanted: PretrainSettings) -> tuple[Iterable[tuple[int, str]], Iterable[tuple[int, str]]]:
+    """Lines to train on and held-out lines, each to be read any number of times."""
+    raw = raw_text(wanted, wanted.raw)
+    if wanted.valid is None:
+        return (hold_out_passages if wanted.objective == "lm" else hold_out)(raw, wanted.held_out_share)
+    return raw, raw_text(wanted, *wanted.valid_files)
+
+
+def keeps_vocabulary(wanted: PretrainSettings, begun: TokenCoder | None) -> bool:
+    """Whether the vocabulary is that of the coder, instead of being counted in the text."""
+    return wanted.input == "subwords" or (begun is not None and not wanted.new_vocabulary)
+
+
+def vocabulary_length(wanted: PretrainSettings, coder: TokenCoder, lines: Iterable[tuple[int, str]]) -> int:
+    """Entries of the vocabulary that is counted in these lines; they are read until it is full."""
+    units = line_units(coder, exact=wanted.objective == "lm")
+    counts: Counter[str] = Counter(dict.fromkeys(Vocabulary.FIXED, wanted.minimum_count))  # have their places already
+    size = len(Vocabulary.FIXED)
+    for _, line in lines:
+        for unit in units(line):
+            counts[unit] += 1
+            size += counts[unit] == wanted.minimum_count
+        if size >= wanted.vocabulary_size:
+            return wanted.vocabulary_size
+    return size
 
 
 def open_corpus(folder: RunFolder, facts: dict[str, Any]) -> Corpus:
@@ -127,11 +150,20 @@ def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[in
     """What finds the words; for subwords the pieces are learned first, once a run."""
     if wanted.input != "subwords":
         return text_coder(wanted)
-    from carryover.data.subwords import SubwordTokenizer
-
     stored = folder.run / "subwords.json"
     if stored.exists():
         return TokenCoder.from_json(storage.read_json(stored))
+    coder = learn_coder(wanted, lines)
+    storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
+    return coder
+
+
+def learn_coder(wanted: PretrainSettings, lines: Iterable[tuple[int, str]]) -> TokenCoder:
+    """`text_coder`, or pieces learned of the lines."""
+    if wanted.input != "subwords":
+        return text_coder(wanted)
+    from carryover.data.subwords import SubwordTokenizer
+
     texts = (line for _, line in lines if line.strip() or wanted.keep_spaces)
     # What generates must give the text back, so its pieces are of what stands between spaces, not of words and marks.
     tokenizer: Tokenizer | None = WhitespaceTokenizer() if wanted.objective == "lm" else None
@@ -139,9 +171,7 @@ def _coder(wanted: PretrainSettings, folder: RunFolder, lines: Iterable[tuple[in
         tokenizer = SpacedTokenizer(WordTokenizer())
     split = tokenizer if wanted.keep_spaces else None
     subwords = SubwordTokenizer.train(texts, kind="bpe", size=wanted.vocabulary_size, split=split)
-    coder = TokenCoder("subwords", tokenizer=tokenizer, subwords=subwords)
-    storage.atomic_write(stored, json.dumps(coder.to_json(), ensure_ascii=False))
-    return coder
+    return TokenCoder("subwords", tokenizer=tokenizer, subwords=subwords)
 
 
 def _open_or_build(

@@ -136,7 +136,9 @@ def _run(
             **({} if start is None else {"begun_with": start.fingerprint}),
         }
         if processes.leads:
-            folder.settle(resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD)
+            folder.settle(
+                resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD, content=settings.CONTENT
+            )
             coder = None if start is None else start.coder
             corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
             processes.tell(corpus_facts(corpus))
@@ -311,6 +313,7 @@ def _publish(
     begun: Continuation | None,
 ) -> dict[str, Any]:
     """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
+    folder.check_present()
     state = result.state
     try:
         existing = artefact.load_artefact(folder.out).record

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from carryover import storage
-from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.data.builtin import is_earlier_fingerprint
+from carryover.errors import BadData, CannotWrite, CarryoverError, InputMissing, UsageError
 from carryover.progress import say
 from carryover.training.checkpoint import checkpoint_folders
 
@@ -46,12 +47,14 @@ class RunFolder:
         growing: tuple[str, ...] = (),
         free: tuple[str, ...] = (),
         told: tuple[str, ...] = (),
+        content: Mapping[str, str] | None = None,
         repair: str | None = None,
     ) -> bool:
         """Store the settings of a new run (False), or compare them with those it was started with (True: it continues).
 
         Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
-        those in `told` a change is only pointed out. Raises UsageError naming the first other one that differs, with
+        those in `told` a change is only pointed out. `content` names the fingerprints among them, each with the setting that
+        says where its text is: one of built-in text that an earlier version stored is taken for the same. Raises UsageError naming the first other one that differs, with
         both values and `repair`, or how to give the old one again. A run that has saved no checkpoint yet begins anew with
         whatever it is given.
         """
@@ -73,6 +76,10 @@ class RunFolder:
                 continue
             if name in growing and old is not None and (new is None or new > old):
                 continue
+            source = (content or {}).get(name)
+            if source and before.get(source) == wanted.get(source) and is_earlier_fingerprint(old, new):
+                say(f"this run was started by an earlier version, and {wanted[source]} is taken to be the same text")
+                continue
             if name in told:
                 say(f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}: digits may differ")
                 continue
@@ -93,6 +100,12 @@ class RunFolder:
         except CarryoverError:
             return False
 
+    def check_present(self) -> None:
+        """Raise CannotWrite when the run was removed meanwhile: what is written now could not be continued."""
+        if not self.settings_file.is_file():
+            self.discard()
+            raise _removed(self.run)
+
     def discard(self) -> None:
         """Remove everything of the run."""
         if self.run.exists():
@@ -107,6 +120,12 @@ class RunFolder:
         """Append to the times log; nothing reads it but people."""
         with storage.writing(self.times_file), self.times_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entries) + "\n")
+
+
+def _removed(run: Path) -> CannotWrite:
+    return CannotWrite(
+        "was removed while the run went on", path=run, repair="run the same command again, and leave it there"
+    )
 
 
 class MetricsLog:
@@ -129,7 +148,9 @@ class MetricsLog:
             storage.write_all(self._file, line)
 
     def length(self) -> int:
-        """Bytes so far, on the disk when this returns."""
+        """Bytes so far, on the disk when this returns. Raises CannotWrite when the file was removed meanwhile."""
+        if not self.path.exists():
+            raise _removed(self.path.parent)
         with storage.writing(self.path):
             storage.flush(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from carryover.errors import UsageError, check_choice
-from carryover.training import devices, optimisers, schedules
 
 OBJECTIVES = ("bilm", "lm")
 """A forward and a backward language model for vectors (ELMo); one that predicts the next token and generates."""
@@ -17,6 +16,7 @@ OBJECTIVES = ("bilm", "lm")
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 GROWING = ("epochs",)
 FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
+CONTENT = {"corpus": "raw", "held_out_text": "valid"}
 TOLD = ("version", "threads", "processes")
 
 
@@ -70,9 +70,9 @@ class PretrainSettings:
     block_tokens: int = 2048
     epochs: int = 5
     time_limit: float | None = None
-    patience: int | None = 4
+    patience: int | None = None
     optimiser: str | None = None
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     schedule: str = "cosine"
     warm_up: float = 0.02
     weight_decay: float = 0.0
@@ -87,6 +87,8 @@ class PretrainSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        from carryover.training import devices, optimisers, schedules  # PyTorch: not for who only asks for a default
+
         check_choice("objective", self.objective, OBJECTIVES)
         check_choice("schedule", self.schedule, schedules.KINDS)
         if self.optimiser is not None:

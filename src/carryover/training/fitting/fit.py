@@ -89,21 +89,8 @@ def fit_task(
     check_material(plan, encoder, vectors)
     began = time.monotonic()
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
-        torch.manual_seed(update_seed(settings.seed, 0))
-        task_class = TASKS[kind]
-        known = tuple(labels) if labels is not None else task_class.labels_of([*train, *dev])
-        coder = encoder.coder if encoder is not None and plan.uses_language_model else TokenCoder("words")
-        words = [task_class.words(example, coder.tokenize) for example in (*train, *dev)]
-        beginning = begin(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
-        own = beginning.encoder
-        context = settings.hidden if plan.has_context else 0
-        gold = [task_class.gold(example) for example in (*train, *dev)]
-        automatic = settings.metric == "auto"
-        metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
-        task = build_task(kind, known, state_size(own, context), **settings.task_options(), metric=metric)
-        if settings.class_weights == "balanced":
-            task.balance(gold[: len(train)])
-        model = TaskModel(own, task, context_size=context).to(device)
+        beginning, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, labels, device)
+        own, task = beginning.encoder, model.task
         ready = None
         if isinstance(own, MixedLanguageModel) and own.fixed:
             ready = RepresentationCache(own.model.eval(), own.coder, folder=cache_folder).get(words, quiet=quiet)
@@ -125,6 +112,57 @@ def fit_task(
                 say(line)
         reason = loop.run(checkpoint_folder, stop or StopRequest(quiet))
     return _result(loop, beginning, proof, encoder, reason, time.monotonic() - began)
+
+
+def _first_model(
+    kind: str,
+    train: ListOf[Any],
+    dev: ListOf[Any],
+    plan: CarryPlan,
+    settings: FitSettings,
+    encoder: LanguageModelLike | None,
+    vectors: Vectors | None,
+    labels: ListOf[str] | None,
+    device: str,
+) -> tuple[Beginning, TaskModel, list[tuple[str, ...]]]:
+    """The model before the first update, and the words of every example."""
+    torch.manual_seed(update_seed(settings.seed, 0))
+    task_class = TASKS[kind]
+    known = tuple(labels) if labels is not None else task_class.labels_of([*train, *dev])
+    coder = encoder.coder if encoder is not None and plan.uses_language_model else TokenCoder("words")
+    words = [task_class.words(example, coder.tokenize) for example in (*train, *dev)]
+    beginning = begin(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
+    own = beginning.encoder
+    context = settings.hidden if plan.has_context else 0
+    gold = [task_class.gold(example) for example in (*train, *dev)]
+    automatic = settings.metric == "auto"
+    metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
+    task = build_task(kind, known, state_size(own, context), **settings.task_options(), metric=metric)
+    if settings.class_weights == "balanced":
+        task.balance(gold[: len(train)])
+    return beginning, TaskModel(own, task, context_size=context).to(device), words
+
+
+def count_parameters(
+    kind: str,
+    train: ListOf[Any],
+    dev: ListOf[Any],
+    *,
+    plan: CarryPlan,
+    settings: FitSettings,
+    encoder: LanguageModelLike | None = None,
+    vectors: Vectors | None = None,
+    device: str = "cpu",
+) -> tuple[int, int]:
+    """Parameters of the model that `fit_task` trains with these arguments, and how many of them it trains."""
+    settings = settings.resolve(plan)
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
+        _, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
+        parts = {"train": (train, words[: len(train)]), "dev": (dev, words[len(train) :])}
+        given = {name: Part.of(model.task, examples, own, None) for name, (examples, own) in parts.items()}
+        loop = FitLoop(model, plan, settings, **given, identity={}, quiet=True)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return parameters, sum(parameter.numel() for parameter in loop.trained.values())
 
 
 def _result(

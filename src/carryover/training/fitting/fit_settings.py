@@ -17,7 +17,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 class FitSettings:
     """How a task is trained. None is the default of the mode, see `resolve`. Raises UsageError naming the field.
 
-    epochs, least_updates : how long, whichever is longer. patience : end after so many evaluations without a better score; None
+    epochs, least_updates : how long, whichever is longer; with `epochs` alone exactly so many passes. patience : end after so many evaluations without a better score; None
         runs to the end, where the learning rate has fallen, which is what small held-out parts are best served by.
     evaluations : how often the held-out examples are scored in the whole run.
     token_budget : words in a batch, padding counted.
@@ -55,6 +55,8 @@ class FitSettings:
     checkpoint_updates: int | None = None
 
     def __post_init__(self) -> None:
+        if self.epochs is not None and self.least_updates is None:
+            object.__setattr__(self, "least_updates", 1)
         object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
         object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
         check_choice("class weights", self.class_weights, CLASS_WEIGHTS)

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import carryover
+from carryover.data.builtin import lines_fingerprint
 from carryover.data.coding import TokenCoder
+from carryover.data.formats.choosing import is_builtin
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
 from carryover.data.long_words import say_cut
@@ -23,7 +25,7 @@ from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
-from carryover.errors import BadData, UsageError, check_choice
+from carryover.errors import BadData, UsageError, check_choice, check_fields
 from carryover.progress import say
 from carryover.storage import fingerprint
 from carryover.tasks import TASKS
@@ -183,6 +185,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     Raises UsageError where its parts do not fit together, InputMissing, BadData naming file and line.
     """
     check_choice("task", wanted.task, TASKS)
+    check_fields("plan", wanted.plan, CarryPlan)
+    check_fields("fitting", wanted.fitting, FitSettings)
     plan = CarryPlan(mode=wanted.mode, **wanted.plan)
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)
@@ -240,7 +244,8 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
         material = read_material(wanted, vectors)
         with open_run(out, artefact.is_artefact_file) as folder:
             free = ("train", "dev", "encoder", "time_limit")  # files may move; what is in them must not change
-            folder.settle(_resolved(wanted, material, vectors), free=free)
+            content = {"train_content": "train", "dev_content": "dev"}
+            folder.settle(_resolved(wanted, material, vectors), free=free, told=("version",), content=content)
             for name, path, result in material.read:
                 _set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
             finished = _finished(folder, material.settings.time_limit)
@@ -264,6 +269,7 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
                 quiet=quiet,
                 stop=stop,
             )
+            folder.check_present()
             record = fitted.predictor.record
             record["command"] = shlex.join(sys.argv)
             record["columns"] = asdict(wanted.columns)
@@ -288,8 +294,9 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "train": wanted.train,
         "dev": wanted.dev,
         "encoder": None if wanted.encoder is None else str(wanted.encoder),
-        "train_content": content_fingerprint(wanted.train),
-        "dev_content": None if wanted.dev is None else content_fingerprint(wanted.dev),
+        "train_content": None,
+        "dev_content": None,
+        **{f"{name}_content": _content(path, result) for name, path, result in material.read},
         "encoder_content": None if encoder is None else _encoder_content(encoder),
         "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,
@@ -299,6 +306,13 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         **material.settings.asked(),
     }
     return dict(json.loads(json.dumps(resolved)))
+
+
+def _content(path: str, result: ReadResult[Any]) -> str:
+    """A file by its bytes, built-in examples by what they are."""
+    if not is_builtin(path):
+        return content_fingerprint(path)
+    return lines_fingerprint(json.dumps(asdict(example), ensure_ascii=False) for example in result.examples)
 
 
 def _encoder_content(encoder: LanguageModel) -> str:
