@@ -31,8 +31,8 @@ _LARGEST_JSON = 1 << 30
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Put `data` (text as UTF-8) at `path`, whole or not at all. Raises CannotWrite, DiskFault."""
-    data = data.encode() if isinstance(data, str) else data
+    """Put `data` (see `to_bytes`) at `path`, whole or not at all. Raises CannotWrite, DiskFault."""
+    data = to_bytes(data)
     replace_file(Path(path), [data], len(data))
 
 
@@ -40,6 +40,11 @@ def replace_file(path: Path, parts: Iterable[bytes | memoryview], size: int) -> 
     """`atomic_write` of a content that comes in parts of `size` bytes together."""
     with _replacing(path, size) as temporary:
         write_file(temporary, parts)
+
+
+def to_bytes(text: bytes | str) -> bytes:
+    r"""Text as UTF-8. A byte of a file name that was not UTF-8 is spelled `\udce9`, which is what it reads back as from JSON."""
+    return text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
 
 
 @contextmanager

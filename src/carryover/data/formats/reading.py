@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -28,6 +27,7 @@ from carryover.data.formats.text import (
     split_labels,
 )
 from carryover.errors import BadData, UsageError
+from carryover.escaping import one_json
 
 __all__ = [
     "BUILTIN", "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected", "TaggedSentence", "TextExample",
@@ -180,7 +180,7 @@ def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
     """The rows set aside, as JSONL with path, line, reason and text. Raises CannotWrite, DiskFault."""
     from carryover.storage import atomic_write
 
-    atomic_write(Path(path), "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rejected))
+    atomic_write(Path(path), "".join(one_json(asdict(one)) + "\n" for one in rejected))
 
 
 def choose_format(path: Source, format: str | None, known: tuple[str, ...], suffixes: dict[str, str]) -> str | None:
