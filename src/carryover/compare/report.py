@@ -13,6 +13,7 @@ from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs
 from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
+from carryover.escaping import printable
 
 TEMPLATE = "report.html.jinja"
 
@@ -30,9 +31,15 @@ WHAT_RUNGS_ARE = {
 def render(result: CompareResult) -> str:
     """The page as text. The same result gives the same bytes."""
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(value),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     source = resources.files("carryover.compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(source).render(**_content(result))

@@ -91,9 +91,9 @@ def save_artefact(
     with storage.atomic_folder(folder / _NEXT) as temporary:
         for name, document in documents.items():
             text = json.dumps(document, indent=1, ensure_ascii=False)
-            storage.write_file(temporary / name, [text.encode()])
+            storage.write_file(temporary / name, [storage.to_bytes(text)])
         storage.save_tensors(temporary / "model.safetensors", tensors)
-        storage.write_file(temporary / "README.md", [card.encode()])
+        storage.write_file(temporary / "README.md", [storage.to_bytes(card)])
         for name, content in extra.items():
             storage.write_file(temporary / name, [content])
     _finish(folder)
