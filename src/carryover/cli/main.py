@@ -80,7 +80,11 @@ def run(arguments: list[str] | None = None) -> None:
     if sys.stdout is None:
         say("carryover: standard output is closed; send it to a file, a pipe or /dev/null")
         sys.exit(CannotWrite.exit_code)
-    sys.exit(run_command(arguments))
+    code = run_command(arguments)
+    waiting = sys.modules.get("carryover.training.waiting")  # not imported here: it needs PyTorch
+    if waiting is not None and waiting.still_waiting():
+        os._exit(code)
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
