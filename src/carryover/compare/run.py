@@ -48,8 +48,8 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     problem = load_problem(plan)
     plan = plan.resolve(len(problem.train))
     fingerprints = check_material(plan)
-    _check_folder(folder)
     with stop_signals(quiet), run_lock(folder):
+        _check_folder(folder)
         sweep(folder)
         if problem.rejected:
             write_rejected(folder / "rejected.jsonl", problem.rejected)

@@ -25,12 +25,12 @@ from carryover.storage.files import (
     write_file,
     write_manifest,
 )
-from carryover.storage.lock import LOCK, run_lock
+from carryover.storage.lock import LOCK, run_lock, write_lock
 from carryover.storage.tensors import fingerprint, load_tensors, open_tensors, save_array, save_tensors
 
 __all__ = [
     "LOCK", "MANIFEST", "OutputFile", "atomic_file", "atomic_folder", "atomic_write", "cache_folder", "crash_point", "file_digest", "fingerprint",
     "flush", "flush_folder", "is_temporary", "load_tensors", "open_tensors", "read_json", "recover_folder", "remove_folder",
     "replace_file", "run_lock", "save_array", "save_tensors", "sweep", "temporary_name", "to_bytes", "verify_manifest", "write_all",
-    "write_file", "write_manifest", "writing",
+    "write_file", "write_lock", "write_manifest", "writing",
 ]  # fmt: skip

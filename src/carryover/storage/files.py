@@ -6,6 +6,7 @@ one, and the folder flushed too.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -249,9 +250,13 @@ def cache_folder() -> Path:
 def _take_place(temporary: Path, path: Path) -> None:
     faults.crash_point("folder rename")
     if not path.exists():
-        temporary.rename(path)
-        faults.crash_point("folder renamed")
-        return
+        try:
+            temporary.rename(path)
+            faults.crash_point("folder renamed")
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise  # otherwise another writer came first, and there is a folder to be replaced
     old = temporary
     if not _exchange(temporary, path):
         old = temporary_name(path, _REPLACED)
