@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 from carryover.errors import CannotWrite, CarryoverError, DiskFault, ResourcesExhausted, exhausted
 
 _CRASHES: dict[str, int] = {}
+_TEMPORARY = re.compile(r"\.([^/\\]+)\.partial-[0-9a-f]+-[0-9]+-[0-9a-f]+")
 
 
 def crash_point(name: str) -> None:
@@ -46,6 +48,7 @@ def writing(path: Path, need: int | None = None) -> Iterator[None]:
 
 def _write_error(error: OSError, path: Path, need: int | None) -> CarryoverError:
     reason = error.strerror or str(error)
+    path = Path(_TEMPORARY.sub(r"\1", str(path)))  # a person knows the place, not the name it has while it is written
     if (spent := exhausted(error)) is not None:
         return ResourcesExhausted(spent.message, path=path, repair=spent.repair)
     if is_disk_fault(error):
