@@ -113,7 +113,10 @@ class Busy(CarryoverError):
     exit_code = 75
 
 
-_MEMORY = ("allocate memory", "out of memory", "not enough memory", "bad_alloc", "failed to map segment", "unable to mmap")
+_MEMORY = (
+    "allocate memory", "out of memory", "not enough memory", "bad_alloc", "failed to map segment", "unable to mmap",
+    "could not create a primitive",  # oneDNN, which compiles its kernels into memory
+)  # fmt: skip
 _FILES = ("too many open files",)
 _THREADS = ("can't start new thread", "unable to create thread", "resource temporarily unavailable")
 
@@ -128,7 +131,7 @@ def exhausted(error: BaseException) -> ResourcesExhausted | None:
     while cause is not None:
         number = cause.errno if isinstance(cause, OSError) else None
         words = "" if isinstance(cause, CarryoverError) else str(cause).lower()
-        where = getattr(error, "path", None)
+        where = error.path if isinstance(error, CarryoverError) else None
         if isinstance(cause, MemoryError) or number == errno.ENOMEM or any(part in words for part in _MEMORY):
             return ResourcesExhausted(
                 "there is not enough memory",

@@ -31,7 +31,7 @@ from carryover.cli import (
     version,
 )
 from carryover.cli.configuration import read_defaults
-from carryover.cli.memory import COMMANDS, keep_memory
+from carryover.cli.memory import COMMANDS, NEEDS_LITTLE, keep_memory, room_for_pytorch
 from carryover.errors import CannotWrite, CarryoverError, DiskFault, UsageError, exhausted, nearest, working_folder
 from carryover.progress import say
 from carryover.storage.faults import is_disk_fault
@@ -74,12 +74,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script: run a command and leave with the documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in COMMANDS:
-        keep_memory()
     settle_streams()
     if sys.stdout is None:
         say("carryover: standard output is closed; send it to a file, a pipe or /dev/null")
         sys.exit(CannotWrite.exit_code)
+    if arguments and arguments[0] in COMMANDS:
+        keep_memory()
+    if not NEEDS_LITTLE.intersection(arguments) and arguments and not room_for_pytorch():
+        sys.exit(_say(*_explained(MemoryError())))
     code = run_command(arguments)
     waiting = sys.modules.get("carryover.training.waiting")  # not imported here: it needs PyTorch
     if waiting is not None and waiting.still_waiting():

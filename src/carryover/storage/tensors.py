@@ -98,7 +98,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             entries.pop("__metadata__", None)
             return {name: _read_tensor(file, 8 + header, entry) for name, entry in entries.items()}
     except OSError as error:
-        raise InputMissing(f"cannot be read: {error.strerror}", path=path, repair="check the path") from error
+        raise InputMissing(f"cannot be read: {error.strerror or error}", path=path, repair="check the path") from error
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise BadData(f"is not a sound safetensors file: {error}", path=path, repair="restore it from a copy") from error
 
@@ -112,6 +112,7 @@ def open_tensors(path: Path, framework: str) -> Iterator[Any]:
     import safetensors
 
     with path.open("rb") as file:
+        os.close(os.dup(file.fileno()))  # the library would say that the file is missing where no more can be opened
         name = str(path) if printable(path) == str(path) else f"/dev/fd/{file.fileno()}"
         with safetensors.safe_open(name, framework=framework) as stored:
             yield stored

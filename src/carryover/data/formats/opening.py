@@ -75,6 +75,8 @@ def open_bytes(path: Source) -> Iterator[IO[bytes]]:
 @contextmanager
 def _open_file(path: Source) -> Iterator[io.BufferedReader]:
     if str(path) == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise InputMissing("standard input is closed", repair="pipe text into the command or name a file")
         yield cast(io.BufferedReader, sys.stdin.buffer)  # not ours to close
         return
     path = Path(path)
