@@ -32,6 +32,7 @@ from carryover.cli import (
 )
 from carryover.cli.configuration import read_defaults
 from carryover.cli.memory import COMMANDS, NEEDS_LITTLE, keep_memory, room_for_pytorch
+from carryover.cli.near_misses import where_it_belongs
 from carryover.errors import CannotWrite, CarryoverError, DiskFault, UsageError, exhausted, nearest, working_folder
 from carryover.progress import say
 from carryover.storage.faults import is_disk_fault
@@ -205,6 +206,9 @@ def _spelling(error: Any) -> str:
     command: Any = getattr(context, "command", None)
     if hasattr(error, "option_name") and command is not None and "No such option" in message:
         names = {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+        instead = where_it_belongs(str(context.info_name), error.option_name, output.given_words)
+        if instead is not None:
+            return f"{context.info_name} has no option {error.option_name}; {instead}"
         message = f"there is no option {error.option_name}; {nearest(error.option_name, sorted(names))}"
     elif "No such command" in message and hasattr(command, "commands"):
         wrong = message.split("'")[1] if "'" in message else ""
