@@ -5,6 +5,7 @@ torch is imported inside the verbs only, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
@@ -156,7 +157,7 @@ def settle_streams() -> None:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (open to the end)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=stream.encoding if stream.isatty() else "utf-8", errors="backslashreplace")
 
 

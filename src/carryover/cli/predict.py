@@ -29,7 +29,8 @@ def predict(
 ) -> None:
     r"""Predict for every line, in order: `label TAB text` for a classifier, `word TAB tag` lines for a tagger.
 
-    A row is one line: within a cell a tab is \t, a line break \n or \r, a backslash \\, a comma in a label \,. An answer never depends on the lines beside it.
+    A row is one line: within a cell a tab is \t, a line break \n or \r, a backslash \\, a comma in a label \,.
+    An answer never depends on the lines beside it.
     """
     from carryover.training.devices import choose_device
     from carryover.training.fitting.task_use import items_to_predict, prediction_cells, prediction_rows, require_task
