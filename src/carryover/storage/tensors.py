@@ -69,7 +69,7 @@ def save_array(path: Path, array: numpy.ndarray[Any, Any]) -> None:
     import numpy
 
     with OutputFile(path) as file:
-        numpy.save(file, array, allow_pickle=False)  # type: ignore[call-overload]  # NumPy asks for less than it says
+        numpy.save(file, array, allow_pickle=False)
         flush(file.fileno())
 
 
