@@ -6,10 +6,14 @@ Python exceptions; everything here is the fault of an input, a machine or a miss
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
 from os import PathLike
+
+from carryover.escaping import printable
 
 
 class CarryoverError(Exception):
@@ -37,7 +41,7 @@ class CarryoverError(Exception):
     def __str__(self) -> str:
         where = "" if self.path is None else self.path + (f":{self.line}" if self.line is not None else "") + ": "
         then = "" if self.repair is None else f"; {self.repair}"
-        return " ".join(f"{where}{self.message}{then}".split())
+        return printable(where) + printable(" ".join(f"{self.message}{then}".split()))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders when cells run in parallel; the default would lose the keyword arguments.
@@ -90,6 +94,12 @@ class ExtraMissing(CarryoverError):
     exit_code = 69
 
 
+class ResourcesExhausted(CarryoverError):
+    """The machine, or a limit set for this process, has no more memory, files or threads to give."""
+
+    exit_code = 69
+
+
 class CannotWrite(CarryoverError):
     """An output place cannot be created or written (permissions, a file where a folder must be)."""
 
@@ -106,6 +116,63 @@ class Busy(CarryoverError):
     """Another live run holds the folder."""
 
     exit_code = 75
+
+
+_MEMORY = (
+    "allocate memory", "out of memory", "not enough memory", "bad_alloc", "failed to map segment", "unable to mmap",
+    "could not create a primitive",  # oneDNN, which compiles its kernels into memory
+)  # fmt: skip
+_FILES = ("too many open files",)
+_THREADS = ("can't start new thread", "unable to create thread", "resource temporarily unavailable")
+
+
+def exhausted(error: BaseException) -> ResourcesExhausted | None:
+    """What ran out, where `error` or what caused it says that something did; None for every other error.
+
+    PyTorch and other libraries report it as a RuntimeError, a missing import or an OSError with a number, so their words
+    are looked at too.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        words = "" if isinstance(cause, CarryoverError) else str(cause).lower()
+        where = error.path if isinstance(error, CarryoverError) else None
+        if isinstance(cause, MemoryError) or number == errno.ENOMEM or any(part in words for part in _MEMORY):
+            return ResourcesExhausted(
+                "there is not enough memory",
+                path=where,
+                repair="use a smaller model, batch or file, close other programs, or raise the limit (ulimit -v)",
+            )
+        if number in (errno.EMFILE, errno.ENFILE) or any(part in words for part in _FILES):
+            return ResourcesExhausted(
+                f"no more files can be opened{_open_files()}",
+                path=where,
+                repair="raise the limit, for example with ulimit -n 4096, and run the same command again",
+            )
+        if number == errno.EAGAIN or any(part in words for part in _THREADS):
+            return ResourcesExhausted(
+                "no more threads or processes can be started",
+                path=where,
+                repair="set OMP_NUM_THREADS=1, give fewer --jobs, or raise the limit (ulimit -u)",
+            )
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return None
+
+
+def _open_files() -> str:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return ""
+    return f": the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+
+
+def working_folder() -> str:
+    """The working folder. Raises InputMissing when it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109  (a Path is made where one is needed)
+    except OSError as error:
+        raise InputMissing("the working folder no longer exists", repair="change to a folder that does (cd)") from error
 
 
 def nearest(name: object, choices: Iterable[str], *, otherwise: str | None = None, cutoff: float = 0.6) -> str:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
+
+from carryover.escaping import printable
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(message: str) -> None:
-    """One line on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """One line on standard error, whatever foreign text is in it. Work goes on where that is closed, full or gone."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    line = printable(message).encode(encoding, "backslashreplace").decode(encoding)
+    with suppress(OSError, ValueError):
+        print(line, file=stream, flush=True)
 
 
 class Progress:
@@ -28,7 +37,7 @@ class Progress:
         self.figures: dict[str, float] = {}
         self._start = self._shown = time.monotonic()
         self._bar: Any = None
-        if not quiet and sys.stderr.isatty():
+        if not quiet and sys.stderr is not None and sys.stderr.isatty():
             self._bar = _bar(label, total, done)
 
     def advance(self, amount: int, **figures: float) -> None:

@@ -127,3 +127,29 @@ def test_what_no_check_foresaw_is_one_line_too(shell: Shell, monkeypatch: pytest
     done = shell("doctor", "--raw", "x")
     assert done.code == 1 and done.out == ""
     assert done.err == "carryover: unexpected RuntimeError: two lines; run again with --debug and report what it prints\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("train --task tag --train a.conll --test b.conll --out runs/ner",
+         "train has no option --test; leave it out, and score the finished model with "
+         "carryover evaluate runs/ner --test b.conll"),
+        ("train --task tag --train a.conll --test=b.conll",
+         "train has no option --test; leave it out, and score the finished model with carryover evaluate OUT --test b.conll"),
+        ("pretrain --train a.txt --out runs/lm", "pretrain has no option --train; the text to learn from is --raw a.txt"),
+        ("train --task tag --valid a.conll", "train has no option --valid; development examples are --dev a.conll"),
+        ("predict runs/ner --test", "predict has no option --test; the file follows the folder: carryover predict FOLDER FILE"),
+    ],
+)  # fmt: skip
+def test_an_option_of_another_verb_is_shown_its_place(shell: Shell, line: str, says: str) -> None:
+    done = shell(*line.split())
+    assert (done.code, done.out, done.err) == (2, "", f"carryover: {says}\n")
+
+
+def test_places_are_known_for_options_that_are_missing_only() -> None:
+    from carryover.cli.main import _command
+    from carryover.cli.near_misses import _ELSEWHERE
+
+    for verb, option in _ELSEWHERE:
+        assert option not in {name for parameter in _command().commands[verb].params for name in parameter.opts}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from carryover import storage
 from carryover.errors import Busy, UsageError
-from faults import tiny_run
+from carryover.training.artefact import load_artefact
+from faults import tiny_run, write_together
 
 HOLD = (
     "import sys, time; from pathlib import Path; from carryover import storage\n"
@@ -93,3 +96,56 @@ def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds 'thesis\.tex'"):
         tiny_run.run(tmp_path)
     assert [place.name for place in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("kind", sorted(write_together.KINDS))
+@pytest.mark.skipif(os.name == "nt", reason="forks")
+def test_writers_together_succeed_or_are_told_that_another_writes(tmp_path: Path, kind: str) -> None:
+    """Never a false reason, and what is left is whole."""
+    place = tmp_path / "deep" / kind
+    program = [sys.executable, write_together.__file__, kind, str(place), "6", "30"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(outcomes) == 6 and all(set(found) <= {"written", "busy"} for found in outcomes), outcomes
+    assert sum(found.get("written", 0) for found in outcomes) >= 30
+    storage.verify_manifest(place)
+    assert [other.name for other in place.parent.iterdir()] == [kind], "nothing is left beside it"
+    assert not list(place.rglob(".*"))
+
+
+def test_writers_in_threads_are_told_apart(tmp_path: Path) -> None:
+    """The thread that runs in a folder may write its artefact there, another may not."""
+    refused: list[BaseException] = []
+
+    def other() -> None:
+        try:
+            write_together.artefact(tmp_path / "out", 2)
+        except Busy as error:
+            refused.append(error)
+
+    with storage.run_lock(tmp_path / "out"):
+        write_together.artefact(tmp_path / "out", 1)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1 and f"process {os.getpid()}" in str(refused[0])
+    assert load_artefact(tmp_path / "out").record == {"number": 1}
+    other()
+    assert load_artefact(tmp_path / "out").record == {"number": 2}
+
+
+def test_a_folder_that_appears_meanwhile_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def late(place: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "a.txt").write_text("of another writer")
+        return rename(place, target)
+
+    with storage.atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "a.txt").write_text("ours")
+        monkeypatch.setattr(Path, "rename", late)
+    assert (tmp_path / "folder" / "a.txt").read_text() == "ours"
+    assert [place.name for place in tmp_path.iterdir()] == ["folder"]

@@ -12,7 +12,8 @@ import torch
 from carryover import storage
 from carryover.errors import UsageError
 from carryover.training import processes
-from carryover.training.processes import OneProcess, Processes, ProcessLost, open_processes, started_processes
+from carryover.training.launched import started_processes
+from carryover.training.processes import OneProcess, Processes, ProcessLost, open_processes
 from faults.outcome import leftovers, outcome
 from training.same_training import SMALL, agree, settings
 from training.shared_run import Plan, free_port, run

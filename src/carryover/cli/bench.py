@@ -70,7 +70,7 @@ def bench(
         return
     if show:
         rows = run.collect(out)
-        print_document(to_json(rows)) if as_json else print_lines([plain_table(rows)])
+        print_document(to_json(rows)) if as_json else print_lines(plain_table(rows).splitlines())
         return
     outcome = run.run_cells(
         cells,
@@ -94,7 +94,7 @@ def bench(
         }
         print_document({**to_json(rows), "out": str(out), **state})
     else:
-        print_lines([plain_table(rows)])
+        print_lines(plain_table(rows).splitlines())
     if outcome.unfinished and not quiet:
         say(f"time is up: {len(outcome.unfinished)} of {len(cells)} cells are not finished; what was done is kept")
         suggest_next(["carryover", *given_words])

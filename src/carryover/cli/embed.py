@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines, say_when_waiting, suggest_next
+from carryover.cli.output import print_document, print_json_lines, print_lines, say_when_waiting, suggest_next
 from carryover.errors import UsageError
 from carryover.progress import say
 
@@ -133,7 +132,7 @@ def embed(
         document = {"schema": "carryover.embed/1", "layers": layers, "precision": precision, "lines": list(rows())}
         print_document({**document, "cut_words": cut, "long_lines": long})
     else:
-        print_lines(json.dumps(row, ensure_ascii=False) for row in rows())
+        print_json_lines(rows())
     _say_long_lines(long)
     say_cut(source, cut, words, encoder.coder.word_limit)
     suggest_next(following)

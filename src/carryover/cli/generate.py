@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import given_words, print_document, print_lines, suggest_next
+from carryover.cli.output import given_words, print_document, print_text, suggest_next
 from carryover.errors import BadData, UsageError
 from carryover.progress import say
 
@@ -115,18 +114,16 @@ def generate(
         about = {"schema": "carryover.generate/1", "model": str(model), "seed": seed}
         print_document({**about, **of_each[0]} if prompts is None else {**about, "prompts": of_each})
     elif found:
-        print_lines(one + text.text for one, texts in zip(beginnings, found, strict=True) for text in texts)
+        print_text(f"{one}{text.text}\n" for one, texts in zip(beginnings, found, strict=True) for text in texts)
     else:
         silent = not across_lines
         for turn in range(number):
             pieces = writer.stream(prompt, seed=seed + turn, **drawing_how)
-            sys.stdout.write(prompt)
+            print_text([prompt])
             for piece in pieces:
                 silent = False
-                sys.stdout.write(piece)
-                sys.stdout.flush()
-            sys.stdout.write("\n")
-        sys.stdout.flush()
+                print_text([piece])
+            print_text(["\n"])
         if silent:
             say(
                 "the model ends the line there at once; --across-lines writes on after it, --min-tokens N asks for a longer line"

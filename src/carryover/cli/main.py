@@ -5,9 +5,11 @@ torch is imported inside the verbs only, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import errno
+import io
 import os
+import select
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +32,11 @@ from carryover.cli import (
     version,
 )
 from carryover.cli.configuration import read_defaults
-from carryover.cli.memory import COMMANDS, keep_memory
-from carryover.errors import CarryoverError, UsageError, nearest
+from carryover.cli.memory import COMMANDS, NEEDS_LITTLE, keep_memory, room_for_pytorch
+from carryover.cli.near_misses import where_it_belongs
+from carryover.errors import CannotWrite, CarryoverError, DiskFault, UsageError, exhausted, nearest, working_folder
+from carryover.progress import say
+from carryover.storage.faults import is_disk_fault
 
 app = typer.Typer(
     name="carryover",
@@ -42,7 +47,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,  # frames and colours are for a terminal
+    rich_markup_mode="rich"
+    if sys.stdout is not None and sys.stdout.isatty()
+    else None,  # frames and colours are for a terminal
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CARRYOVER"},
 )
 for module in (doctor, pretrain, compare, train, evaluate, predict, embed, generate, neighbours, export, bench, version):
@@ -69,13 +76,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script: run a command and leave with the documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    settle_streams()
+    if sys.stdout is None:
+        say("carryover: standard output is closed; send it to a file, a pipe or /dev/null")
+        sys.exit(CannotWrite.exit_code)
     if arguments and arguments[0] in COMMANDS:
         keep_memory()
+    if not NEEDS_LITTLE.intersection(arguments) and arguments and not room_for_pytorch():
+        sys.exit(_say(*_explained(MemoryError())))
     code = run_command(arguments)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _let_output_go()
+    waiting = sys.modules.get("carryover.training.waiting")  # not imported here: it needs PyTorch
+    if waiting is not None and waiting.still_waiting():
+        os._exit(code)
     sys.exit(code)
 
 
@@ -88,31 +100,35 @@ def run_command(arguments: list[str]) -> int:
         arguments = ["version"]
     output.given_words[:] = arguments
     try:
+        code = _invoke(arguments)
+        output.flush_output()
+        return code
+    except (typer.Abort, KeyboardInterrupt):
+        return _say("interrupted; what was finished is kept", 130)
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            return 0  # whoever read our output has had enough (`carryover embed … | head`)
+        if debug:
+            raise
+        return _say(*_explained(error))
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Run a command and return its exit code; what is wrong with the line itself is said here."""
+    try:
         command = _command()
         with command.make_context("carryover", arguments, default_map=_defaults(command)) as context:
             code = command.invoke(context)
         return code if isinstance(code, int) else 0
-    except CarryoverError as error:
-        if debug:
-            raise
-        return _say(str(error), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return _say("interrupted; what was finished is kept", 130)
     except typer.Exit as leave:
         return leave.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has had enough (`carryover embed … | head`).
-        _let_output_go()
-        return 0
     except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message())  # type: ignore[attr-defined]  # nothing was asked for: the help says what can be
-            return 2
-        if hasattr(error, "format_message"):  # a fault of the command line itself
-            return _say(_spelling(error), 2)
-        if debug:
+        if not hasattr(error, "format_message"):
             raise
-        return _say(*_unexpected(error))
+        if type(error).__name__ != "NoArgsIsHelpError":
+            return _say(_spelling(error), 2)
+        output.print_text([f"{error.format_message()}\n"])  # nothing was asked for: the help says what can be
+        return 2
 
 
 def _command() -> Any:
@@ -126,26 +142,57 @@ def _command() -> Any:
     return command
 
 
-def _let_output_go() -> None:
-    """Point standard output at nothing, so that what is still buffered does not fail again at the end."""
+def settle_streams() -> None:
+    """Make the standard streams safe to use: none of their numbers free for another file, and every text writable.
+
+    What is written is UTF-8 whatever the locale says, as is what is read; a terminal keeps its own encoding, and characters
+    that it lacks are spelled out.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file that is opened would be taken for the stream
+            with suppress(OSError):
+                os.set_inheritable(os.open(os.devnull, flags), True)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (open to the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=stream.encoding if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+def _reader_has_left() -> bool:
+    """Whether it is our own output that nobody reads any more, and not a pipe to another process."""
     try:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
-        os.close(nothing)
-    except (OSError, ValueError):  # standard output is no file, as under a test
-        pass
+        waiting = select.poll()
+        waiting.register(sys.stdout.fileno(), select.POLLOUT)
+        left = any(event & select.POLLERR for _, event in waiting.poll(0))
+    except (AttributeError, OSError, ValueError):  # no such call on Windows
+        left = True
+    if left:
+        output.let_output_go()
+    return left
 
 
 def _say(message: str, code: int) -> int:
-    print(f"carryover: {message}", file=sys.stderr)
+    say(f"carryover: {message}")
     return code
 
 
-def _unexpected(error: Exception) -> tuple[str, int]:
-    """What to say of a fault that no check foresaw, and the exit code."""
+def _explained(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if (spent := exhausted(error)) is not None:
+        return str(spent), spent.exit_code
+    if isinstance(error, CarryoverError):
+        return str(error), error.exit_code
+    if isinstance(error, FileNotFoundError):
+        try:
+            working_folder()
+        except CarryoverError as gone:
+            return str(gone), gone.exit_code
     first = " ".join(str(error).split()) or "no message"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-        return f"writing failed: {first}; make room and run the same command again", 74
+    if isinstance(error, OSError) and is_disk_fault(error):
+        return f"writing failed: {first}; make room and run the same command again", DiskFault.exit_code
     return f"unexpected {type(error).__name__}: {first}; run again with --debug and report what it prints", 1
 
 
@@ -160,6 +207,9 @@ def _spelling(error: Any) -> str:
     command: Any = getattr(context, "command", None)
     if hasattr(error, "option_name") and command is not None and "No such option" in message:
         names = {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+        instead = where_it_belongs(str(context.info_name), error.option_name, output.given_words)
+        if instead is not None:
+            return f"{context.info_name} has no option {error.option_name}; {instead}"
         message = f"there is no option {error.option_name}; {nearest(error.option_name, sorted(names))}"
     elif "No such command" in message and hasattr(command, "commands"):
         wrong = message.split("'")[1] if "'" in message else ""
@@ -173,7 +223,7 @@ def _defaults(command: Any) -> dict[str, Any]:
     for verb, part in command.commands.items():
         names = {name.lstrip("-"): parameter.name for parameter in part.params for name in parameter.opts}
         spelled[verb] = {name.replace("-", "_"): parameter for name, parameter in names.items() if len(name) > 1}
-    return read_defaults(spelled, Path.cwd())
+    return read_defaults(spelled, Path(working_folder()))
 
 
 if __name__ == "__main__":

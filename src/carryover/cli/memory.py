@@ -1,4 +1,4 @@
-"""Memory that commands which train hold on to.
+"""Memory: what commands that train hold on to, and whether there is room for PyTorch.
 
 A step of training needs the same tens of megabytes as the step before. By default glibc gives them back to the system at the end
 of each and gets them anew, page by page, which took a tenth to a quarter of the time on a CPU. A process that is a command of
@@ -8,10 +8,15 @@ ours may keep what it has; in somebody else's process (the library's use from Py
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 
 COMMANDS = ("bench", "compare", "pretrain", "train")
+NEEDS_LITTLE = frozenset({"doctor", "version", "--version", "--help", "-h"})
+"""Words of command lines that do without PyTorch."""
+_PYTORCH = 560 << 20
+"""Bytes of address space below which its libraries cannot be loaded; some of them abort the process then."""
 
 _SETTINGS = {  # glibc's number and its environment variable for child processes, value: see mallopt(3)
     "TRIM_THRESHOLD": (-1, 2**31 - 1),
@@ -33,4 +38,19 @@ def keep_memory() -> bool:
     for name, (number, value) in _SETTINGS.items():
         if os.environ.setdefault(f"MALLOC_{name}_", str(value)) == str(value):
             mallopt(number, value)
+    return True
+
+
+def room_for_pytorch() -> bool:
+    """Whether a limit on the address space of this process, where there is one, leaves enough for PyTorch to be loaded."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return True
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return True
+    try:
+        mmap.mmap(-1, _PYTORCH).close()
+    except (OSError, ValueError):
+        return False
     return True

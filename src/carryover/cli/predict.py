@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from carryover.cli import options
-from carryover.cli.output import print_document, print_lines, say_when_waiting, suggest_next
+from carryover.cli.output import print_document, print_rows, say_when_waiting, suggest_next
 
 
 def predict(
@@ -30,12 +30,13 @@ def predict(
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Predict for every line, in order: `label TAB text` for a classifier, `word TAB tag` lines for a tagger.
+    r"""Predict for every line, in order: `label TAB text` for a classifier, `word TAB tag` lines for a tagger.
 
+    A row is one line: within a cell a tab is \t, a line break \n or \r, a backslash \\, a comma in a label \,.
     An answer never depends on the lines beside it.
     """
     from carryover.training.devices import choose_device
-    from carryover.training.fitting.task_use import items_to_predict, prediction_lines, prediction_rows, require_task
+    from carryover.training.fitting.task_use import items_to_predict, prediction_cells, prediction_rows, require_task
     from carryover.training.loading import load
 
     predictor = require_task(load(model, device=choose_device(device)), model)
@@ -46,5 +47,5 @@ def predict(
     if as_json:
         print_document({"schema": "carryover.predict/1", "labels": list(predictor.task.answers), "predictions": list(rows)})
     else:
-        print_lines(prediction_lines(rows, probabilities=probabilities))
+        print_rows(prediction_cells(rows, probabilities=probabilities))
     suggest_next(["carryover", "evaluate", model, "--test", "TEST" if source == "-" else options.beside(source, "test")])

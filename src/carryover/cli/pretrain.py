@@ -178,7 +178,7 @@ def pretrain(
     )
     if dry_run:
         from carryover.training.calibration import estimate
-        from carryover.training.processes import started_processes
+        from carryover.training.launched import started_processes
 
         if (count := started_processes()) > 1:
             raise UsageError(f"--dry-run measures one process, and {count} were started", repair="leave torchrun out")

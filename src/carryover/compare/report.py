@@ -15,6 +15,7 @@ from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs
 from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
+from carryover.escaping import printable
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -36,9 +37,15 @@ WHAT_RUNGS_ARE = {
 def render(result: CompareResult) -> str:
     """The page as text. The same result gives the same bytes."""
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(value),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["code"] = _with_code
     source = resources.files("carryover.compare").joinpath(TEMPLATE).read_text(encoding="utf-8")

@@ -52,8 +52,8 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     problem = load_problem(plan)
     plan = plan.resolve(len(problem.train))
     fingerprints = check_material(plan)
-    _check_folder(folder)
     with stop_signals(quiet), _held(folder):
+        _check_folder(folder)
         sweep(folder)
         before = _settle(plan, problem, fingerprints, folder)
         if problem.rejected:

@@ -20,7 +20,7 @@ import numpy as np
 from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.errors import BadData, CannotWrite, CarryoverError
 from carryover.progress import say
-from carryover.storage import atomic_folder, atomic_write, read_json, verify_manifest
+from carryover.storage import atomic_folder, atomic_write, read_json, save_array, to_bytes, verify_manifest, write_file
 
 PLAN_FILE = "plan.json"
 CELL_SCHEMA = "carryover.compare-cell/1"
@@ -56,8 +56,8 @@ class CellStore:
         labels = sorted({label for row in predictions for label in row})
         document = {"schema": CELL_SCHEMA, **result.to_json(), "predicted_labels": labels}
         with atomic_folder(self.path(result.cell)) as folder:
-            np.save(folder / "predictions.npy", self._encode(predictions, labels), allow_pickle=False)
-            (folder / "cell.json").write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
+            save_array(folder / "predictions.npy", self._encode(predictions, labels))
+            write_file(folder / "cell.json", [to_bytes(json.dumps(document, ensure_ascii=False, indent=1))])
         self.failure_path(result.cell).unlink(missing_ok=True)
 
     def write_failure(self, failure: CellFailure) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from carryover.compare.cells import REFERENCE
 from carryover.compare.verdict import duration_text, label_count, median, points
+from carryover.escaping import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,7 +134,7 @@ def rich_table(result: CompareResult) -> Table:
 
 def print_table(result: CompareResult, stream: TextIO) -> None:
     """Table, verdict and cost on `stream`, decorated only when it is a terminal."""
-    sentences = [*result.verdict, "", *result.cost]
+    sentences = [printable(line) for line in (*result.verdict, "", *result.cost)]
     if result.results and stream.isatty():
         from rich.console import Console
 

@@ -37,7 +37,7 @@ from carryover.data.once import build_once
 from carryover.data.splits import stratified_split
 from carryover.errors import UsageError, nearest
 from carryover.progress import say
-from carryover.storage import atomic_folder, cache_folder, fingerprint
+from carryover.storage import atomic_folder, cache_folder, fingerprint, write_file
 
 PREFIX = "builtin:"
 NAMES = ("pydocs", "grammar")
@@ -259,7 +259,7 @@ def _own_code(module: Any) -> str:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+    write_file(path, ["".join(line + "\n" for line in lines).encode()])
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

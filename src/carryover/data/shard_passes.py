@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.data.vocabulary import Vocabulary
+from carryover.storage import OutputFile
 
 if TYPE_CHECKING:
     from carryover.progress import Progress
@@ -62,7 +63,7 @@ def write_first_met(
     seen = Seen()
     numbers, reserved = seen.numbers, seen.reserved
     buffer, offsets, position = array("i"), array("q"), 0
-    with (folder / "first_met.int32").open("wb") as ids_file, (folder / "line_offsets.int64").open("wb") as offsets_file:
+    with OutputFile(folder / "first_met.int32") as ids_file, OutputFile(folder / "line_offsets.int64") as offsets_file:
 
         def flush() -> None:
             flushed = np.frombuffer(buffer, dtype=np.intc).astype("<i4")
@@ -110,7 +111,7 @@ def rewrite(folder: Path, rank: NDArray[np.int32], softmax_size: int) -> tuple[s
     """Second pass: `ids.int32` from `first_met.int32`. Returns the SHA-256 of the ids and the number of unknown tokens."""
     digest, unknown = hashlib.sha256(), 0
     first_met = folder / "first_met.int32"
-    with (folder / "ids.int32").open("wb") as file:
+    with OutputFile(folder / "ids.int32") as file:
         for numbers in chunks_of(first_met, "<i4"):
             types = rank[numbers].astype("<i4")
             unknown += int(((types >= softmax_size) | (types == Vocabulary.UNKNOWN_ID)).sum())
@@ -124,7 +125,7 @@ def write_characters(spellings: list[str], path: Path) -> None:
     """Character ids of every spelling, uint16 [types, 50], one below the other."""
     from carryover.data.coding import character_rows
 
-    with path.open("wb") as file:
+    with OutputFile(path) as file:
         for start in range(0, len(spellings), _WORDS_AT_ONCE):
             rows = character_rows(spellings[start : start + _WORDS_AT_ONCE]).astype("<u2")
             if start == 0:

@@ -41,7 +41,7 @@ from carryover.data.long_words import count_cut_occurrences
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
-from carryover.storage import atomic_folder, fingerprint, read_json, verify_manifest
+from carryover.storage import atomic_folder, fingerprint, read_json, verify_manifest, write_file
 
 if TYPE_CHECKING:
     from carryover.progress import Progress
@@ -219,7 +219,7 @@ def build_shards(
         spellings, rank = ranked(seen, vocabulary, beyond=kind == "characters")
         digest, unknown = rewrite(temporary, rank, len(vocabulary))
         counts = np.bincount(rank, weights=seen.counts, minlength=len(spellings)).astype("<i8")
-        counts.tofile(temporary / "counts.int64")
+        write_file(temporary / "counts.int64", [counts.tobytes()])
         if kind == "characters":
             write_characters(spellings, temporary / "characters.uint16")
         _write_json(temporary / "types.json", spellings)
@@ -280,4 +280,4 @@ def _raw_lines(raw: Path | str) -> Iterator[tuple[int, str]]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value), encoding="ascii")  # flushed to disk with the whole folder
+    write_file(path, [json.dumps(value).encode("ascii")])

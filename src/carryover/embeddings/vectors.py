@@ -11,7 +11,7 @@ import torch
 
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
-from carryover.storage import atomic_folder, load_tensors, read_json, save_tensors, verify_manifest
+from carryover.storage import atomic_folder, load_tensors, read_json, save_tensors, verify_manifest, write_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class WordVectors:
         """Write `vectors.safetensors`, `vocabulary.json` and their manifest, whole or not at all."""
         with atomic_folder(folder) as temporary:
             save_tensors(temporary / "vectors.safetensors", {"vectors": torch.from_numpy(self.array)})
-            (temporary / "vocabulary.json").write_text(json.dumps(self.vocabulary.to_json()), encoding="utf-8")
+            write_file(temporary / "vocabulary.json", [json.dumps(self.vocabulary.to_json()).encode()])
 
     @classmethod
     def load(cls, folder: Path) -> WordVectors:

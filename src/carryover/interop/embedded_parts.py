@@ -19,7 +19,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from carryover import storage
 from carryover.errors import BadData, CannotWrite, CarryoverError
@@ -75,13 +74,13 @@ class Parts:
     def arrays(self, name: str) -> Iterator[np.ndarray]:
         """One of the tensors of each part, the others left on the disk."""
         for file in self.files:
-            with safe_open(file, "numpy") as stored:
+            with storage.open_tensors(file, "numpy") as stored:
                 yield stored.get_tensor(name)
 
     def sentences(self) -> Iterator[tuple[list[str], np.ndarray]]:
         """The words of every line with their vectors, [words, …], pooled […], read from the disk line by line."""
         for file in self.files:
-            with safe_open(file, "numpy") as stored:
+            with storage.open_tensors(file, "numpy") as stored:
                 vectors, start = stored.get_slice("vectors"), 0
                 for number, words in enumerate(json.loads(stored.get_tensor("words").tobytes())):
                     if self.choice.pool is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carryover.errors import BadData, UsageError, check_fields
+from carryover.storage import atomic_write
 from carryover.training.devices import choose_device
 from carryover.training.loading import LanguageModel, load, what_it_is
 from carryover.training.pretrain import pretrain
@@ -36,7 +37,7 @@ def learn_from(
     check_fields("pretraining", settings, PretrainSettings)
     with tempfile.TemporaryDirectory() as work:
         raw = Path(work) / "raw.txt"
-        raw.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
+        atomic_write(raw, "".join(" ".join(text.split()) + "\n" for text in texts))
         try:
             pretrain(PretrainSettings(raw=raw, **{"device": device, **settings}), Path(work) / "lm", quiet=quiet)
         except BadData as error:  # it names a file that the caller never saw

@@ -1,18 +1,24 @@
-"""HDF5 files of somebody else: only the data sets asked for, checked before a byte of them is read.
+"""HDF5 files: those of somebody else, of which only the data sets asked for are read, and new ones.
 
+Reading: the data sets are checked before a byte of them is read.
 An HDF5 file may name other files (external links, external storage, virtual data sets), ask for a filter that is a
 library to load, and claim sizes that it does not hold. None of that is followed.
+
+Writing: the HDF5 library does not survive a write that fails; on a full disk it crashes the process when the file is closed.
+So a failure never reaches it (see `_LastingFile`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from carryover import storage
 from carryover.errors import BadData, CarryoverError, ExtraMissing, InputMissing
 
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # those that are part of the library itself
@@ -130,3 +136,109 @@ def _check_storage(found: Any, name: str, path: str) -> None:
     size, stored = found.dtype.itemsize * found.size, found.id.get_storage_size()
     if size > stored * (_MOST_DEFLATE_SAVES if filters else 1):
         raise BadData(f"data set {name!r} claims {size} bytes and holds {stored}", path=path, repair="fetch it again")
+
+
+# Writing ----------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[NewFile]:
+    """A new HDF5 file at `path`. Raises OSError where the system fails to write, ExtraMissing without h5py."""
+    h5py = load_h5py(path)
+    with storage.OutputFile(path) as output:
+        lasting = _LastingFile(output)
+        with h5py.File(lasting, "w") as file:
+            yield NewFile(file, lasting.check)
+        lasting.check()
+
+
+class NewFile:
+    """What can be put into a new HDF5 file. Every method raises OSError as soon as something could not be written."""
+
+    def __init__(self, file: Any, check: Callable[[], None]) -> None:
+        self._file, self._check = file, check
+
+    def describe(self, attributes: Mapping[str, str]) -> None:
+        """Attributes of the file."""
+        self._file.attrs.update(attributes)
+        self._check()
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """A data set of numbers; the same array makes the same bytes whenever it is written."""
+        self._file.create_dataset(name, data=array, track_times=False)
+        self._check()
+
+    def add_text(self, name: str, text: str) -> None:
+        """A data set of one string."""
+        kind = load_h5py(Path(name)).string_dtype()
+        self._file.create_dataset(name, (1,), dtype=kind, track_times=False)[0] = text
+        self._check()
+
+
+class _LastingFile:
+    """A file whose reads and writes never fail: from the first failure on it lives on in memory, and `check` raises that.
+
+    The library asks for places of the file by `seek`. What it writes after a failure is little, its own tables, since
+    nothing is added to the file any more; it is kept so that the library finds it when it reads it again.
+    """
+
+    def __init__(self, output: storage.OutputFile) -> None:
+        self._output = output
+        self._position = self._end = 0
+        self._kept: list[tuple[int, bytes]] = []
+        self._error: BaseException | None = None
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (self._end if whence == os.SEEK_END else self._position if whence == os.SEEK_CUR else 0)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if not self._succeeds(lambda: (self._output.seek(self._position), self._output.write(data))):
+            self._kept.append((self._position, bytes(data)))
+        self._position += size
+        self._end = max(self._end, self._position)
+        return size
+
+    def read(self, size: int) -> bytes:
+        found = bytearray(size)
+        self.readinto(found)
+        return bytes(found)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        start, stop = self._position, self._position + len(view)
+        view[:] = bytes(len(view))
+        self._succeeds(lambda: (self._output.seek(start), self._output.readinto(view)), again=True)
+        for place, data in self._kept:
+            first, last = max(start, place), min(stop, place + len(data))
+            if first < last:
+                view[first - start : last - start] = data[first - place : last - place]
+        self._position = stop
+        return len(view)
+
+    def truncate(self, size: int) -> int:
+        self._succeeds(lambda: self._output.truncate(size))
+        self._end = size
+        return size
+
+    def flush(self) -> None:
+        """Every write is handed to the system at once."""
+
+    def _succeeds(self, action: Callable[[], object], *, again: bool = False) -> bool:
+        """Whether an action was done; after a failure only what is to be tried `again`. A signal may raise within it too."""
+        if self._error is not None and not again:
+            return False
+        try:
+            action()
+        except BaseException as error:
+            self._error = self._error or error
+            return False
+        return True

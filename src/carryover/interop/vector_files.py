@@ -28,7 +28,7 @@ from safetensors import safe_open
 from carryover import storage
 from carryover.errors import ExtraMissing, UsageError
 from carryover.interop.embedded_parts import Choice, Parts, embedded_parts, look_over
-from carryover.interop.hdf5 import load_h5py
+from carryover.interop.hdf5 import load_h5py, new_hdf5
 from carryover.progress import say
 from carryover.training.embedding import Item
 from carryover.training.loading import LanguageModel
@@ -159,7 +159,11 @@ def _write_safetensors(path: Path, parts: Parts) -> None:
 
 
 def _write_npz(path: Path, parts: Parts) -> None:
-    with storage.atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        storage.atomic_file(path) as temporary,
+        storage.OutputFile(temporary) as output,
+        zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as archive,
+    ):
         archive.comment = json.dumps(_metadata(parts)).encode()
         for name, dtype, shape in _arrays(parts):
             head = io.BytesIO()
@@ -195,17 +199,15 @@ def _pieces(parts: Parts, name: str) -> Iterator[bytes | memoryview]:
 
 
 def _write_hdf5(path: Path, parts: Parts) -> None:
-    h5py = load_h5py(path)
     places: dict[str, str] = {}
-    with storage.atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(_metadata(parts))
+    with storage.atomic_file(path) as temporary, new_hdf5(temporary) as file:
+        file.describe(_metadata(parts))
         for number, (words, vectors) in enumerate(parts.sentences()):
             # [words, L+1, D] → [L+1, words, D]
             ordered = vectors.swapaxes(0, 1) if vectors.ndim == 3 else vectors
-            file.create_dataset(str(number), data=np.ascontiguousarray(ordered, np.float32), track_times=False)
+            file.add(str(number), np.ascontiguousarray(ordered, np.float32))
             places[" ".join(words)] = str(number)
-        text = file.create_dataset(SENTENCES, (1,), dtype=h5py.string_dtype(), track_times=False)
-        text[0] = json.dumps(places, ensure_ascii=False)
+        file.add_text(SENTENCES, json.dumps(places, ensure_ascii=False))
 
 
 def _write_parquet(path: Path, parts: Parts) -> None:
@@ -218,7 +220,11 @@ def _write_parquet(path: Path, parts: Parts) -> None:
     columns = [("line", pyarrow.int64()), ("words", pyarrow.list_(pyarrow.string())), ("vectors", kind)]
     schema = pyarrow.schema(columns, metadata=_metadata(parts))
     line = 0
-    with storage.atomic_file(path) as temporary, parquet.ParquetWriter(temporary, schema, use_dictionary=False) as writer:
+    with (
+        storage.atomic_file(path) as temporary,
+        storage.OutputFile(temporary) as output,
+        parquet.ParquetWriter(output, schema, use_dictionary=False) as writer,
+    ):
         for part in parts.tensors():
             words = json.loads(part["words"].tobytes())
             column = pyarrow.array(part["vectors"].reshape(-1))

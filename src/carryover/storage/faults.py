@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from carryover.errors import CannotWrite, CarryoverError, DiskFault
+from carryover.errors import CannotWrite, CarryoverError, DiskFault, ResourcesExhausted, exhausted
 
 _CRASHES: dict[str, int] = {}
+_TEMPORARY = re.compile(r"\.([^/\\]+)\.partial-[0-9a-f]+-[0-9]+-[0-9a-f]+")
 
 
 def crash_point(name: str) -> None:
@@ -45,14 +48,23 @@ def writing(path: Path, need: int | None = None) -> Iterator[None]:
 
 def _write_error(error: OSError, path: Path, need: int | None) -> CarryoverError:
     reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
-        wanted = "" if need is None else f", {_mebibytes(need)} needed"
+    path = Path(_TEMPORARY.sub(r"\1", str(path)))  # a person knows the place, not the name it has while it is written
+    if (spent := exhausted(error)) is not None:
+        return ResourcesExhausted(spent.message, path=path, repair=spent.repair)
+    if is_disk_fault(error):
+        wanted = "" if not need else f", {_mebibytes(need)} needed"
         with suppress(OSError):
             wanted += f", {_mebibytes(shutil.disk_usage(_existing(path)).free)} free"
-        return DiskFault(
-            f"writing failed: {reason}{wanted}", path=path, repair="make room there or choose another place, then run again"
-        )
+        repair = "make room there or choose another place, then run again"
+        if error.errno == errno.EFBIG:
+            repair = "raise the limit on the size of files (ulimit -f), then run again"
+        return DiskFault(f"writing failed: {reason}{wanted}", path=path, repair=repair)
     return CannotWrite(f"cannot write: {reason}", path=path, repair="choose a place that exists and that you may write to")
+
+
+def is_disk_fault(error: OSError) -> bool:
+    """Whether the disk is full or failing; otherwise the place cannot be written at all."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 def _mebibytes(count: int) -> str:
@@ -66,6 +78,48 @@ def _existing(path: Path) -> Path:
 def write_some(file: BinaryIO, data: memoryview) -> int:
     """Write what the system takes of `data` and say how much that was. Every byte passes here."""
     return int(file.write(data))
+
+
+class OutputFile(io.RawIOBase):
+    """A new file for a library that is handed one to write to (zipfile, NumPy, PyArrow, HDF5). Every byte passes `write_some`,
+    so whatever the library makes of a full disk, it meets the system's own error first. Not buffered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = path.open("w+b", buffering=0)
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while len(rest):
+            rest = rest[write_some(self._file, rest) :]
+        return size
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._file.truncate(size)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def flush(descriptor: int) -> None:

@@ -6,6 +6,7 @@ one, and the folder flushed too.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -31,8 +32,8 @@ _LARGEST_JSON = 1 << 30
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Put `data` (text as UTF-8) at `path`, whole or not at all. Raises CannotWrite, DiskFault."""
-    data = data.encode() if isinstance(data, str) else data
+    """Put `data` (see `to_bytes`) at `path`, whole or not at all. Raises CannotWrite, DiskFault."""
+    data = to_bytes(data)
     replace_file(Path(path), [data], len(data))
 
 
@@ -40,6 +41,11 @@ def replace_file(path: Path, parts: Iterable[bytes | memoryview], size: int) -> 
     """`atomic_write` of a content that comes in parts of `size` bytes together."""
     with _replacing(path, size) as temporary:
         write_file(temporary, parts)
+
+
+def to_bytes(text: bytes | str) -> bytes:
+    r"""Text as UTF-8. A byte of a file name that was not UTF-8 is spelled `\udce9`, which is what it reads back as from JSON."""
+    return text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
 
 
 @contextmanager
@@ -244,9 +250,13 @@ def cache_folder() -> Path:
 def _take_place(temporary: Path, path: Path) -> None:
     faults.crash_point("folder rename")
     if not path.exists():
-        temporary.rename(path)
-        faults.crash_point("folder renamed")
-        return
+        try:
+            temporary.rename(path)
+            faults.crash_point("folder renamed")
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise  # otherwise another writer came first, and there is a folder to be replaced
     old = temporary
     if not _exchange(temporary, path):
         old = temporary_name(path, _REPLACED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from carryover.storage.faults import writing
 from carryover.storage.files import alive
 
 LOCK = ".lock"
+_held: dict[str, tuple[int, int]] = {}
+"""Folders locked here by their real paths, and by which process and thread. A forked child inherits the table, not the locks."""
 
 
 @contextmanager
@@ -28,19 +31,35 @@ def run_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _acquire(folder / LOCK)
     try:
+        _held[os.path.realpath(folder)] = (os.getpid(), threading.get_ident())
         with writing(folder):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode(), 0)
         yield
     finally:
+        _held.pop(os.path.realpath(folder), None)
         with suppress(OSError):
             (folder / LOCK).unlink()
         os.close(descriptor)
 
 
+@contextmanager
+def write_lock(folder: Path) -> Iterator[None]:
+    """`run_lock` for a single write: nothing more where this thread holds the folder already, for the run that it writes for."""
+    if _held.get(os.path.realpath(folder)) == (os.getpid(), threading.get_ident()):
+        yield
+        return
+    with run_lock(folder):
+        yield
+
+
 def _acquire(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # a holder that ends may take the empty folder away
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
         if not _flock(descriptor):
             try:
                 holder = json.loads(os.pread(descriptor, 4096, 0))

@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from carryover.errors import BadData, InputMissing
+from carryover.escaping import printable
+from carryover.storage.faults import OutputFile, flush
 from carryover.storage.files import replace_file
 
 if TYPE_CHECKING:
@@ -61,6 +64,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     replace_file(path, parts(), position + len(head) + 8)
 
 
+def save_array(path: Path, array: numpy.ndarray[Any, Any]) -> None:
+    """A new NPY file, without pickle. Raises OSError with the system's reason (NumPy's own writing hides it); see `writing`."""
+    import numpy
+
+    with OutputFile(path) as file:
+        numpy.save(file, array, allow_pickle=False)
+        flush(file.fileno())
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, in private memory (not mapped: later changes of the file cannot reach them).
 
@@ -80,15 +92,30 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
                     path=path,
                     repair="restore it from a copy; other formats are never tried",
                 )
-            with safetensors.safe_open(path, framework="pt"):
+            with open_tensors(path, "pt"):
                 pass  # raises where names, types, shapes and places do not fit together and the file
             entries = json.loads(file.read(header))
             entries.pop("__metadata__", None)
             return {name: _read_tensor(file, 8 + header, entry) for name, entry in entries.items()}
     except OSError as error:
-        raise InputMissing(f"cannot be read: {error.strerror}", path=path, repair="check the path") from error
+        raise InputMissing(f"cannot be read: {error.strerror or error}", path=path, repair="check the path") from error
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise BadData(f"is not a sound safetensors file: {error}", path=path, repair="restore it from a copy") from error
+
+
+@contextmanager
+def open_tensors(path: Path, framework: str) -> Iterator[Any]:
+    """A safetensors file opened by the library, which takes no name that is not UTF-8: such a file by its descriptor.
+
+    Raises OSError, safetensors.SafetensorError.
+    """
+    import safetensors
+
+    with path.open("rb") as file:
+        os.close(os.dup(file.fileno()))  # the library would say that the file is missing where no more can be opened
+        name = str(path) if printable(path) == str(path) else f"/dev/fd/{file.fileno()}"
+        with safetensors.safe_open(name, framework=framework) as stored:
+            yield stored
 
 
 def _read_tensor(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> Tensor:
@@ -114,7 +141,10 @@ def fingerprint(*parts: str | bytes | Tensor | numpy.ndarray[Any, Any]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str | bytes):
-            kind, data = type(part).__name__, memoryview(part.encode() if isinstance(part, str) else part)
+            kind, data = (
+                type(part).__name__,
+                memoryview(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part),
+            )
         else:
             if not hasattr(part, "tobytes"):  # a tensor; bfloat16 has no numpy type, so the bytes are viewed as integers
                 import torch

@@ -65,38 +65,37 @@ def save_artefact(
 
     `config`, `tokenizer`, `labels` and `record` are JSON objects, `card` is the README, `files` further data files by
     name. An earlier artefact there is replaced, anything else stays. Raises UsageError when a file of somebody else is
-    in the way, CannotWrite, DiskFault.
+    in the way, Busy when another process or thread writes there, CannotWrite, DiskFault.
     """
     folder = Path(folder)
     extra = dict(files or {})
     for name in extra:
         if name in (*_FILES, storage.MANIFEST) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise ValueError(f"a further file cannot be named {name!r}: use a plain name that is not {', '.join(_FILES)}")
-    with storage.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    storage.sweep(folder)
-    with suppress(BadData, InputMissing):  # a damaged leftover is not worth finishing: it is replaced below
-        storage.verify_manifest(folder / _NEXT)
+    with storage.write_lock(folder):
+        storage.sweep(folder)
+        with suppress(BadData, InputMissing):  # a damaged leftover is not worth finishing: it is replaced below
+            storage.verify_manifest(folder / _NEXT)
+            _finish(folder)
+        known = (*_listed(folder), *_listed(folder / _NEXT))
+        strange = [name for name in (*_FILES, *extra) if (folder / name).exists() and name not in known]
+        if strange:
+            raise UsageError(f"holds a {strange[0]} that is not from carryover", path=folder, repair="choose another folder")
+        documents = {
+            "config.json": {"schema": f"{_SCHEMA}/{FORMAT_VERSION}", "kind": kind, "config": config},
+            "tokenizer.json": tokenizer,
+            "labels.json": labels,
+            "record.json": record,
+        }
+        with storage.atomic_folder(folder / _NEXT) as temporary:
+            for name, document in documents.items():
+                text = json.dumps(document, indent=1, ensure_ascii=False)
+                storage.write_file(temporary / name, [storage.to_bytes(text)])
+            storage.save_tensors(temporary / "model.safetensors", tensors)
+            storage.write_file(temporary / "README.md", [storage.to_bytes(card)])
+            for name, content in extra.items():
+                storage.write_file(temporary / name, [content])
         _finish(folder)
-    known = (*_listed(folder), *_listed(folder / _NEXT))
-    strange = [name for name in (*_FILES, *extra) if (folder / name).exists() and name not in known]
-    if strange:
-        raise UsageError(f"holds a {strange[0]} that is not from carryover", path=folder, repair="choose another folder")
-    documents = {
-        "config.json": {"schema": f"{_SCHEMA}/{FORMAT_VERSION}", "kind": kind, "config": config},
-        "tokenizer.json": tokenizer,
-        "labels.json": labels,
-        "record.json": record,
-    }
-    with storage.atomic_folder(folder / _NEXT) as temporary:
-        for name, document in documents.items():
-            text = json.dumps(document, indent=1, ensure_ascii=False)
-            storage.write_file(temporary / name, [text.encode()])
-        storage.save_tensors(temporary / "model.safetensors", tensors)
-        storage.write_file(temporary / "README.md", [card.encode()])
-        for name, content in extra.items():
-            storage.write_file(temporary / name, [content])
-    _finish(folder)
 
 
 def load_artefact(folder: Path) -> Artefact:

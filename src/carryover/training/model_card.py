@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from carryover.escaping import code_in_markdown, in_markdown
 from carryover.progress import duration
 
 
@@ -38,8 +39,8 @@ forward and {check["backward_perplexity"]:.4f} backward. Whoever loads the model
 
 ## Data
 
-* text: `{corpus["raw"]}`, SHA-256 `{corpus["fingerprint"]}`
-* held out: {held_out["text"]}
+* text: {code_in_markdown(corpus["raw"])}, SHA-256 `{corpus["fingerprint"]}`
+* held out: {in_markdown(held_out["text"])}
 * blank lines left out: {corpus["blank_lines"]:,}; words outside the vocabulary: {corpus["unknown_share"]:.2%}
 
 What the text says, the model repeats: its errors and prejudices are in the vectors. Whether the text may be used for this
@@ -47,7 +48,7 @@ purpose is a question of its licence, which carryover does not know.
 
 ## Made by
 
-`{record["command"]}` with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
+{code_in_markdown(record["command"])} with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
 {versions["python"]}. All settings are in `record.json`. The folder `run`, where present, holds the log and the last
 checkpoints; the model does not need it.
 """
@@ -62,7 +63,10 @@ def _figures(measures: list[tuple[str, str]], record: dict[str, Any], units: str
         (f"held-out {units} outside the vocabulary", f"{held_out['unknown_share']:.2%}"),
         ("parameters", f"{record['parameters']:,}"),
         ("training tokens in the corpus", f"{corpus['tokens']:,} in {corpus['lines']:,} lines"),
-        ("training tokens read", f"{record['tokens']:,} in {record['steps']:,} steps, ended by {record['stopped_by']}"),
+        (
+            "training tokens read",
+            f"{record['tokens']:,} in {record['steps']:,} steps, ended by {in_markdown(record['stopped_by'])}",
+        ),
         ("best model after step", f"{held_out['best_step']:,}"),
         ("time", duration(record["seconds"])),
     ]
@@ -76,7 +80,7 @@ def _begun_with(record: dict[str, Any]) -> str:
         return ""
     start, now = record["begun_with"], record["held_out"]
     lines = [
-        f"* `{start['folder']}`, fingerprint of its weights, configuration and tokenizer `{start['fingerprint']}`",
+        f"* {code_in_markdown(start['folder'])}, fingerprint of its weights, configuration and tokenizer `{start['fingerprint']}`",
         f"* {start['output_layer']}",
         f"* held-out perplexity before: {start['before']['perplexity']:.2f}, now: {now['perplexity']:.2f}",
     ]
@@ -126,8 +130,8 @@ pretrained with the objective bilm.
 
 ## Data
 
-* text: `{corpus["raw"]}`, SHA-256 `{corpus["fingerprint"]}`
-* held out: {held_out["text"]}
+* text: {code_in_markdown(corpus["raw"])}, SHA-256 `{corpus["fingerprint"]}`
+* held out: {in_markdown(held_out["text"])}
 * blank lines, which are part of it: {corpus["blank_lines"]:,}; tokens outside the vocabulary: {corpus["unknown_share"]:.2%}
 
 What the text says, the model repeats, its errors and prejudices too, and whole passages where the text is small. Whether the
@@ -135,7 +139,7 @@ text may be used for this purpose is a question of its licence, which carryover 
 
 ## Made by
 
-`{record["command"]}` with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
+{code_in_markdown(record["command"])} with seed {record["seed"]}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python
 {versions["python"]}. All settings are in `record.json`.
 """
 
@@ -144,7 +148,7 @@ def imported_model_card(config: dict[str, Any], record: dict[str, Any]) -> str:
     """Model card of a language model that was read from published files, as Markdown."""
     imported, versions = record["imported"], record["versions"]
     files = "\n".join(
-        f"* {name}: `{file['path']}`, {file['bytes']:,} bytes, SHA-256 `{file['sha256']}`"
+        f"* {name}: {code_in_markdown(file['path'])}, {file['bytes']:,} bytes, SHA-256 `{file['sha256']}`"
         for name, file in imported["files"].items()
     )
     return f"""# Bidirectional language model, imported
@@ -171,5 +175,5 @@ programs carry their state from batch to batch, which `carryover embed --carry-s
 
 ## Made by
 
-`{record["command"]}`; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python {versions["python"]}.
+{code_in_markdown(record["command"])}; PyTorch {versions["torch"]}, NumPy {versions["numpy"]}, Python {versions["python"]}.
 """

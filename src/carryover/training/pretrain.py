@@ -90,7 +90,7 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     asked = family.config(wanted, wanted.vocabulary_size)
     if start is not None:
         start.check(wanted, asked.to_json(), Path(out))
-    with stop_signals(quiet) as stop, open_processes(device) as processes, _threads(wanted):
+    with stop_signals(quiet) as stop, open_processes(device, stop) as processes, _threads(wanted):
         quiet = stop.quiet = quiet or not processes.leads
         outcome = _run(wanted, Path(out), family, asked, start, device, precision, stop, quiet, processes)
     if not quiet:

@@ -9,19 +9,23 @@ is decided by it.
 The sums are collectives of `torch.distributed` in a fixed order. `DistributedDataParallel`, with `accelerate` around it or
 without, regroups the gradients after its first step and thereby the order of their sums, so that from three processes on a
 resumed run would not take the steps of the uninterrupted one.
+
+A collective waits in C++, where Python hears no signal: all of them run in a thread apart, in their order (see `waiting`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, final
+from functools import partial
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, distributed, nn
@@ -29,7 +33,9 @@ from torch import Tensor, distributed, nn
 from carryover.errors import CarryoverError, ExtraMissing, UsageError
 from carryover.layers.base import State, map_state, state_tensors
 from carryover.layers.dropout import part_of_batch
-from carryover.training.stopping import Interrupted, Terminated
+from carryover.training.launched import REPAIR, started_processes
+from carryover.training.stopping import Interrupted, StopRequest, Terminated
+from carryover.training.waiting import Waiter, waiting
 
 WAIT_FOR_OTHERS = timedelta(minutes=10)
 """How long a process waits for the others to start."""
@@ -38,11 +44,8 @@ COLLECTIVE_LIMIT = timedelta(minutes=60)
 BUNDLED = 2**16
 """Gradients of up to this many numbers travel together; a larger one is added up where it lies."""
 
-_NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_REPAIR = (
-    "start the processes with `torchrun --nproc-per-node N -m carryover pretrain …`, or unset WORLD_SIZE for one process"
-)
 _CARRY_BITS = 16
+T = TypeVar("T")
 
 
 class ProcessLost(CarryoverError):
@@ -153,8 +156,8 @@ class OneProcess(Processes):
 class ManyProcesses(Processes):
     """One of several processes; see `open_processes`, which makes it."""
 
-    def __init__(self, store: distributed.Store, rank: int, size: int) -> None:
-        self.store, self.rank, self.size = store, rank, size
+    def __init__(self, store: distributed.Store, rank: int, size: int, waiter: Waiter) -> None:
+        self.store, self.rank, self.size, self._waiter = store, rank, size, waiter
         self._told = 0
 
     def device(self, device: str) -> str:
@@ -207,15 +210,19 @@ class ManyProcesses(Processes):
                 parameter.grad = parameter.grad.contiguous()
             gradients.append(parameter.grad)
         small = [gradient for gradient in gradients if gradient.numel() <= BUNDLED]
-        with self._together():
+        bundle = [torch.cat([gradient.flatten() for gradient in small])] if small else []
+
+        def add() -> None:
             work = [distributed.all_reduce(gradient, async_op=True) for gradient in gradients if gradient.numel() > BUNDLED]
-            if small:
-                bundle = torch.cat([gradient.flatten() for gradient in small])
-                distributed.all_reduce(bundle)
-                pieces = bundle.split([gradient.numel() for gradient in small])
-                torch._foreach_copy_([gradient.view(-1) for gradient in small], list(pieces))
+            for one in bundle:
+                distributed.all_reduce(one)
             for one in work:
                 one.wait()
+
+        self._together(add)
+        for one in bundle:
+            pieces = one.split([gradient.numel() for gradient in small])
+            torch._foreach_copy_([gradient.view(-1) for gradient in small], list(pieces))
         if gradients:
             torch._foreach_mul_(gradients, scale)
 
@@ -228,13 +235,12 @@ class ManyProcesses(Processes):
         ]
         rows, values = gradient.indices()[0], gradient.values()
         parts = []
-        with self._together():
-            for tensor in (rows, values):
-                longest = tensor.new_zeros(max(counts), *tensor.shape[1:])
-                longest[: len(tensor)] = tensor
-                gathered = [torch.empty_like(longest) for _ in counts]
-                distributed.all_gather(gathered, longest)
-                parts.append(torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)]))
+        for tensor in (rows, values):
+            longest = tensor.new_zeros(max(counts), *tensor.shape[1:])
+            longest[: len(tensor)] = tensor
+            gathered = [torch.empty_like(longest) for _ in counts]
+            self._together(partial(distributed.all_gather, gathered, longest))
+            parts.append(torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)]))
         touched, place = torch.unique(parts[0], return_inverse=True)
         sums = values.new_zeros(len(touched), *values.shape[1:])
         for here, part in zip(place.split(counts), parts[1].split(counts), strict=True):
@@ -244,10 +250,12 @@ class ManyProcesses(Processes):
         )
 
     def total(self, numbers: list[float]) -> list[float]:
-        sums = torch.tensor(numbers, dtype=torch.float64)
-        with self._together():
+        def add() -> list[float]:
+            sums = torch.tensor(numbers, dtype=torch.float64)
             distributed.all_reduce(sums)
-        return sums.tolist()
+            return sums.tolist()
+
+        return self._together(add)
 
     def agree(
         self, stop: type[CarryoverError] | None, seconds: float, due: bool
@@ -264,36 +272,45 @@ class ManyProcesses(Processes):
         """Rows of all processes one below the other, [Σ rows, ...]; as bytes, whatever the numbers are."""
         if own.numel() == 0 and own.dim() > 1 and 0 in own.shape[1:]:
             return own.new_zeros(sum(rows), *own.shape[1:])
-        with self._together():
+
+        def collect() -> list[Tensor]:
             if not self.leads:
                 distributed.send(own.detach().cpu().contiguous().view(-1).view(torch.uint8), 0)
-                return own
+                return [own]
             parts = [own.detach().cpu()]
             for rank in range(1, self.size):
                 part = torch.empty(rows[rank], *own.shape[1:], dtype=own.dtype)
                 distributed.recv(part.view(-1).view(torch.uint8), rank)
                 parts.append(part)
-        return torch.cat(parts)
+            return parts
+
+        return torch.cat(self._together(collect)) if self.leads else self._together(collect)[0]
 
     def tell(self, content: Any) -> None:
         self._told += 1
-        message = torch.frombuffer(bytearray(json.dumps(content).encode()), dtype=torch.uint8)
-        with self._together():
+
+        def send() -> None:
+            message = torch.frombuffer(bytearray(json.dumps(content).encode()), dtype=torch.uint8)
             self.store.set(f"told {self._told}", str(len(message)))
             distributed.broadcast(message, 0)
 
+        self._together(send)
+
     def hear(self) -> Any:
         self._told += 1
-        with self._together():
+
+        def receive() -> bytes:
             pause = 0.01
             while not self.store.check([f"told {self._told}"]):
                 if self.store.check(["failed"]):
                     raise self._lost()
-                time.sleep(pause)  # in Python, so that a signal is heard
+                time.sleep(pause)
                 pause = min(1.0, 1.5 * pause)
             message = torch.empty(int(self.store.get(f"told {self._told}")), dtype=torch.uint8)
             distributed.broadcast(message, 0)
-        return json.loads(message.numpy().tobytes())
+            return message.numpy().tobytes()
+
+        return json.loads(self._together(receive))
 
     def failed(self, error: BaseException) -> None:
         """Tell the others why this process ends, so that they can say so."""
@@ -301,9 +318,15 @@ class ManyProcesses(Processes):
             return
         words = str(error) if isinstance(error, CarryoverError) else f"unexpected {type(error).__name__}: {error}"
         code = getattr(error, "exit_code", 1)
-        with suppress(RuntimeError):
-            if not self.store.check(["failed"]):
-                self.store.set("failed", json.dumps([self.rank, words, code]))
+
+        def note() -> None:
+            with suppress(RuntimeError):
+                if not self.store.check(["failed"]):
+                    self.store.set("failed", json.dumps([self.rank, words, code]))
+
+        # The process that keeps the notes may be the one that does not answer.
+        (noting := threading.Thread(target=note, daemon=True)).start()
+        noting.join(1.0)
 
     def _lost(self, error: Exception | None = None) -> ProcessLost:
         with suppress(RuntimeError):
@@ -316,11 +339,10 @@ class ManyProcesses(Processes):
             repair="run the same command again to continue",
         )
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """What goes wrong inside is the end of another process. Raises ProcessLost."""
+    def _together(self, call: Callable[[], T]) -> T:
+        """What a call returns that waits for the others. What goes wrong in it is the end of another. Raises ProcessLost."""
         try:
-            yield
+            return self._waiter.run(call)
         except RuntimeError as error:
             time.sleep(0.1)  # the other may still be writing down why
             raise self._lost(error) from error
@@ -334,30 +356,11 @@ def _rows(state: State) -> int:
 # Starting -----------------------------------------------------------------------------------------------------------------
 
 
-def started_processes() -> int:
-    """How many processes the environment says there are (`WORLD_SIZE`, set by torchrun); 1 where it says nothing.
-
-    Raises UsageError when it says something that is not whole.
-    """
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"the environment has WORLD_SIZE = {text!r}", repair=_REPAIR)
-    size = int(text)
-    if size > 1:
-        missing = [name for name in _NAMES if not os.environ.get(name)]
-        if missing:
-            raise UsageError(f"the environment has WORLD_SIZE = {size} but no {' and no '.join(missing)}", repair=_REPAIR)
-        rank = os.environ["RANK"]
-        if not rank.isdigit() or int(rank) >= size:
-            raise UsageError(f"the environment has RANK = {rank!r} of WORLD_SIZE = {size}", repair=_REPAIR)
-    return size
-
-
 @contextmanager
-def open_processes(device: str) -> Iterator[Processes]:
+def open_processes(device: str, stop: StopRequest | None = None) -> Iterator[Processes]:
     """Meet the other processes of the run, if there are any, and part from them at the end.
 
-    Raises UsageError for an environment that is not whole or where a process group is there already, ProcessLost when the
+    `stop` holds what signals ask for; those are heard while this process waits for another. Raises UsageError for an environment that is not whole or where a process group is there already, ProcessLost when the
     others do not come.
     """
     if started_processes() == 1:
@@ -365,27 +368,33 @@ def open_processes(device: str) -> Iterator[Processes]:
         return
     if distributed.is_initialized():
         raise UsageError("a process group is open in this process already", repair="close it: the run opens its own")
-    processes = _meet(device)
-    try:
-        yield processes
-    except BaseException as error:
-        processes.failed(error)
-        raise
-    finally:
-        distributed.destroy_process_group()
+    with waiting(stop or StopRequest()) as waiter:
+        processes = _meet(device, waiter)
+        try:
+            yield processes
+        except BaseException as error:
+            processes.failed(error)
+            raise
+        finally:
+            if not waiter.waits:
+                distributed.destroy_process_group()
 
 
-def _meet(device: str) -> ManyProcesses:
-    try:
+def _meet(device: str, waiter: Waiter) -> ManyProcesses:
+    def meet() -> tuple[distributed.Store, int, int]:
         store, rank, size = next(iter(distributed.rendezvous("env://", timeout=WAIT_FOR_OTHERS)))
         backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_LIMIT)
+        return store, rank, size
+
+    try:
+        store, rank, size = waiter.run(meet)
     except (RuntimeError, ValueError) as error:
         if distributed.is_initialized():
             distributed.destroy_process_group()
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise ProcessLost(
             f"the {os.environ['WORLD_SIZE']} processes did not find each other at {where} ({str(error).splitlines()[0]})",
-            repair=_REPAIR,
+            repair=REPAIR,
         ) from error
-    return ManyProcesses(distributed.PrefixStore("carryover", store), rank, size)
+    return ManyProcesses(distributed.PrefixStore("carryover", store), rank, size, waiter)

@@ -176,20 +176,9 @@ def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) 
     folder = RunFolder(out)
     with storage.writing(out):
         exists = out.is_dir()
-    if exists and not folder.settings_file.exists():
-        strange = [
-            place.name
-            for place in sorted(out.iterdir())
-            if place.name not in (storage.LOCK, "run") and not may_hold(place) and not storage.is_temporary(place)
-        ]
-        if strange:
-            raise UsageError(
-                f"is not empty and not the folder of a run: it holds {strange[0]!r}",
-                path=out,
-                repair="choose another folder",
-            )
     try:
         with storage.run_lock(out):
+            _check_free(folder, may_hold)  # by whoever holds the folder: another writer's half-done work looks strange
             storage.sweep(out)
             storage.sweep(folder.run)
             try:
@@ -203,3 +192,16 @@ def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) 
             with suppress(OSError):
                 out.rmdir()  # only goes when nothing is in it
         raise
+
+
+def _check_free(folder: RunFolder, may_hold: Callable[[Path], bool]) -> None:
+    """Raise UsageError for a folder that is no run's and holds something else."""
+    if folder.settings_file.exists():
+        return
+    for place in sorted(folder.out.iterdir()):
+        if place.name not in (storage.LOCK, "run") and not may_hold(place) and not storage.is_temporary(place):
+            raise UsageError(
+                f"is not empty and not the folder of a run: it holds {place.name!r}",
+                path=folder.out,
+                repair="choose another folder",
+            )

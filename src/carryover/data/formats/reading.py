@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from carryover.data.formats.text import (
 from carryover.data.formats.word_stream import raw_lines
 from carryover.data.schemes import SCHEMES, Like, scheme_name
 from carryover.errors import BadData, UsageError
+from carryover.escaping import one_json
 
 __all__ = [
     "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected", "TaggedSentence", "TextExample",
@@ -179,7 +179,7 @@ def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
     """The rows set aside, as JSONL with path, line, reason and text. Raises CannotWrite, DiskFault."""
     from carryover.storage import atomic_write
 
-    atomic_write(Path(path), "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in rejected))
+    atomic_write(Path(path), "".join(one_json(asdict(one)) + "\n" for one in rejected))
 
 
 def _usual_format(path: Source, require_labels: bool) -> str:

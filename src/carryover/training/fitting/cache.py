@@ -209,7 +209,7 @@ class RepresentationCache:
             Progress("computing representations", total, "words", quiet) as progress,
             storage.atomic_folder(self.home / name) as temporary,
         ):
-            np.save(temporary / "index.npy", index)
+            storage.save_array(temporary / "index.npy", index)
             storage.write_file(temporary / "values.npy", parts(progress))
 
     def _open_packs(self) -> None:

@@ -25,6 +25,7 @@ from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
+from carryover.escaping import in_markdown
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
@@ -278,11 +279,12 @@ class TaskPredictor:
 def task_card(predictor: TaskPredictor) -> str:
     """The README of an artefact: what it answers, how it was made, how good it was on the held-out part."""
     record, task = predictor.record, predictor.task
-    proof = "\n".join(f"* {line}" for line in record.get("proof_lines", []))
+    proof = "\n".join(f"* {in_markdown(line)}" for line in record.get("proof_lines", []))
     score = record.get("dev_score")
     found = f"{metric_title(score['main_name'])} {score['main']:.4f}" if score else "not measured"
     what = "Labels texts" if task.kind == "classify" else "Tags every word of a sentence"
-    return f"""# {what}: {", ".join(task.labels[:20])}{", …" if len(task.labels) > 20 else ""}
+    labels = in_markdown(", ".join(task.labels[:20]))
+    return f"""# {what}: {labels}{", …" if len(task.labels) > 20 else ""}
 
 Trained by carryover {record.get("versions", {}).get("carryover", "")} on {record.get("train_examples", "?")} labelled
 examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("dev_examples", 0)} examples held out for

@@ -16,6 +16,7 @@ from carryover.data.long_words import say_cut
 from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
+from carryover.escaping import Cell
 from carryover.training.fitting.task_model import Prediction, TaskPredictor
 from carryover.training.fitting.task_run import Columns, read_examples
 
@@ -134,14 +135,14 @@ def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, A
     return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
 
 
-def prediction_lines(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[str]:
-    """Rows as tab-separated lines: `labels TAB text`, or `word TAB tag` with an empty line after each sentence."""
+def prediction_cells(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[tuple[Cell, ...]]:
+    """Answers as rows of cells: labels and text, or a row (word, tag) a word and an empty row after each sentence."""
     for row in rows:
         if "tokens" in row:
             for word, tag, chance in zip(row["tokens"], row["tags"], row["probabilities"], strict=True):
-                yield f"{word}\t{tag}\t{chance:.6f}" if probabilities else f"{word}\t{tag}"
-            yield ""
+                yield (word, tag, f"{chance:.6f}") if probabilities else (word, tag)
+            yield ()
         else:
-            chance = ",".join(f"{value:.6f}" for value in row["probabilities"])
-            labels = ",".join(row["labels"])
-            yield f"{labels}\t{chance}\t{row['text']}" if probabilities else f"{labels}\t{row['text']}"
+            labels = tuple(row["labels"])
+            chances = tuple(f"{value:.6f}" for value in row["probabilities"])
+            yield (labels, chances, row["text"]) if probabilities else (labels, row["text"])
