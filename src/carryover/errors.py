@@ -6,6 +6,7 @@ Python exceptions; everything here is the fault of an input, a machine or a miss
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike
@@ -120,3 +121,20 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
     choices = list(choices)
     if value not in choices:
         raise UsageError(f"{what} {value!r} is unknown", repair=nearest(value, choices))
+
+
+def check_schema(what: str, found: object, *known: str, path: str | PathLike[str] | None = None) -> None:
+    """Raise BadData unless a document's schema is one of those that this version reads ("carryover.artefact/1").
+
+    A schema of a later version of carryover is told apart from one of something else.
+    """
+    if found in known:
+        return
+    version = (
+        re.fullmatch(rf"{re.escape(known[0].rpartition('/')[0])}/([0-9]{{1,9}})", found) if isinstance(found, str) else None
+    )
+    if version is None:
+        raise BadData(f"schema is {str(found)[:80]!r}, expected {known[0]!r}", path=path, repair="restore it from a copy")
+    newest = known[-1].rpartition("/")[2]
+    repair = "upgrade carryover" if int(version[1]) > int(newest) else "make it again with this version"
+    raise BadData(f"{what} has format version {int(version[1])}, this carryover reads {newest}", path=path, repair=repair)

@@ -18,7 +18,7 @@ from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_schema
 from carryover.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -256,8 +256,12 @@ class TokenCoder:
     @classmethod
     def from_json(cls, value: Any) -> TokenCoder:
         """Inverse of `to_json`. Raises BadData when the value is anything else."""
-        if not isinstance(value, dict) or value.get("schema") not in _SCHEMAS or value.get("kind") not in cls.KINDS:
-            raise BadData("this is no token coder of format carryover.coder/1", repair="save it again with to_json")
+        check_schema("the token coder", value.get("schema") if isinstance(value, dict) else None, *_SCHEMAS)
+        if value.get("kind") not in cls.KINDS:
+            raise BadData(
+                f"a token coder of kind {str(value.get('kind'))[:80]!r} is unknown",
+                repair=f"the kinds are {', '.join(cls.KINDS)}",
+            )
         tokenizer = tokenizer_from_json(value.get("tokenizer"))
         if value["schema"] == _SCHEMAS[True]:
             lexicon = Lexicon.from_json(value.get("lexicon"))

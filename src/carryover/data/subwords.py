@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from carryover.data.token import Token, Tokenizer
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.errors import BadData, CarryoverError, InputMissing, UsageError, check_schema
 
 Result = TypeVar("Result")
 
@@ -185,6 +185,7 @@ class SubwordTokenizer(Tokenizer):
         """Inverse of `to_json`. Raises BadData for anything else."""
         if not isinstance(value, dict) or value.get("kind") != cls.kind:
             raise BadData("this is no subword tokenizer", repair="save it again with to_json")
+        check_schema("the tokenizer", value.get("schema"), "carryover.tokenizer/1")
         return cls(value.get("description"))  # type: ignore[arg-type]  # checked there
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_schema
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
@@ -249,12 +249,8 @@ class TaskPredictor:
         labels = (stored.labels or {}).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
-        if stored.tokenizer.get("schema") != _TOKENIZERS:
-            raise BadData(
-                f"schema is {str(stored.tokenizer.get('schema'))[:80]!r}, expected {_TOKENIZERS!r}",
-                path=stored.folder / "tokenizer.json",
-                repair="train again with this version, or use the one that made it",
-            )
+        place = stored.folder / "tokenizer.json"
+        check_schema("the table of tokenizers", stored.tokenizer.get("schema"), _TOKENIZERS, path=place)
         coder = TokenCoder.from_json(stored.tokenizer.get("encoder"))
         own_words = stored.tokenizer.get("own_words")
         own = None if own_words is None else Vocabulary.from_json(own_words)
