@@ -169,4 +169,7 @@ def build_pooling(names: str, size: int) -> Pooling:
             return MaxPooling(size)
         return MeanPooling(size) if name == "mean" else SumPooling(size)
 
-    return ConcatenatedPooling(*(build(name) for name in names.split("+")))
+    chosen = names.split("+")
+    if len(chosen) > len(POOLINGS) or len(set(chosen)) < len(chosen):
+        raise UsageError(f"pooling {names[:80]!r} names one twice", repair="name every pooling once")
+    return ConcatenatedPooling(*(build(name) for name in chosen))
