@@ -297,7 +297,7 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
     assert len(made_now) == 2
     layer.step(x, state)
     twin = copy.deepcopy(layer)
-    assert twin not in prepared._kept and set(twin.state_dict()) == set(layer.state_dict())
+    assert twin not in prepared._kept.of and set(twin.state_dict()) == set(layer.state_dict())
     with torch.inference_mode():
         inner = made(4, 20, 6, CLIPS)
         first = inner.step(x, state)[0].values

@@ -19,6 +19,7 @@ from carryover.data.tokenizers import tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData, UsageError, check_schema
+from carryover.forking import renew_after_fork
 from carryover.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -176,13 +177,15 @@ class TokenCoder:
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
         self.tokenizer = WordTokenizer() if tokenizer is None else tokenizer
         self.subwords = subwords
-        self._prepare()
+        self.renew()
 
-    def _prepare(self) -> None:
+    def renew(self) -> None:
+        """Forget what is kept for speed, with a new lock: see `carryover.forking`."""
         self._rows = _RowCache(self.lexicon)
         self._pieces: dict[str, list[int]] = {}
         self._ids = {token: number for number, token in enumerate(self.vocabulary.tokens)}
         self._lock = threading.Lock()
+        renew_after_fork(self)
 
     def tokenize(self, text: str) -> list[str]:
         """The words of a running text."""
@@ -277,7 +280,7 @@ class TokenCoder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._prepare()
+        self.renew()
 
     def _word_ids(self, words: list[str]) -> np.ndarray:
         get = self._ids.get
