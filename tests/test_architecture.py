@@ -19,6 +19,7 @@ SOURCE = ROOT / "src" / "carryover"
 # A room may import from itself and from the levels before its own. Rooms of one level do not know each other.
 LEVELS: list[tuple[str, ...]] = [
     ("errors",),
+    ("ambient", "forking"),
     ("progress", "sequence"),
     ("storage",),
     ("data",),

@@ -125,11 +125,11 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"labels": {"labels": list(made.labels)[:-1]}}, r"task.output.*\[4.*\[3"),
         ({"labels": {"labels": "abc"}}, "no list of labels"),
         ({"labels": None}, "no list of labels"),
-        ({"config": {}}, "config.json: cannot be built"),
+        ({"config": {}}, "config.json: cannot be used: .task. is missing"),
         ({"config": {**stored["config"], "context_size": 5}}, "cannot be built|task reads states"),
         ({"config": {**stored["config"], "encoder": {"kind": "tree", "model": {}}}}, "'tree'"),
         ({"tokenizer": {}}, "expected 'carryover.task-tokenizers/1'"),
-        ({"tokenizer": {**stored["tokenizer"], "encoder": {}}}, "no token coder"),
+        ({"tokenizer": {**stored["tokenizer"], "encoder": {}}}, "expected .carryover.coder/1."),
     ]:
         with pytest.raises(BadData, match=message):
             TaskPredictor.from_artefact(_artefact({**stored, **change}))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.data.formats.text import TextExample
-from carryover.errors import BadData
+from carryover.errors import BadData, UsageError
 from carryover.layers.pooling import build_pooling
 from carryover.sequence import Sequence
 from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
@@ -42,6 +42,8 @@ class Classify(Task):
             need_two_labels(self.labels, "classification")
         elif not self.labels:
             raise BadData("no text of the training data has a label", repair="add labelled texts")
+        if not 0 < threshold <= 1:
+            raise UsageError(f"threshold is {threshold}", repair="give a probability above 0, at most 1")
         self.multi_label = multi_label
         self.main_score = "macro_f1" if multi_label else "accuracy"
         self.threshold = threshold

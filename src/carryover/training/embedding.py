@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from carryover.ambient import settled
 from carryover.errors import UsageError
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.models.bilm import BiLanguageModelState
@@ -117,7 +118,7 @@ def embed_carrying(
     state: BiLanguageModelState | None = None
     parameter = next(encoder.model.parameters())
     for sentences in batches:
-        with torch.inference_mode(), autocast(precision, str(parameter.device)):
+        with settled(), torch.inference_mode(), autocast(precision, str(parameter.device)):
             rows = len(sentences)
             missing = rows - (0 if state is None else len(state[0][0].hidden))
             if missing > 0:
