@@ -14,11 +14,11 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def settled() -> Iterator[None]:
+def settled(*, gradients: bool = False) -> Iterator[None]:
     """While the block runs: float32, tensors on the CPU where nothing else is said, no autocast, no inference mode.
 
-    Costs next to nothing where that is so anyway; afterwards everything is as the caller had it. As a decorator it does the
-    same for every call of a function.
+    With `gradients` they are computed, too, also for a caller who wants none. Costs next to nothing where all that is so
+    anyway; afterwards everything is as the caller had it. As a decorator it does the same for every call of a function.
     """
     import torch
 
@@ -31,10 +31,11 @@ def settled() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
+        wanted = gradients or torch.is_grad_enabled()
         if torch.is_inference_mode_enabled():
-            gradients = torch.is_grad_enabled()
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.set_grad_enabled(gradients))
+        if torch.is_grad_enabled() != wanted:
+            stack.enter_context(torch.set_grad_enabled(wanted))
         yield
 
 

@@ -138,3 +138,9 @@ def check_schema(what: str, found: object, *known: str, path: str | PathLike[str
     newest = known[-1].rpartition("/")[2]
     repair = "upgrade carryover" if int(version[1]) > int(newest) else "make it again with this version"
     raise BadData(f"{what} has format version {int(version[1])}, this carryover reads {newest}", path=path, repair=repair)
+
+
+def refuse_string(what: str, values: object) -> None:
+    """Raise TypeError where a list was wanted and one string given: it would be taken letter by letter."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{what} is the string {values[:40]!r}: give a list, also of one text")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover import storage
+from carryover.ambient import settled
 from carryover.errors import BadData, Busy, CarryoverError, InputMissing, UsageError, check_schema
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def save_artefact(
     _finish(folder)
 
 
+@settled()
 def load_artefact(folder: Path) -> Artefact:
     """Read an artefact, every byte verified, into private memory.
 

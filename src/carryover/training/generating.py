@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.ambient import each_settled, settled
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import UsageError
+from carryover.errors import UsageError, refuse_string
 from carryover.training.artefact import Artefact
 from carryover.training.restoring import Pretrained, check_vocabulary, fill, parsed, read_heldout
 from carryover.training.written import Pieces, Written
@@ -185,6 +185,7 @@ class TextGenerator(Pretrained):
         alone, up to rounding."""
         from carryover.generation import generate
 
+        refuse_string("prompts", prompts)
         if not prompts:
             return []
         stops = self.stop_texts(stop)
@@ -220,6 +221,7 @@ class TextGenerator(Pretrained):
         `carryover.generation.beam_search`. Raises UsageError as `stop_texts` does."""
         from carryover.generation import beam_search
 
+        refuse_string("prompts", prompts)
         if not prompts:
             return []
         stops = self.stop_texts(stop)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover.ambient import settled
-from carryover.errors import BadData
+from carryover.errors import BadData, refuse_string
 from carryover.training.artefact import Artefact, load_artefact
 from carryover.training.restoring import Pretrained, check_coder, check_record, fill, parsed, read_heldout
 
@@ -95,22 +95,24 @@ class LanguageModel(Pretrained):
 
         from carryover.training.devices import autocast
 
+        refuse_string("sentences", sentences)
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: use coder.tokenize first")
         order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
         found: dict[int, Tensor] = {}
         device = str(next(self.model.parameters()).device)
-        with torch.inference_mode(), autocast(precision, device):
-            for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
-                if len(chosen) == 1 and len(sentences[chosen[0]]) > batch_tokens:
-                    alone = self.coder.batch([sentences[chosen[0]]], borders=True).to(self.device)
+        for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
+            if len(chosen) == 1 and len(sentences[chosen[0]]) > batch_tokens:
+                alone = self.coder.batch([sentences[chosen[0]]], borders=True).to(self.device)
+                with torch.no_grad(), autocast(precision, device):
                     found[chosen[0]] = self.model.long_representations(alone, batch_tokens, choose)
-                    continue
-                batch = self._code([sentences[number] for number in chosen])
+                continue
+            batch = self._code([sentences[number] for number in chosen])
+            with torch.inference_mode(), autocast(precision, device):
                 rows = self.model.representations(batch).rows()
-                for number, row in zip(chosen, rows, strict=False):
-                    found[number] = choose(row).clone()
+            for number, row in zip(chosen, rows, strict=False):
+                found[number] = choose(row).clone()  # outside, so that a caller can train on it
         return [found[number] for number in range(len(sentences))]
 
     def _code(self, sentences: list[SequenceOf[str]]) -> TokenBatch:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import torch
 
+from carryover.ambient import settled
 from carryover.layers.base import Layer
 from carryover.layers.laws.case import Case, Examined, Inputs, LawBroken, ids, real_values
 from carryover.layers.laws.keeping import Reference, persistence, reference
@@ -72,6 +73,7 @@ def applicable(layer: Examined) -> list[str]:
     return [name for name in LAWS if name in names]
 
 
+@settled(gradients=True)
 def check(
     layer: Examined,
     inputs: Inputs | None = None,

@@ -24,7 +24,7 @@ from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, UsageError, check_schema
+from carryover.errors import BadData, UsageError, check_schema, refuse_string
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.configuration import check_types, declared_types
@@ -190,6 +190,7 @@ class TaskPredictor:
     @torch.no_grad()
     def predict(self, items: ListOf[Item]) -> list[Labels]:
         """The labels of every item: those of a text, or one tag a word."""
+        refuse_string("items", items)
         found: list[Labels] = [()] * len(items)
         for positions, _, hidden in self._states(items):
             for position, labels in zip(positions, self.task.decode(hidden), strict=True):
@@ -200,6 +201,7 @@ class TaskPredictor:
     @torch.no_grad()
     def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
         """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
+        refuse_string("items", items)
         found: list[np.ndarray] = [np.empty(0)] * len(items)
         for positions, _, hidden in self._states(items):
             for position, table in zip(positions, self.task.probabilities(hidden), strict=True):
@@ -210,6 +212,7 @@ class TaskPredictor:
     @torch.no_grad()
     def predictions(self, items: ListOf[Item]) -> list[Prediction]:
         """Words, labels and probabilities of every item."""
+        refuse_string("items", items)
         found: dict[int, Prediction] = {}
         for positions, words, hidden in self._states(items):
             answers = zip(positions, words, self.task.decode(hidden), self.task.probabilities(hidden), strict=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import carryover
+from carryover.ambient import settled
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
 from carryover.data.shards import content_fingerprint
@@ -209,6 +210,7 @@ def _encoder(wanted: TaskRun, plan: CarryPlan) -> LanguageModel | None:
     return encoder
 
 
+@settled(gradients=True)
 def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, quiet: bool = False) -> TaskRunResult:
     """Train what `wanted` says into `out`; the same call continues a stopped run and returns at once after a finished one.
 
