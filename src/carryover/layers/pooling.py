@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.errors import UsageError
-from carryover.layers.base import require_sequence
+from carryover.layers.base import check_numbers, require_sequence
 from carryover.sequence import Sequence
 
 POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
@@ -31,10 +31,7 @@ class Pooling(nn.Module, ABC):
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError on what is no `Sequence` and on integers, ValueError on another shape than [batch, time, in_size]."""
         require_sequence(self, x)
-        if not x.values.is_floating_point():
-            raise TypeError(
-                f"{type(self).__name__} reads real numbers and got {x.values.dtype}: embed the ids first, or turn counts into floats"
-            )
+        check_numbers(self, x.values)
         if x.values.dim() != 3 or x.values.shape[-1] != self.in_size:
             raise ValueError(
                 f"{type(self).__name__} pools values [batch, time, {self.in_size}], got {tuple(x.values.shape)}: "
