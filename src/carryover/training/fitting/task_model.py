@@ -5,7 +5,8 @@
 
 A second mixture of the same layers may stand beside the output of the LSTM (`CarryPlan.placement`).
 
-A row is computed by itself, so a prediction never depends on what else is in its batch or in which order it comes.
+A row is computed by itself, so a prediction does not depend on what else is in its batch or in which order it comes, but for
+the rounding of products of another size (below 1e-6 in a probability).
 """
 
 from __future__ import annotations
