@@ -28,7 +28,7 @@ _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 _PIECE = 8 << 20
 _SMALL = 1 << 16
-_LARGEST_JSON = 1 << 30
+_LARGEST_JSON = 256 << 20  # bytes; what Python makes of them is ten times as large
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
