@@ -20,6 +20,7 @@ SOURCE = ROOT / "src" / "carryover"
 LEVELS: list[tuple[str, ...]] = [
     ("escaping",),
     ("errors",),
+    ("ambient", "forking"),
     ("progress", "sequence"),
     ("storage",),
     ("data",),

@@ -6,7 +6,14 @@ Everything public is reachable from here and loaded on first use, so that `impor
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what editors and type checkers see; loaded on first use
+    from carryover.interop.elmo_embedder import ElmoEmbedder, TextVectors
+    from carryover.interop.elmo_module import ElmoModule
+    from carryover.interop.estimators import SequenceTagger, TextClassifier
+    from carryover.sequence import Sequence
+    from carryover.training.loading import load
 
 __version__ = "0.1.0"
 
@@ -20,6 +27,7 @@ _PUBLIC = {
     "ElmoModule": "carryover.interop.elmo_module",
 }
 _ROOMS = (
+    "errors",
     "layers",
     "generation",
     "data",
@@ -38,6 +46,11 @@ _ROOMS = (
 __all__ = [
     "ElmoEmbedder", "ElmoModule", "Sequence", "SequenceTagger", "TextClassifier", "TextVectors", "__version__", "load",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    """What is offered, loaded or not: for `dir` and for completion."""
+    return sorted({*globals(), *_PUBLIC, *_ROOMS})
 
 
 def __getattr__(name: str) -> Any:

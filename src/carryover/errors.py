@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
@@ -200,3 +201,26 @@ def check_fields(what: str, given: Iterable[str], settings: type) -> None:
     for name in given:
         if name not in known:
             raise UsageError(f"{what} has no setting {name!r}", repair=nearest(name, known))
+
+
+def check_schema(what: str, found: object, *known: str, path: str | PathLike[str] | None = None) -> None:
+    """Raise BadData unless a document's schema is one of those that this version reads ("carryover.artefact/1").
+
+    A schema of a later version of carryover is told apart from one of something else.
+    """
+    if found in known:
+        return
+    version = (
+        re.fullmatch(rf"{re.escape(known[0].rpartition('/')[0])}/([0-9]{{1,9}})", found) if isinstance(found, str) else None
+    )
+    if version is None:
+        raise BadData(f"schema is {str(found)[:80]!r}, expected {known[0]!r}", path=path, repair="restore it from a copy")
+    newest = known[-1].rpartition("/")[2]
+    repair = "upgrade carryover" if int(version[1]) > int(newest) else "make it again with this version"
+    raise BadData(f"{what} has format version {int(version[1])}, this carryover reads {newest}", path=path, repair=repair)
+
+
+def refuse_string(what: str, values: object) -> None:
+    """Raise TypeError where a list was wanted and one string given: it would be taken letter by letter."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{what} is the string {values[:40]!r}: give a list, also of one text")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from carryover.forking import computed_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +95,12 @@ class Sequence:
     def device(self) -> torch.device:
         return self.values.device
 
-    @cached_property
+    @computed_once
     def full(self) -> bool:
         """Whether every row has all steps. Reads the lengths, once for a sequence and all that `with_values` makes of it."""
         return bool((self.lengths == self.time).all())
 
-    @cached_property
+    @computed_once
     def mask(self) -> Tensor:
         """bool [B, T], true at real steps."""
         return torch.arange(self.time, device=self.device) < self.lengths.unsqueeze(1)

@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,68 @@ def test_foreign_parts_that_are_not_allowed(tmp_path: Path, part: str, value: An
     with pytest.raises(BadData, match=f"its {part}") as caught:
         SubwordTokenizer.from_file(path)
     assert caught.value.path == str(path)
+
+
+def replacing(wanted: str, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": wanted}, "content": content}
+
+
+def steps(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Sequence", "normalizers": list(parts)}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "fault"),
+    [
+        ("normalizer", steps(*[replacing("a", "aa")] * 40), "has 41 steps"),
+        ("normalizer", steps(*[replacing("a", "aa")] * 20), "replaces 'a' by a longer text"),
+        ("normalizer", steps(steps(steps(replacing("a", "bab")))), "replaces 'a' by a longer text"),
+        ("normalizer", replacing("", "a"), "looks for an empty text"),
+        ("normalizer", {"type": "Replace", "pattern": "a", "content": "aa"}, "holds a regular expression"),
+        ("normalizer", {"type": "Replace", "content": "aa"}, "has no pattern"),
+        ("normalizer", {"type": "Prepend", "prepend": "a" * 65}, "has a prepend of more than 64"),
+        ("normalizer", steps(*[{"type": "ByteLevel"}] * 2), "writes bytes as letters more than once"),
+        ("decoder", {"type": "Sequence", "decoders": [replacing("a", "aa")] * 20}, "by a longer text"),
+        ("decoder", {"type": "WordPiece", "prefix": "#" * 1000, "cleanup": True}, "has a prefix of more than 64"),
+        ("pre_tokenizer", {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated"}, "looks for an empty text"),
+        ("model", {**FOREIGN["model"], "type": "WordPiece", "max_input_chars_per_word": 10**9}, "matches words of up to"),
+        ("model", {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5}, "at random"),
+        ("model", {"type": "BPE", "vocab": {"a": 0}, "merges": [], "end_of_word_suffix": "x" * 10**6}, "of more than 64"),
+    ],
+)
+def test_parts_that_may_take_for_ever_are_refused(tmp_path: Path, part: str, value: Any, fault: str) -> None:
+    path = write(tmp_path / "tokenizer.json", {**FOREIGN, part: value})
+    with pytest.raises(BadData, match=f"its {part}.*{fault}"):
+        SubwordTokenizer.from_file(path)
+
+
+def test_what_published_tokenizers_are_made_of_is_allowed() -> None:
+    marks = steps({"type": "Prepend", "prepend": "▁"}, replacing(" ", "▁"), replacing("``", '"'))
+    decoder = {"type": "Sequence", "decoders": [replacing("▁", " "), {"type": "Fuse"}]}
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "▁the▁cat": 1}, "unk_token": "[UNK]"}
+    parts = {"normalizer": marks, "pre_tokenizer": None, "decoder": decoder, "model": model}
+    tokenizer = SubwordTokenizer({**FOREIGN, **parts})
+    assert [piece.id for piece in tokenizer.pieces("the cat")] == [1] and tokenizer.decode([1]) == " the cat"
+
+
+def test_the_worst_that_is_allowed_ends() -> None:
+    widening = [{"type": kind} for kind in ("NFKD", "NFD", "Nmt")] * 4
+    widening += [{"type": "Prepend", "prepend": "ﷺ" * 64}, {"type": "NFKD"}] * 7
+    bert = {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": True,
+    }
+    parts = {
+        "normalizer": steps(*widening, bert, bert, {"type": "ByteLevel"}),
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False},
+    }
+    tokenizer = SubwordTokenizer({**FOREIGN, **parts})
+    began = time.process_time()
+    tokenizer.pieces("ﷺ水" * 5000)
+    assert time.process_time() - began < 60
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {}}', '{"model": {"type": "BPE"}}', "[" * 100_000, "ÿ"])

@@ -65,6 +65,7 @@ def forge(folder: Path) -> None:
 
 def replace(name: str, content: bytes, forged: bool = True) -> Poison:
     def poison(folder: Path) -> None:
+        (folder / name).stat()
         (folder / name).write_bytes(content)
         if forged:
             forge(folder)
@@ -108,13 +109,13 @@ def relist(name: str) -> Poison:
     return poison
 
 
-def reshape(function: Callable[[dict[str, Any]], None]) -> Poison:
+def reshape(function: Callable[[dict[str, Any]], Any], name: str = "model.safetensors") -> Poison:
     """Change the tensors and store them soundly."""
 
     def poison(folder: Path) -> None:
-        tensors = storage.load_tensors(folder / "model.safetensors")
+        tensors = storage.load_tensors(folder / name)
         function(tensors)
-        storage.save_tensors(folder / "model.safetensors", tensors)
+        storage.save_tensors(folder / name, tensors)
         forge(folder)
 
     return poison
@@ -140,6 +141,7 @@ def legacy(folder: Path) -> None:
 
 def half_next(folder: Path) -> None:
     """A forged move that has not been finished."""
+    (folder / "config.json").stat()
     following = folder / ".next"
     following.mkdir()
     for place in folder.iterdir():
@@ -153,8 +155,63 @@ def header(size: int) -> bytes:
     return struct.pack("<Q", size) + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' + bytes(4)
 
 
+def entries(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """All numbers, texts and truths of a JSON value with the way to each."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inner is None:
+        yield path, value
+        return
+    for key, one in inner:
+        yield from entries(one, (*path, key))
+
+
+def misfits(value: Any) -> list[Any]:
+    """What can stand in the place of a value of a configuration and does not fit it, or is far from all that was meant."""
+    if isinstance(value, bool):
+        return [1, "false", float("nan")]
+    if isinstance(value, int | float):
+        return [10**9, 10**20, -1, 0, 0.5, float("nan"), float("inf"), "8", True, None, []]
+    return ["pickle", 7, ["lstm"], None]
+
+
+def poisons_of(sound: Path) -> Iterator[tuple[str, Poison]]:
+    """Those that the content of one artefact decides: every value of its configuration, its labels and its record."""
+    if not (sound / "config.json").is_file():
+        yield "vectors of another type", reshape(lambda t: t.update(vectors=t["vectors"].int()), "vectors.safetensors")
+        yield "vectors of one axis", reshape(lambda t: t.update(vectors=t["vectors"].flatten()), "vectors.safetensors")
+        yield "vectors of three axes", reshape(lambda t: t.update(vectors=t["vectors"][..., None]), "vectors.safetensors")
+        yield "vectors of NaN", reshape(lambda t: t.update(vectors=t["vectors"] * float("nan")), "vectors.safetensors")
+        yield "vectors too few", reshape(lambda t: t.update(vectors=t["vectors"][:-1]), "vectors.safetensors")
+        yield "no vectors", reshape(lambda t: t.update(others=t.pop("vectors")), "vectors.safetensors")
+        for what, content in CONTENTS.items():
+            yield f"vocabulary is {what}", replace("vocabulary.json", content)
+            yield f"vectors are {what}", replace("vectors.safetensors", content)
+        return
+    config = json.loads((sound / "config.json").read_text())["config"]
+    for path, value in entries(config):
+        for misfit in misfits(value):
+            yield f"config {'.'.join(map(str, path))} {misfit}", change("config.json", "config", *path, value=misfit)
+    for value in (None, 7, "x", [1], {"forward_perplexity": "low"}, {"forward_perplexity": None, "backward_perplexity": -1},
+                  {"forward_perplexity": float("nan"), "backward_perplexity": 3.0}, {}):  # fmt: skip
+        yield f"record heldout_check {value}", change("record.json", "heldout_check", value=value)
+    for entry in ("settings", "corpus", "columns", "plan", "versions", "mix", "proof_lines", "seconds"):
+        for value in ("x", [[1]], float("nan")):
+            yield f"record {entry} {value}", change("record.json", entry, value=value)
+    labels = json.loads((sound / "labels.json").read_text())
+    if labels is not None:
+        many = [f"B-{number}" for number in range(200_000)]
+        for value in (many, ["one"], [], labels["labels"] * 2, [*labels["labels"][:-1], 7], "abc", {"a": 1}):
+            yield f"labels {str(value)[:30]}", change("labels.json", "labels", value=value)
+        yield "pooling a million times", change("config.json", "config", "task", "pooling", value="+".join(["mean"] * 10**6))
+    for number in (0, -1):
+        yield (
+            f"weights of NaN {number}",
+            reshape(lambda tensors, number=number: tensors[sorted(tensors)[number]].fill_(float("nan"))),
+        )
+
+
 def poisons() -> Iterator[tuple[str, Poison]]:
-    """All of them, by name."""
+    """Those that need not know the artefact, by name."""
     for name in (*DOCUMENTS, storage.MANIFEST):
         for what, content in CONTENTS.items():
             yield f"{name} is {what}", replace(name, content, forged=name != storage.MANIFEST)
@@ -165,7 +222,7 @@ def poisons() -> Iterator[tuple[str, Poison]]:
         yield f"header of {size}", replace("model.safetensors", header(size))
     for field, value in CONFIGS.items():
         yield f"config {field}", change("config.json", "config", field, value=value)
-    for kind in ("../../task", "os.system", "", 7, None, "task", "bilm\0", "x" * 100_000):
+    for kind in ("../../task", "os.system", "", 7, None, "tasks", "bilm\0", "x" * 100_000):
         yield f"kind {str(kind)[:10]!r}", change("config.json", "kind", value=kind)
     for schema in ("carryover.artefact/2", "carryover.artefact/-1", "carryover.artefact/99999999999", 1, "pickle/1"):
         yield f"schema {schema}", change("config.json", "schema", value=schema)
@@ -181,6 +238,7 @@ def poisons() -> Iterator[tuple[str, Poison]]:
     yield "tensor too many", reshape(lambda tensors: tensors.update(evil=tensors[sorted(tensors)[0]]))
     yield "tensor transposed", reshape(lambda tensors: tensors.update({"output.weight": tensors["output.weight"].t()}))
     yield "tensor of another type", reshape(lambda tensors: tensors.update({"output.bias": tensors["output.bias"].int()}))
+    yield "tensors of another type", reshape(lambda tensors: tensors.update({k: v.double() for k, v in tensors.items()}))
     yield "weights are a folder", directory
     yield "record is a pipe", fifo
     yield "only other formats", legacy

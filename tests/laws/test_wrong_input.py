@@ -7,13 +7,14 @@ import re
 import pytest
 import torch
 
-from carryover.layers import Layer, Pooling, map_state
+from carryover.layers import LSTM, Layer, Pooling, check, map_state
 from carryover.sequence import Sequence
 from laws.inventory import CAUSAL_ROWS, LAYER_ROWS, ROWS, Row, name
 
 LENGTHS = (4, 2)
 REAL_ROWS = [row for row in ROWS if row.case().make(*LENGTHS).values.is_floating_point()]
 JOINED_ROWS = ("WaveNet, conditioned", "WaveNetBlock, conditioned")  # one input for the tests; two in truth
+SINGLE_ROWS = [row for row in REAL_ROWS if row.name not in JOINED_ROWS]
 ID_ROWS = [row for row in ROWS if row not in REAL_ROWS]
 STATEFUL_ROWS = [row for row in CAUSAL_ROWS if row.case().layer.initial_state(1) != ()]  # type: ignore[union-attr]
 CENTRED_ROWS = [row for row in LAYER_ROWS if row not in CAUSAL_ROWS]
@@ -57,6 +58,73 @@ def test_ids_where_numbers_are_read(row: Row) -> None:
     with pytest.raises(TypeError) as caught:
         row.make(0)(x.with_values(torch.zeros(x.values.shape, dtype=torch.int64)))
     says(caught.value, row, "torch.int64")
+
+
+@pytest.mark.parametrize("row", SINGLE_ROWS, ids=name)
+@pytest.mark.parametrize("steps", [4, 3])
+def test_one_number_a_step_where_a_vector_is_read(row: Row, steps: int) -> None:
+    """Also where there are as many steps as features, so that the last axis has the right size by accident."""
+    layer, x = row.make(0), row.case().make(steps, 2)
+    values = x.values.flatten(2)[..., 0]
+    with pytest.raises(ValueError) as caught:
+        layer(x.with_values(values))
+    says(caught.value, row, "batch, time", f"(2, {steps})")
+    if isinstance(layer, Layer) and layer.causal:
+        with pytest.raises(ValueError) as caught:
+            layer.step(x.with_values(values), layer.initial_state(2))
+        says(caught.value, row, "batch, time")
+
+
+@pytest.mark.parametrize("row", [row for row in SINGLE_ROWS if getattr(row.make(0), "axes", 3) is not None], ids=name)
+def test_an_axis_too_many(row: Row) -> None:
+    x = row.case().make(*LENGTHS)
+    with pytest.raises(ValueError) as caught:
+        row.make(0)(x.with_values(x.values.unsqueeze(2)))
+    says(caught.value, row, "batch, time", str(tuple(x.values.unsqueeze(2).shape)))
+
+
+@pytest.mark.parametrize("row", REAL_ROWS, ids=name)
+@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_numbers_of_another_type_than_the_weights(row: Row, other: torch.dtype) -> None:
+    """Refused where there are weights of another type; right where the layer has none, or is of that type too."""
+    layer, x = row.make(0).eval(), row.case().make(*LENGTHS)
+    if list(layer.parameters()):
+        with pytest.raises(TypeError) as caught:
+            layer(x.to(other))
+        says(caught.value, row, "torch.float32", str(other))
+        if isinstance(layer, Layer) and layer.causal:
+            with pytest.raises(TypeError) as caught:
+                layer.step(x.to(other), layer.initial_state(x.batch_size))
+            says(caught.value, row, "torch.float32", str(other))
+    y = layer.to(other)(x.to(other))
+    assert (y if isinstance(y, torch.Tensor) else y.values).dtype == other
+
+
+@pytest.mark.parametrize("row", REAL_ROWS, ids=name)
+def test_complex_numbers(row: Row) -> None:
+    x = row.case().make(*LENGTHS)
+    with pytest.raises(TypeError) as caught:
+        row.make(0)(x.to(torch.complex64))
+    says(caught.value, row, "torch.complex64")
+
+
+@pytest.mark.parametrize("row", ID_ROWS, ids=name)
+@pytest.mark.parametrize("other", [torch.bool, torch.int16, torch.uint8], ids=str)
+def test_ids_of_another_type(row: Row, other: torch.dtype) -> None:
+    x = row.case().make(*LENGTHS)
+    with pytest.raises(TypeError) as caught:
+        row.make(0)(x.with_values(x.values.to(other)))
+    says(caught.value, row, str(other), "values.long()")
+    same = row.make(0)(x).values
+    assert torch.equal(row.make(0)(x.with_values(x.values.int())).values, same)
+
+
+@pytest.mark.parametrize("wrong", [torch.nn.Linear(3, 3), torch.nn.LSTM(3, 3), LSTM, None, "LSTM"], ids=str)
+def test_what_is_no_layer_is_not_examined(wrong: object) -> None:
+    with pytest.raises(
+        TypeError, match=r"examines a layer or a pooling of carryover and got (the class )?\w+: give an object"
+    ):
+        check(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", ID_ROWS, ids=name)

@@ -57,7 +57,7 @@ def test_sparse_gradient_holds_the_rows_met_only() -> None:
 
 
 def test_refuses_real_numbers_and_other_shapes() -> None:
-    with pytest.raises(TypeError, match=r"Embedding reads integer ids and got torch\.float32"):
+    with pytest.raises(TypeError, match=r"Embedding reads integer ids, int64 or int32, and got torch\.float32"):
         Embedding(5, 3)(Sequence.of(torch.zeros(1, 2)))
     with pytest.raises(ValueError, match=r"ids \[batch, time\], got shape \(1, 2, 3\)"):
         Embedding(5, 3)(Sequence.of(torch.zeros(1, 2, 3, dtype=torch.int64)))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -299,7 +297,7 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
     assert len(made_now) == 2
     layer.step(x, state)
     twin = copy.deepcopy(layer)
-    assert twin not in prepared._kept and set(twin.state_dict()) == set(layer.state_dict())
+    assert twin not in prepared._kept.of and set(twin.state_dict()) == set(layer.state_dict())
     with torch.inference_mode():
         inner = made(4, 20, 6, CLIPS)
         first = inner.step(x, state)[0].values
@@ -326,59 +324,3 @@ def test_fingerprints_tell_contents_apart(kernels: None) -> None:
         assert len(seen) == len(flat) and whole not in seen
         assert compiled.fingerprint(flat[:-1]) not in seen | {whole}
     assert compiled.fingerprint(torch.zeros(0)) != compiled.fingerprint(torch.zeros(1))
-
-
-# Compiling -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if compiled.library() is None:
-        pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setenv("CARRYOVER_CACHE", str(tmp_path / "cache"))
-    file = tmp_path / "answer.c"
-    file.write_text("int answer(void) { return 42; }\n")
-    return file
-
-
-def test_compiled_once_and_said_so(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    build = compiled.library.__wrapped__
-    assert build(source).answer() == 42
-    assert "compiling answer.c once" in capsys.readouterr().err
-    (place,) = (source.parent / "cache" / "kernels").iterdir()
-    written = place.stat().st_mtime_ns
-    assert build(source).answer() == 42 and capsys.readouterr().err == "" and place.stat().st_mtime_ns == written
-    source.write_text("int answer(void) { return 43; }\n")
-    assert build(source).answer() == 43
-
-
-def test_many_compile_at_once(source: Path) -> None:
-    found: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(compiled.library.__wrapped__(source).answer())) for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [42] * 6 and len(list((source.parent / "cache" / "kernels").iterdir())) == 1
-
-
-def test_without_a_compiler_or_a_place(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = compiled.library.__wrapped__
-    source.write_text("this is no program\n")
-    assert build(source) is None and list((source.parent / "cache" / "kernels").iterdir()) == []
-    source.write_text("int answer(void) { return 42; }\n")
-    assert build(source).answer() == 42
-    (place,) = (source.parent / "cache" / "kernels").iterdir()
-    place.chmod(0o666)
-    assert build(source) is None, "others may have written it"
-    source.write_text("int answer(void) { return 43; }\n")
-    with monkeypatch.context() as broken:
-        broken.setattr(compiled, "compile_to", lambda target, *_: target.write_bytes(b"not a library"))
-        assert build(source) is None
-    (source.parent / "file").write_text("")
-    monkeypatch.setenv("CARRYOVER_CACHE", str(source.parent / "file"))
-    assert build(source) is None
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert build(source) is None

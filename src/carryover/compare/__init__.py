@@ -20,6 +20,10 @@ _PLACES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})
+
+
 def __getattr__(name: str) -> Any:
     # Loaded on first use: the command line reads plans without paying for numpy and torch.
     if name in _PLACES:

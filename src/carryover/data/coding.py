@@ -19,7 +19,8 @@ from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_schema
+from carryover.forking import renew_after_fork
 from carryover.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -170,13 +171,15 @@ class TokenCoder:
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
         self.tokenizer = WordTokenizer() if tokenizer is None else tokenizer
         self.subwords = subwords
-        self._prepare()
+        self.renew()
 
-    def _prepare(self) -> None:
+    def renew(self) -> None:
+        """Forget what is kept for speed, with a new lock: see `carryover.forking`."""
         self._rows = _RowCache(self.lexicon)
         self._pieces: dict[str, list[int]] = {}
         self._ids = {token: number for number, token in enumerate(self.vocabulary.tokens)}
         self._lock = threading.Lock()
+        renew_after_fork(self)
 
     def tokenize(self, text: str) -> list[str]:
         """The words of a running text."""
@@ -255,8 +258,12 @@ class TokenCoder:
     @classmethod
     def from_json(cls, value: Any) -> TokenCoder:
         """Inverse of `to_json`. Raises BadData when the value is anything else."""
-        if not isinstance(value, dict) or value.get("schema") not in _SCHEMAS or value.get("kind") not in cls.KINDS:
-            raise BadData("this is no token coder of format carryover.coder/1", repair="save it again with to_json")
+        check_schema("the token coder", value.get("schema") if isinstance(value, dict) else None, *_SCHEMAS)
+        if value.get("kind") not in cls.KINDS:
+            raise BadData(
+                f"a token coder of kind {str(value.get('kind'))[:80]!r} is unknown",
+                repair=f"the kinds are {', '.join(cls.KINDS)}",
+            )
         tokenizer = tokenizer_from_json(value.get("tokenizer"))
         if value["schema"] == _SCHEMAS[True]:
             lexicon = Lexicon.from_json(value.get("lexicon"))
@@ -272,7 +279,7 @@ class TokenCoder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._prepare()
+        self.renew()
 
     def _word_ids(self, words: list[str]) -> np.ndarray:
         get = self._ids.get

@@ -28,7 +28,6 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ from carryover.data.long_words import count_cut_occurrences
 from carryover.data.shard_passes import chunks_of, ranked, rewrite, write_characters, write_first_met
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, InputMissing, UsageError
+from carryover.forking import computed_once
 from carryover.storage import atomic_folder, fingerprint, read_json, verify_manifest, write_file
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ class Shards:
             )
         return np.frombuffer(data, dtype="<i4")
 
-    @cached_property
+    @computed_once
     def ids(self) -> NDArray[np.int32]:
         """All types in text order, [tokens], memory-mapped."""
         return np.memmap(self.folder / "ids.int32", dtype="<i4", mode="r")
 
-    @cached_property
+    @computed_once
     def line_offsets(self) -> NDArray[np.int64]:
         """Where each line's `<s>` stands, then the number of tokens, [lines + 1], memory-mapped."""
         return np.memmap(self.folder / "line_offsets.int64", dtype="<i8", mode="r")
@@ -127,7 +127,7 @@ class Shards:
         for offsets in chunks_of(self.folder / "line_offsets.int64", "<i8", overlap=1):
             yield offsets[1:]
 
-    @cached_property
+    @computed_once
     def characters(self) -> NDArray[np.uint16]:
         """Character ids of every type, [types, 50], memory-mapped. Raises UsageError for shards of another kind."""
         if self.kind != "characters":
@@ -136,12 +136,12 @@ class Shards:
             )
         return np.memmap(self.folder / "characters.uint16", dtype="<u2", mode="r").reshape(self.types, CHARACTERS_PER_WORD)
 
-    @cached_property
+    @computed_once
     def counts(self) -> NDArray[np.int64]:
         """How often each type stands in the corpus, [types]."""
         return np.fromfile(self.folder / "counts.int64", dtype="<i8")
 
-    @cached_property
+    @computed_once
     def spellings(self) -> list[str]:
         """The word of each type."""
         return list(json.loads((self.folder / "types.json").read_bytes()))

@@ -12,16 +12,20 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from carryover.data.token import Token, Tokenizer
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.errors import BadData, CarryoverError, InputMissing, UsageError, check_schema
 
 Result = TypeVar("Result")
 
 KINDS = ("bpe", "wordpiece", "unigram")
 LONGEST_WORD = 100  # code points; longer ones (encoded files, lines of dashes) teach nothing and cost much
 LARGEST_FILE = 64 * 1024 * 1024  # bytes
+_MOST_STEPS = 32
+_LONGEST_MARK = 64  # characters that are put before, after or in the place of something
+_LONGEST_MATCHED = 1000  # characters of a word of WordPiece, which takes the square of their number
 
 # What a tokenizer from elsewhere may be made of. Left out on purpose: anything with a regular expression of its own (it
-# can be made to run for ever), compiled character maps, and types added by later versions of the library.
+# can be made to run for ever), compiled character maps, types added by later versions of the library, and steps that make
+# a text longer each time: forty of them in a row double it forty times.
 _ALLOWED: dict[str, frozenset[str | None]] = {
     "normalizer": frozenset({
         "Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "BertNormalizer", "Prepend",
@@ -185,6 +189,7 @@ class SubwordTokenizer(Tokenizer):
         """Inverse of `to_json`. Raises BadData for anything else."""
         if not isinstance(value, dict) or value.get("kind") != cls.kind:
             raise BadData("this is no subword tokenizer", repair="save it again with to_json")
+        check_schema("the tokenizer", value.get("schema"), "carryover.tokenizer/1")
         return cls(value.get("description"))  # type: ignore[arg-type]  # checked there
 
     def __getstate__(self) -> dict[str, Any]:
@@ -214,22 +219,49 @@ def _checked(description: Any, path: str | PathLike[str] | None) -> dict[str, An
     if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
         raise BadData("this is no tokenizer.json (no `model` in it)", path=path, repair="give the file of a tokenizer")
     for part, allowed in _ALLOWED.items():
-        for kind, settings in _components(part, description.get(part)):
+        steps = list(_components(part, description.get(part)))
+        if len(steps) > _MOST_STEPS or [kind for kind, _ in steps].count("ByteLevel") > 1:
+            raise BadData(
+                f"its {part} has {len(steps)} steps, or writes bytes as letters more than once",
+                path=path,
+                repair=f"at most {_MOST_STEPS} steps are allowed, one of them ByteLevel; train a tokenizer of your own",
+            )
+        for kind, settings in steps:
             if kind is None and part == "model":
                 kind = "WordPiece" if "continuing_subword_prefix" in settings else "BPE"  # files of old versions
             if kind not in allowed:
                 raise BadData(
-                    f"its {part} is of type {kind!r}, which is not allowed",
+                    f"its {part} is of type {str(kind)[:80]!r}, which is not allowed",
                     path=path,
                     repair=f"allowed: {sorted(map(str, allowed))}",
                 )
-            if isinstance(settings.get("pattern"), dict) and set(settings["pattern"]) != {"String"}:
-                raise BadData(
-                    f"its {part} {kind} holds a regular expression",
-                    path=path,
-                    repair="only fixed strings are allowed; train a tokenizer of your own",
-                )
+            if fault := _boundless(kind, settings):
+                raise BadData(f"its {part} {kind} {fault}", path=path, repair="train a tokenizer of your own")
     return {**description, "truncation": None, "padding": None, "post_processor": None}
+
+
+def _boundless(kind: str | None, settings: dict[str, Any]) -> str | None:
+    """Why a component may take time or memory out of all proportion to a text, or cut it another way each time."""
+    if (pattern := settings.get("pattern")) is not None:
+        wanted = pattern.get("String") if isinstance(pattern, dict) and len(pattern) == 1 else None
+        if not isinstance(wanted, str):
+            return "holds a regular expression, and only fixed strings are allowed"
+        if not wanted:
+            return "looks for an empty text"
+        content = settings.get("content")
+        if kind == "Replace" and not (isinstance(content, str) and len(content) <= len(wanted)):
+            return f"replaces {wanted[:20]!r} by a longer text, which may be repeated"
+    elif kind == "Replace":
+        return "has no pattern"
+    for name in ("prepend", "content", "prefix", "continuing_subword_prefix", "end_of_word_suffix", "unk_token"):
+        if len(str(settings.get(name) or "")) > _LONGEST_MARK:
+            return f"has a {name} of more than {_LONGEST_MARK} characters"
+    if settings.get("dropout"):
+        return "cuts words at random (dropout)"
+    longest = settings.get("max_input_chars_per_word") or 0
+    if type(longest) is not int or longest > _LONGEST_MATCHED:
+        return f"matches words of up to {str(longest)[:20]} characters, more than {_LONGEST_MATCHED}"
+    return None
 
 
 def _components(part: str, value: Any, depth: int = 0) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -237,7 +269,7 @@ def _components(part: str, value: Any, depth: int = 0) -> Iterator[tuple[str | N
     if value is None:
         return
     if not isinstance(value, dict) or depth > 8:
-        yield f"{type(value).__name__}", {}
+        yield f"{type(value).__name__} {depth} levels deep", {}
         return
     yield value.get("type"), value
     for name in ("normalizers", "pretokenizers", "decoders"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from carryover.data.token import Token, Tokenizer
-from carryover.errors import BadData
+from carryover.errors import BadData, check_schema
 
 
 class CharacterTokenizer(Tokenizer):
@@ -99,7 +99,10 @@ def tokenizer_from_json(value: Any) -> Tokenizer:
     kinds: dict[str, type[Tokenizer]] = {
         one.kind: one for one in (WordTokenizer, CharacterTokenizer, WhitespaceTokenizer, SpacedTokenizer, SubwordTokenizer)
     }
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind not in kinds or value.get("schema") != "carryover.tokenizer/1":
-        raise BadData(f"a tokenizer of kind {kind!r} is unknown", repair=f"the kinds are {', '.join(sorted(kinds))}")
+    check_schema("the tokenizer", value.get("schema") if isinstance(value, dict) else None, "carryover.tokenizer/1")
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise BadData(
+            f"a tokenizer of kind {str(kind)[:80]!r} is unknown", repair=f"the kinds are {', '.join(sorted(kinds))}"
+        )
     return kinds[kind].from_json(value)

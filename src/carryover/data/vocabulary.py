@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_schema
 
 
 class Vocabulary:
@@ -97,8 +97,7 @@ class Vocabulary:
     def from_json(cls, value: Any) -> Vocabulary:
         """Inverse of `to_json`. Raises BadData when the value is anything else."""
         tokens = value.get("tokens") if isinstance(value, dict) else None
-        if value.get("schema") != "carryover.vocabulary/1" if isinstance(value, dict) else True:
-            raise BadData("this is no vocabulary of format carryover.vocabulary/1", repair="save it again with to_json")
+        check_schema("the vocabulary", value.get("schema") if isinstance(value, dict) else None, "carryover.vocabulary/1")
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise BadData("the vocabulary's tokens are not a list of strings", repair="save it again with to_json")
         if tuple(tokens[:4]) != cls.FIXED:

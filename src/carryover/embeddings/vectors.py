@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from carryover.ambient import settled
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.storage import atomic_folder, load_tensors, read_json, save_tensors, verify_manifest, write_file
@@ -55,6 +56,7 @@ class WordVectors:
             write_file(temporary / "vocabulary.json", [json.dumps(self.vocabulary.to_json()).encode()])
 
     @classmethod
+    @settled()
     def load(cls, folder: Path) -> WordVectors:
         """Read what `save` wrote. Raises InputMissing when the folder is absent, UsageError when it holds
         something else, BadData when a file is damaged or the two disagree."""
@@ -63,11 +65,16 @@ class WordVectors:
                 "holds no word vectors: vectors.safetensors is missing", path=folder, repair="give a folder of word vectors"
             )
         verify_manifest(folder)
-        array = load_tensors(folder / "vectors.safetensors")["vectors"].numpy()
-        content = read_json(folder / "vocabulary.json")
-        vocabulary = Vocabulary.from_json(content)
-        if array.shape[0] != len(vocabulary):
+        tensors = load_tensors(folder / "vectors.safetensors")
+        vocabulary = Vocabulary.from_json(read_json(folder / "vocabulary.json"))
+        found = tensors.get("vectors", torch.empty(0))
+        if found.dtype != torch.float32 or found.dim() != 2 or len(found) != len(vocabulary):
             raise BadData(
-                f"{array.shape[0]} vectors for {len(vocabulary)} words", path=folder, repair="train the vectors again"
+                f"vectors are {str(found.dtype).removeprefix('torch.')} {list(found.shape)}, expected float32 "
+                f"[{len(vocabulary)}, …], one row a word",
+                path=folder,
+                repair="train the vectors again",
             )
-        return cls(vocabulary, array)
+        if not bool(found.isfinite().all()):
+            raise BadData("a vector holds NaN or infinity", path=folder, repair="train the vectors again")
+        return cls(vocabulary, found.numpy())

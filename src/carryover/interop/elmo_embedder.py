@@ -11,7 +11,8 @@ from sklearn.base import TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from carryover.errors import BadData, UsageError
-from carryover.interop.encoders import check_texts, language_model
+from carryover.interop.encoders import language_model
+from carryover.interop.rows import texts_of
 from carryover.interop.text_input import TextInput
 from carryover.training.embedding import POOLS, check_choice, embed_lines, words_of
 from carryover.training.loading import LanguageModel
@@ -47,8 +48,8 @@ class ElmoEmbedder:
 
         Raises TypeError for a single string.
         """
-        check_texts(texts, words_too=True)
-        return [line.vectors.cpu().numpy() for line in embed_lines(self.encoder, texts, layers=self.layers, pool=self.pool)]
+        found = embed_lines(self.encoder, texts_of(texts, words_too=True), layers=self.layers, pool=self.pool)
+        return [line.vectors.cpu().numpy() for line in found]
 
     def words(self, text: str) -> list[str]:
         """The words of a text, one for each of its vectors."""
@@ -90,7 +91,7 @@ class TextVectors(TransformerMixin, TextInput):
 
     def fit(self, X: ListOf[str], y: Any = None) -> Self:
         """Raises BadData for no texts, UsageError for a wrong choice."""
-        check_texts(X)
+        X = texts_of(X)
         if len(X) == 0:
             raise BadData("X is empty", repair="give at least a few texts")
         if self.pool not in POOLS:
@@ -102,8 +103,7 @@ class TextVectors(TransformerMixin, TextInput):
     def transform(self, X: ListOf[str]) -> np.ndarray:
         """[texts, features]."""
         embedder = self._fitted()
-        check_texts(X)
-        rows = [vector.reshape(-1) for vector in embedder(list(X))]
+        rows = [vector.reshape(-1) for vector in embedder(texts_of(X))]
         return np.stack(rows) if rows else np.empty((0, self._features()), np.float32)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

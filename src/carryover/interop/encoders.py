@@ -43,17 +43,3 @@ def learn_from(
         except BadData as error:  # it names a file that the caller never saw
             raise BadData(f"X cannot be learned from: {error.message}", repair="give more different texts") from error
         return language_model(Path(work) / "lm", device=device)
-
-
-def check_texts(texts: ListOf[Any], *, words_too: bool = False) -> None:
-    """Raise TypeError unless `texts` is a list of strings (or, with `words_too`, of lists of words)."""
-    if isinstance(texts, str):
-        raise TypeError("X is one string: give a list of texts, even for one")
-    for number, text in enumerate(texts):
-        sound = isinstance(text, str) or (
-            words_too and isinstance(text, list | tuple) and all(isinstance(word, str) for word in text)
-        )
-        if not sound:
-            raise TypeError(
-                f"text {number} is {type(text).__name__}: give strings{' or lists of words' if words_too else ''}"
-            )

@@ -9,13 +9,14 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_consistent_length
 
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.schemes import PLAIN, Scheme, find_scheme
 from carryover.data.splits import stratified_split
 from carryover.errors import BadData, UsageError, check_fields
-from carryover.interop.encoders import check_texts, language_model
+from carryover.interop.encoders import language_model
+from carryover.interop.rows import collections_of, labels_of, sentences_of, texts_of
 from carryover.interop.text_input import TextInput
 from carryover.training.carry import CarryPlan
 from carryover.training.devices import choose_device
@@ -74,16 +75,21 @@ class _Estimator(TextInput):
     def fit(self, X: ListOf[Any], y: ListOf[Any] | None = None) -> Self:
         """Without `y` learn a language model from raw texts; with `y` learn the task, on top of it if there is one.
 
-        Raises BadData when there is nothing to learn from, UsageError for settings that do not fit together.
+        Raises BadData when there is nothing to learn from, UsageError for settings that do not fit together, and TypeError or
+        ValueError as scikit-learn does for what has not one text and one label a row.
         """
         check_fields("pretraining", self.pretraining or {}, PretrainSettings)
         check_fields("fitting", self.fitting or {}, FitSettings)
-        if len(X) == 0:
-            raise BadData("X is empty", repair="give at least a few texts")
         if y is None:
-            self.encoder_ = self._pretrain([self._text(item) for item in X])
+            raw = self._raw(X)
+            if not raw:
+                raise BadData("X is empty", repair="give at least a few texts")
+            self.encoder_ = self._pretrain(raw)
             return self
-        if len(X) != len(y):
+        X = self._inputs(X)
+        if not X:
+            raise BadData("X is empty", repair="give at least a few texts")
+        if hasattr(y, "__len__") and len(X) != len(y):
             raise UsageError(f"{len(X)} inputs and {len(y)} labels", repair="give one label an input")
         if not 0 <= self.dev_share < 1:
             raise UsageError(f"dev_share is {self.dev_share}", repair="give a share from 0 up to but without 1")
@@ -135,10 +141,15 @@ class _Estimator(TextInput):
     def _fixed_settings(self) -> dict[str, Any]:
         return {}
 
-    def _text(self, item: Any) -> str:
+    def _raw(self, X: ListOf[Any]) -> list[str]:
+        """The texts to pretrain on."""
         raise NotImplementedError
 
-    def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
+    def _inputs(self, X: ListOf[Any]) -> list[Any]:
+        """One input a row. Raises TypeError, ValueError."""
+        raise NotImplementedError
+
+    def _examples(self, X: list[Any], y: ListOf[Any]) -> list[Any]:
         raise NotImplementedError
 
     def _labels(self, example: Any) -> tuple[str, ...]:
@@ -181,48 +192,46 @@ class TextClassifier(ClassifierMixin, _Estimator):
 
     def predict(self, X: ListOf[str]) -> Any:
         """The label of every text, an array [N]; with `multi_label` a list of tuples."""
-        found = self._fitted().predict(self._texts(X))
+        found = self._fitted().predict(self._inputs(X))
         if self.multi_label:
-            return [tuple(self._class_of[label] for label in labels) for labels in found]
-        return np.array([self._class_of[labels[0]] for labels in found], dtype=self.classes_.dtype)
+            return [tuple(self.classes_[self._names.index(label)] for label in labels) for labels in found]
+        return self.classes_[[self._names.index(labels[0]) for labels in found]]
 
     def predict_proba(self, X: ListOf[str]) -> np.ndarray:
         """The probability of every class, [N, classes], columns in the order of `classes_`."""
         predictor = self._fitted()
-        place = {label: number for number, label in enumerate(predictor.labels)}
-        columns = [place[str(one)] for one in self.classes_]
-        rows = [row[columns] for row in predictor.predict_proba(self._texts(X))]
+        columns = [predictor.labels.index(name) for name in self._names]
+        rows = [row[columns] for row in predictor.predict_proba(self._inputs(X))]
         return np.array(rows, dtype=np.float32).reshape(-1, len(columns))
 
     def score(self, X: ListOf[str], y: ListOf[Any], sample_weight: Any = None) -> float:
         """Accuracy; with `multi_label` the share of texts whose labels are all right."""
         if not self.multi_label:
-            return float(super().score(X, y, sample_weight))
-        right = [set(own) == set(gold) for own, gold in zip(self.predict(X), y, strict=True)]
+            labels = labels_of(y)
+            if labels.dtype.kind != "f":
+                return float(super().score(X, labels, sample_weight))
+            # scikit-learn takes floats for targets of a regression unless they are whole; a class may be 1.5 stars
+            check_consistent_length(X, labels)
+            return float(np.average(self.predict(X) == labels, weights=sample_weight))
+        right = [set(own) == set(gold) for own, gold in zip(self.predict(X), collections_of(y), strict=True)]
         return float(np.average(right, weights=sample_weight))
 
     def _fixed_settings(self) -> dict[str, Any]:
         return {"multi_label": self.multi_label}
 
-    def _text(self, item: Any) -> str:
-        return self._texts([item])[0]
+    def _raw(self, X: ListOf[Any]) -> list[str]:
+        return self._inputs(X)
 
-    def _texts(self, X: ListOf[Any]) -> list[str]:
-        check_texts(X)
-        return list(X)
+    def _inputs(self, X: ListOf[Any]) -> list[str]:
+        return texts_of(X)
 
-    def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
-        if self.multi_label and any(isinstance(labels, str) for labels in y):
-            raise UsageError(
-                "y holds a string where a collection of labels is needed", repair="give lists or sets of labels"
-            )
-        rows = [tuple(labels) for labels in y] if self.multi_label else [(label,) for label in y]
-        if len({isinstance(label, str) for row in rows for label in row}) > 1:
-            raise UsageError("y holds strings and other labels", repair="give labels of one type")
-        self.classes_ = np.unique([label for row in rows for label in row])
-        self._class_of = {str(one): one for one in self.classes_.tolist()}
-        texts = self._texts(X)
-        return [TextExample(text, tuple(str(one) for one in row)) for text, row in zip(texts, rows, strict=True)]
+    def _examples(self, X: list[str], y: ListOf[Any]) -> list[Any]:
+        rows = collections_of(y) if self.multi_label else [(label,) for label in labels_of(y)]
+        flat = np.array([label for row in rows for label in row])
+        self.classes_, numbers = np.unique(flat, return_inverse=True)
+        self._names = [str(one) for one in self.classes_]  # a predictor's labels are strings
+        own = iter(numbers.tolist())
+        return [TextExample(text, tuple(self._names[next(own)] for _ in row)) for text, row in zip(X, rows, strict=True)]
 
     def _labels(self, example: TextExample) -> tuple[str, ...]:
         return example.labels
@@ -265,35 +274,28 @@ class SequenceTagger(_Estimator):
 
     def predict(self, X: ListOf[ListOf[str]]) -> list[list[str]]:
         """One tag a word, in the scheme of `y`."""
-        return [list(tags) for tags in self._fitted().predict(self._sentences(X))]
+        return [list(tags) for tags in self._fitted().predict(self._inputs(X))]
 
     def predict_proba(self, X: ListOf[ListOf[str]]) -> list[np.ndarray]:
         """For every sentence the probability of every tag, [words, tags], columns in the order of `classes_`."""
-        return self._fitted().predict_proba(self._sentences(X))
+        return self._fitted().predict_proba(self._inputs(X))
 
     def score(self, X: ListOf[ListOf[str]], y: ListOf[ListOf[str]]) -> float:
         """Span F1 for tags of spans, else accuracy over words."""
         predictor = self._fitted()
-        tags = _as_iob2(y, predictor.task.scheme)
-        examples = [TaggedSentence(tuple(words), own) for words, own in zip(X, tags, strict=True)]
+        examples = _as_iob2(_tagged(self._inputs(X), y), predictor.task.scheme)
         return float(predictor.score(examples, unseen_labels="miss")["main"])
 
-    def _text(self, item: Any) -> str:
-        return item if isinstance(item, str) else " ".join(item)
+    def _raw(self, X: ListOf[Any]) -> list[str]:
+        return [" ".join([item] if isinstance(item, str) else item) for item in texts_of(X, words_too=True)]
 
-    def _sentences(self, X: ListOf[ListOf[str]]) -> list[tuple[str, ...]]:
-        for number, sentence in enumerate(X):
-            if isinstance(sentence, str):
-                raise TypeError(f"sentence {number} is a string: give a list of words")
-        return [tuple(sentence) for sentence in X]
+    def _inputs(self, X: ListOf[ListOf[str]]) -> list[tuple[str, ...]]:
+        return sentences_of(X)
 
-    def _examples(self, X: ListOf[Any], y: ListOf[Any]) -> list[Any]:
-        sentences = self._sentences(X)
-        for number, (words, tags) in enumerate(zip(sentences, y, strict=True)):
-            if len(words) != len(tags):
-                raise UsageError(f"sentence {number} has {len(words)} words and {len(tags)} tags", repair="give one a word")
-        self.scheme_ = find_scheme([tuple(tags) for tags in y], self.scheme)
-        examples = [TaggedSentence(*both) for both in zip(sentences, _as_iob2(y, self.scheme_), strict=True)]
+    def _examples(self, X: list[tuple[str, ...]], y: ListOf[Any]) -> list[Any]:
+        examples = _tagged(X, y)
+        self.scheme_ = find_scheme([example.tags for example in examples], self.scheme)
+        examples = _as_iob2(examples, self.scheme_)
         self.classes_ = np.array(sorted({tag for example in examples for tag in example.tags}))
         return examples
 
@@ -304,14 +306,25 @@ class SequenceTagger(_Estimator):
         return {"scheme": PLAIN if self.scheme_ is None else self.scheme_.spelling}
 
 
-def _as_iob2(y: ListOf[ListOf[str]], scheme: Scheme | None) -> list[tuple[str, ...]]:
+def _tagged(sentences: list[tuple[str, ...]], y: ListOf[Any]) -> list[TaggedSentence]:
+    examples = [TaggedSentence(words, tags) for words, tags in zip(sentences, sentences_of(y, "tag"), strict=True)]
+    for number, example in enumerate(examples):
+        if len(example.tokens) != len(example.tags):
+            raise UsageError(
+                f"sentence {number} has {len(example.tokens)} words and {len(example.tags)} tags", repair="give one a word"
+            )
+    return examples
+
+
+def _as_iob2(examples: list[TaggedSentence], scheme: Scheme | None) -> list[TaggedSentence]:
     """Tags as the model learns them. Raises BadData naming the first that cannot stand where it stands; broken IOB2 can be
     learned with `fitting={"output": "softmax"}`, which the task itself checks."""
     if scheme is None:
-        return [tuple(tags) for tags in y]
+        return examples
     found = []
-    distinct = {tag for tags in y for tag in tags}
-    for number, tags in enumerate(y):
+    distinct = {tag for example in examples for tag in example.tags}
+    for number, example in enumerate(examples):
+        tags = example.tags
         for place, tag in enumerate(tags):
             if not scheme.knows(tag):
                 known = sum(map(scheme.knows, distinct))
@@ -325,5 +338,5 @@ def _as_iob2(y: ListOf[ListOf[str]], scheme: Scheme | None) -> list[tuple[str, .
                 f"sentence {number}, word {fault[0]}: {fault[1]}",
                 repair=f"correct it, or name the scheme of y, which looks like {scheme.name}, with scheme=",
             )
-        found.append(scheme.to_iob2(tags))
+        found.append(TaggedSentence(example.tokens, scheme.to_iob2(tags)))
     return found

@@ -28,6 +28,7 @@ class Layer(nn.Module, ABC):
     in_size, out_size : numbers of features of the input and output values. For a layer that reads integer ids,
         `in_size` is the number of ids.
     reads_ids : whether the values are integer ids and not real numbers.
+    axes : dimensions of the values that it reads, batch and time among them; None where a step may have any axes.
     feature_axis : the dimension of the values that holds the features: the last but for layers of images, whose
         elements are [C, H, W] and whose features stand at 2.
     causal : whether output t depends on inputs up to t only; exactly the causal layers have `step`.
@@ -45,6 +46,7 @@ class Layer(nn.Module, ABC):
     ratio: Fraction = Fraction(1)
     fast: bool = True
     reads_ids: bool = False
+    axes: int | None = 3
     feature_axis: int = -1
     state_type: type = Tensor
 
@@ -85,22 +87,32 @@ class Layer(nn.Module, ABC):
         return TypeError(f"{type(self).__name__} {what}: causal is {self.causal}; run the whole pass, or use a causal layer")
 
     def check_input(self, x: Sequence) -> None:
-        """Raise TypeError as `check_kind` does, ValueError when the feature size of `x` is not `in_size`."""
+        """Raise TypeError as `check_kind` does, ValueError when the shape of `x` is not [batch, time, …] with `in_size` features."""
         self.check_kind(x)
-        if x.values.is_floating_point() and (found := x.values.shape[self.feature_axis]) != self.in_size:
+        if self.reads_ids:
+            return
+        shape = tuple(x.values.shape)
+        if len(shape) < 3 or self.axes not in (None, len(shape)):
+            axes = ["batch", "time", str(self.in_size)] + ["…"] * (self.axes is None or self.axes > 3)
+            repair = "values.unsqueeze(2) for one number a step" if len(shape) < 3 else "add or flatten axes"
+            raise ValueError(
+                f"{type(self).__name__} reads values [{', '.join(axes)}] and got shape {shape}: give one vector a step; {repair}"
+            )
+        if (found := shape[self.feature_axis]) != self.in_size:
             raise ValueError(
                 f"{type(self).__name__} expects {self.in_size} features and got {found}: "
                 f"build it with in_size={found} or project the input first"
             )
 
     def check_kind(self, x: Sequence) -> None:
-        """Raise TypeError on what is no `Sequence`, and on ids where real numbers are read, or the reverse."""
+        """Raise TypeError on what is no `Sequence`, on ids where real numbers are read, or the reverse, and on numbers of
+        another type than the layer's weights."""
         require_sequence(self, x)
-        if x.values.is_floating_point() == self.reads_ids:
-            wanted, repair = (
-                ("integer ids", "number the items first") if self.reads_ids else ("real numbers", "embed the ids first")
-            )
-            raise TypeError(f"{type(self).__name__} reads {wanted} and got {x.values.dtype}: {repair}")
+        if not self.reads_ids:
+            check_numbers(self, x.values)
+        elif x.values.dtype not in (torch.int64, torch.int32):
+            repair = "number the items first" if x.values.is_floating_point() else "use values.long()"
+            raise TypeError(f"{type(self).__name__} reads integer ids, int64 or int32, and got {x.values.dtype}: {repair}")
 
     def check_state(self, x: Sequence, state: State) -> None:
         """Raise TypeError as `check_state_type` does, ValueError as `check_batch_size` does."""
@@ -131,6 +143,34 @@ def require_sequence(reader: nn.Module, x: object) -> None:
         raise TypeError(
             f"{type(reader).__name__} reads a Sequence and got {type(x).__name__}: wrap the values, Sequence.of(values, lengths)"
         )
+
+
+def check_numbers(reader: nn.Module, values: Tensor) -> None:
+    """Raise TypeError unless the values are real numbers of the type of the reader's weights; under autocast they may differ."""
+    if not values.is_floating_point():
+        repair = (
+            "give real and imaginary parts as features"
+            if values.is_complex()
+            else "embed the ids first, or turn counts into floats"
+        )
+        raise TypeError(f"{type(reader).__name__} reads real numbers and got {values.dtype}: {repair}")
+    own = number_type(reader)
+    if own is not None and own != values.dtype and not torch.is_autocast_enabled(values.device.type):
+        raise TypeError(
+            f"{type(reader).__name__} has weights of {own} and got values of {values.dtype}: use x.to({own}), or "
+            f"layer.to({values.dtype})"
+        )
+
+
+def number_type(module: nn.Module) -> torch.dtype | None:
+    """The type of a module's first weights that are real numbers; None where it has none."""
+    for parameter in module._parameters.values():
+        if parameter is not None and parameter.is_floating_point():
+            return parameter.dtype
+    for child in module._modules.values():
+        if child is not None and (found := number_type(child)) is not None:
+            return found
+    return None
 
 
 def state_tensors(state: State) -> list[Tensor]:

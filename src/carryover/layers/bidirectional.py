@@ -42,7 +42,7 @@ class Bidirectional(Layer):
             raise ValueError("the forward and backward layer are one object: build two, or their weights are shared")
         self.forward_layer, self.backward_layer = forward_layer, backward_layer
         self.in_size = forward_layer.in_size
-        self.reads_ids = forward_layer.reads_ids
+        self.reads_ids, self.axes = forward_layer.reads_ids, forward_layer.axes
         self.out_size = forward_layer.out_size + backward_layer.out_size
         fields = (forward_layer.receptive_field, backward_layer.receptive_field)
         self.receptive_field = None if fields[0] is None or fields[1] is None else fields[0] + fields[1] - 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from carryover.forking import renew_after_fork
 from carryover.layers import compiled
 from carryover.layers.compiled import COLUMNS, integers, panels, widened
 from carryover.layers.highway import Highway
@@ -49,6 +50,11 @@ class KnownWords:
     def __init__(self, size: int, dtype: torch.dtype) -> None:
         with torch.inference_mode(False):  # to be written to in either mode
             self._vectors = torch.empty(KEPT_BYTES // (size * dtype.itemsize), size, dtype=dtype)
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """No word is known, and a new lock."""
         self._places: dict[bytes, int] = {}
         self._lock = threading.Lock()
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, cast, final, get_args
 import torch
 from torch import Tensor, nn
 
-from carryover.layers.base import Layer, State, map_state, state_tensors
+from carryover.layers.base import Layer, State, check_numbers, map_state, state_tensors
 from carryover.layers.dropout import WeightDrop
 from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
 from carryover.layers.recurrent.layer_norm_cells import LayerNormLSTM
@@ -70,7 +70,8 @@ class Conditioned(Layer):
         return map_state(lambda part: part.to(device, dtype if part.is_floating_point() else None), state)
 
     def check_condition(self, condition: Tensor) -> None:
-        """Raise ValueError on another shape than [batch, condition_size]."""
+        """Raise TypeError on numbers of another type than the weights, ValueError on another shape than [batch, condition_size]."""
+        check_numbers(self, condition)
         if condition.dim() != 2 or condition.shape[1] != self.condition_size:
             raise ValueError(
                 f"{type(self).__name__} is about vectors [batch, {self.condition_size}] and got {tuple(condition.shape)}: "

@@ -99,6 +99,7 @@ class VariationalDropout(Layer):
 
     causal = True
     receptive_field = 1
+    axes = None
 
     def __init__(self, size: int, probability: float) -> None:
         super().__init__()
@@ -158,7 +159,7 @@ class WeightDrop(Layer):
         self.probability = check_probability(probability)
         self.in_size, self.out_size, self.ratio = layer.in_size, layer.out_size, layer.ratio
         self.feature_axis = layer.feature_axis
-        self.reads_ids = layer.reads_ids
+        self.reads_ids, self.axes = layer.reads_ids, layer.axes
         self.causal, self.receptive_field = layer.causal, layer.receptive_field
 
     def output_lengths(self, lengths: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class ElementLayer(Layer):
 
     causal = True
     receptive_field = 1
+    axes = None
 
     @abstractmethod
     def element(self, values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.errors import UsageError
-from carryover.layers.base import require_sequence
+from carryover.layers.base import check_numbers, require_sequence
 from carryover.sequence import Sequence
 
 POOLINGS = ("mean", "max", "last", "ends", "sum", "attention")
@@ -31,10 +31,7 @@ class Pooling(nn.Module, ABC):
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError on what is no `Sequence` and on integers, ValueError on another shape than [batch, time, in_size]."""
         require_sequence(self, x)
-        if not x.values.is_floating_point():
-            raise TypeError(
-                f"{type(self).__name__} reads real numbers and got {x.values.dtype}: embed the ids first, or turn counts into floats"
-            )
+        check_numbers(self, x.values)
         if x.values.dim() != 3 or x.values.shape[-1] != self.in_size:
             raise ValueError(
                 f"{type(self).__name__} pools values [batch, time, {self.in_size}], got {tuple(x.values.shape)}: "
@@ -169,4 +166,7 @@ def build_pooling(names: str, size: int) -> Pooling:
             return MaxPooling(size)
         return MeanPooling(size) if name == "mean" else SumPooling(size)
 
-    return ConcatenatedPooling(*(build(name) for name in names.split("+")))
+    chosen = names.split("+")
+    if len(chosen) > len(POOLINGS) or len(set(chosen)) < len(chosen):
+        raise UsageError(f"pooling {names[:80]!r} names one twice", repair="name every pooling once")
+    return ConcatenatedPooling(*(build(name) for name in chosen))

@@ -14,14 +14,28 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from carryover.forking import renew_after_fork
 from carryover.layers import compiled
 
 Prepared = TypeVar("Prepared")
 
 _SAMPLES = 64
 
-_kept: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[Any, Any]]] = WeakKeyDictionary()
-_lock = threading.RLock()  # what is built may be of parts that are prepared themselves
+
+class _Kept:
+    """What was prepared, by its owner and its form."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Nothing, and a new lock."""
+        self.of: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[Any, Any]]] = WeakKeyDictionary()
+        self.lock = threading.RLock()  # what is built may be of parts that are prepared themselves
+
+
+_kept = _Kept()
 
 
 def prepared(
@@ -36,8 +50,8 @@ def prepared(
     marks = tuple(None if weight is None else _mark(weight) for weight in weights)
     if any(mark is not None and mark[1] is None for mark in marks):
         return build()
-    with _lock:
-        forms = _kept.setdefault(owner, {})
+    with _kept.lock:
+        forms = _kept.of.setdefault(owner, {})
         if form in forms and forms[form][0] == marks:
             return forms[form][1]
         forms.pop(form, None)  # its memory first
@@ -48,9 +62,9 @@ def prepared(
 
 def forget(owner: nn.Module) -> None:
     """Drop what was prepared for `owner`, whose weights are about to be trained."""
-    if owner in _kept:
-        with _lock:
-            _kept.pop(owner, None)
+    if owner in _kept.of:
+        with _kept.lock:
+            _kept.of.pop(owner, None)
 
 
 def _mark(weight: Tensor) -> tuple[Any, ...]:

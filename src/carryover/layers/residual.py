@@ -29,7 +29,7 @@ class Residual(Layer):
         self.in_size, self.out_size = layer.in_size, layer.out_size
         self.causal, self.receptive_field = layer.causal, layer.receptive_field
         self.feature_axis = layer.feature_axis
-        self.reads_ids = layer.reads_ids
+        self.reads_ids, self.axes = layer.reads_ids, layer.axes
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)

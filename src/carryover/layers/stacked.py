@@ -42,6 +42,7 @@ class Stacked(Layer):
         self.layers = nn.ModuleList(layers)
         self.in_size, self.out_size = layers[0].in_size, layers[-1].out_size
         self.reads_ids = layers[0].reads_ids
+        self.axes = layers[0].axes
         self.causal = all(layer.causal for layer in layers)
         self.ratio = prod((layer.ratio for layer in layers), start=Fraction(1))
         self.receptive_field = _receptive_field(layers)

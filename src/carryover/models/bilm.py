@@ -95,6 +95,7 @@ class BiLanguageModel(nn.Module):
             self.check_choice("softmax", (*SOFTMAXES, NO_SOFTMAX))
             self.check_positive("vocabulary_size", "character_size", "projection", "cells", "layers", "samples")
             self.check_probability("dropout")
+            self.check_at_least("reduction", 1)
             for name in ("cell_clip", "projection_clip"):
                 value = getattr(self, name)
                 if value is not None and value <= 0:

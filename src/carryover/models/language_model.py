@@ -10,7 +10,7 @@ Press & Wolf 2017, "Using the output embedding to improve language models"; Inan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 import torch
@@ -73,6 +73,7 @@ class LanguageModel(nn.Module):
             self.check_choice("softmax", SOFTMAXES)
             self.check_positive("vocabulary_size", "size", "cells", "layers", "heads", "kernel", "horizon", "samples")
             self.check_probability("dropout")
+            self.check_at_least("reduction", 1)
             if self.stack == "transformer" and self.size % (2 * self.heads):
                 raise UsageError(
                     f"size is {self.size} and heads {self.heads}", repair="make the size a multiple of twice the heads"
@@ -151,7 +152,7 @@ def _layers(config: LanguageModel.Config) -> list[Layer]:
         )
         return [*below, decoder]
     cell = LSTM if config.stack == "lstm" else GRU
-    widths = [size, *[config.cells] * (config.layers - 1), size]
+    widths = chain([size], repeat(config.cells, config.layers - 1), [size])
     found = below
     for in_size, out_size in pairwise(widths):
         found += [cell(in_size, out_size), Dropout(out_size, config.dropout)]

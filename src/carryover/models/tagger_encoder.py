@@ -10,8 +10,7 @@ It serves the rungs `scratch` (all weights new) and `static` (E taken from word 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from carryover.data.coding import TokenBatch
 from carryover.errors import UsageError
 from carryover.layers import LSTM, Bidirectional, CharacterCNN, Dropout, Embedding
+from carryover.models.configuration import ModelConfig
 from carryover.sequence import Sequence
 
 
@@ -26,7 +26,7 @@ class WordEncoder(nn.Module):
     """Words by number, by spelling, or both → [B, W, out_size], one vector a word."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(ModelConfig):
         """Raises UsageError naming the field that is wrong.
 
         `vocabulary_size` 0 leaves the word vectors out, no `filters` leaves the spelling out, `layers` 0 the LSTM.
@@ -50,28 +50,11 @@ class WordEncoder(nn.Module):
                     "a word encoder has neither word vectors (vocabulary_size is 0) nor spelling (filters is empty)",
                     repair="give at least one of them",
                 )
-            for name in ("word_size", "character_size", "cells"):
-                if getattr(self, name) < 1:
-                    raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+            self.check_positive("word_size", "character_size", "cells")
+            self.check_probability("dropout")
             for name in ("vocabulary_size", "highway_layers", "layers"):
                 if getattr(self, name) < 0:
                     raise UsageError(f"{name} is {getattr(self, name)}", repair="give 0 or more")
-            if not 0 <= self.dropout < 1:
-                raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
-
-        def to_json(self) -> dict[str, Any]:
-            return asdict(self)
-
-        @classmethod
-        def from_json(cls, content: dict[str, Any]) -> WordEncoder.Config:
-            """Inverse of `to_json`. Raises UsageError for a field that this version does not know."""
-            unknown = sorted(set(content) - {field.name for field in fields(cls)})
-            if unknown:
-                raise UsageError(
-                    f"unknown field {unknown[0]!r} in the configuration of a word encoder",
-                    repair=f"known are {', '.join(field.name for field in fields(cls))}",
-                )
-            return cls(**content)
 
     def __init__(self, config: Config, vectors: Tensor | None = None) -> None:
         """`vectors` [vocabulary_size, word_size]: ready-made word vectors to begin with, copied.

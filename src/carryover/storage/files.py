@@ -19,16 +19,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from carryover.errors import BadData, InputMissing
+from carryover.errors import BadData, InputMissing, check_schema
 from carryover.storage import faults
 from carryover.storage.faults import writing
 
 MANIFEST = "manifest.json"
+_MANIFEST_SCHEMA = "carryover.manifest/1"
 _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 _PIECE = 8 << 20
 _SMALL = 1 << 16
-_LARGEST_JSON = 1 << 30
+_LARGEST_JSON = 256 << 20  # bytes; what Python makes of them is ten times as large
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
@@ -174,7 +175,7 @@ def write_manifest(folder: Path) -> None:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != folder / MANIFEST
     }
-    text = json.dumps({"schema": "carryover.manifest/1", "files": files}, indent=1, sort_keys=True)
+    text = json.dumps({"schema": _MANIFEST_SCHEMA, "files": files}, indent=1, sort_keys=True)
     write_file(folder / MANIFEST, [text.encode()])
 
 
@@ -185,7 +186,9 @@ def verify_manifest(folder: Path) -> None:
         raise BadData("is a link to outside the folder", path=folder / MANIFEST, repair="put a copy of it in its place")
     manifest = read_json(folder / MANIFEST)
     files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or manifest.get("schema") != "carryover.manifest/1":
+    if isinstance(manifest, dict):
+        check_schema("the manifest", manifest.get("schema"), _MANIFEST_SCHEMA, path=folder / MANIFEST)
+    if not isinstance(files, dict):
         raise BadData("is not a manifest", path=folder / MANIFEST, repair="restore the folder from a copy")
     for name, entry in files.items():
         if Path(name).is_absolute() or ".." in Path(name).parts or not isinstance(entry, dict):

@@ -7,7 +7,7 @@ have one form, a tuple of strings for each example: the labels of a text, or one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListOf
 from os import PathLike
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from carryover.data.schemes import AUTO, Scheme, scheme_name
 from carryover.errors import BadData, NothingToLearn, UsageError
+from carryover.layers.dropout import check_probability
 from carryover.sequence import Sequence
 
 Labels = tuple[str, ...]
@@ -41,8 +42,10 @@ class Task(nn.Module, ABC):
     def __init__(self, labels: Iterable[str], in_size: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.labels: Labels = tuple(labels)
+        if in_size < 1:
+            raise UsageError(f"in_size is {in_size}", repair="give the size of the encoder's states, at least 1")
         self.in_size = in_size
-        self.dropout = dropout
+        self.dropout = check_probability(dropout)
         self._numbers = {label: number for number, label in enumerate(self.labels)}
         if len(self._numbers) != len(self.labels):
             repeated = next(label for label in self.labels if self.labels.count(label) > 1)
@@ -80,6 +83,11 @@ class Task(nn.Module, ABC):
                         line=getattr(example, "line", 0) or None,
                         repair="correct the label, or train on examples that have it",
                     )
+
+    @classmethod
+    def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
+        """How many numbers the weights of a head for so many labels hold at least, with the options of `to_json`."""
+        return labels
 
     @abstractmethod
     def encode(self, example: Any) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from carryover.data.formats.text import TextExample
 from carryover.data.metric_names import metric_of_labels
-from carryover.errors import BadData, NothingToLearn
+from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.layers.pooling import build_pooling
 from carryover.sequence import Sequence
 from carryover.tasks.base import Labels, Task, argmax_labels, need_two_labels, softmax_loss
@@ -46,6 +46,8 @@ class Classify(Task):
             need_two_labels(self.labels, "classification")
         elif not self.labels:
             raise NothingToLearn("no text of the training data has a label", repair="add labelled texts")
+        if not 0 < threshold <= 1:
+            raise UsageError(f"threshold is {threshold}", repair="give a probability above 0, at most 1")
         self.multi_label = multi_label
         self.choose_main_score(metric, "macro_f1" if multi_label else "accuracy", ("accuracy", "macro_f1", "micro_f1"))
         self.register_buffer("class_weights", None, persistent=False)

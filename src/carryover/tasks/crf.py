@@ -43,8 +43,9 @@ class LinearChainCRF(nn.Module):
         self.transitions = nn.Parameter(torch.zeros(size, size))
         self.start = nn.Parameter(torch.zeros(size))
         self.end = nn.Parameter(torch.zeros(size))
-        allowed = torch.ones(size, size, dtype=torch.bool) if allowed is None else allowed
-        allowed_first = torch.ones(size, dtype=torch.bool) if allowed_first is None else allowed_first
+        real: dict[str, Any] = {"dtype": torch.bool, "device": "cpu"}  # also where a model is built without memory
+        allowed = torch.ones(size, size, **real) if allowed is None else allowed
+        allowed_first = torch.ones(size, **real) if allowed_first is None else allowed_first
         if allowed.shape != (size, size) or allowed_first.shape != (size,):
             raise ValueError(
                 f"constraints of shape {tuple(allowed.shape)} and {tuple(allowed_first.shape)} for {size} tags: "

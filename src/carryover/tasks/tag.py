@@ -7,7 +7,7 @@ data had; answers are written in that scheme.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import replace
 from itertools import chain
@@ -64,11 +64,17 @@ class Tag(Task):
         self.output = nn.Linear(in_size, len(self.labels))
         self.crf = self._field() if self.output_kind == "crf" else None
 
+    @classmethod
+    def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
+        """Of a random field one number for each pair of labels."""
+        return labels if options.get("output") == "softmax" else labels**2
+
     def _field(self) -> LinearChainCRF:
         if not self.spans:
             return LinearChainCRF(len(self.labels))
-        allowed = torch.tensor([[may_follow(tag, previous) for tag in self.labels] for previous in self.labels])
-        first = torch.tensor([may_follow(tag, None) for tag in self.labels])
+        table = [[may_follow(tag, previous) for tag in self.labels] for previous in self.labels]
+        allowed = torch.tensor(table, device="cpu")  # real also where a model is built without memory
+        first = torch.tensor([may_follow(tag, None) for tag in self.labels], device="cpu")
         return LinearChainCRF(len(self.labels), allowed=allowed, allowed_first=first)
 
     @staticmethod

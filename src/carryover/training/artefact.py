@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover import storage
-from carryover.errors import BadData, Busy, CarryoverError, InputMissing, UsageError
+from carryover.ambient import settled
+from carryover.errors import BadData, Busy, CarryoverError, InputMissing, UsageError, check_schema
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
-_SCHEMA = "carryover.artefact"
+_SCHEMA = "carryover.artefact/1"
 _NEXT = ".next"
 _ATTEMPTS = 10
 _FILES = ("README.md", "config.json", "labels.json", "model.safetensors", "record.json", "tokenizer.json")
@@ -82,7 +82,7 @@ def save_artefact(
         if strange:
             raise UsageError(f"holds a {strange[0]} that is not from carryover", path=folder, repair="choose another folder")
         documents = {
-            "config.json": {"schema": f"{_SCHEMA}/{FORMAT_VERSION}", "kind": kind, "config": config},
+            "config.json": {"schema": _SCHEMA, "kind": kind, "config": config},
             "tokenizer.json": tokenizer,
             "labels.json": labels,
             "record.json": record,
@@ -98,6 +98,7 @@ def save_artefact(
         _finish(folder)
 
 
+@settled()
 def load_artefact(folder: Path) -> Artefact:
     """Read an artefact, every byte verified, into private memory.
 
@@ -159,7 +160,7 @@ def _read(place: Path, folder: Path) -> Artefact:
         if name not in listed:
             raise BadData(f"does not list {name}", path=place / storage.MANIFEST, repair="restore the folder from a copy")
     head = _object(place / "config.json")
-    _check_version(head.get("schema"), place / "config.json")
+    check_schema("the artefact", head.get("schema"), _SCHEMA, path=place / "config.json")
     kind, config = head.get("kind"), head.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise BadData("has no kind or no configuration", path=place / "config.json", repair="restore the folder from a copy")
@@ -180,23 +181,6 @@ def _read(place: Path, folder: Path) -> Artefact:
         folder=folder,
         files={name: (place / name).read_bytes() for name in listed if name not in _FILES},
     )
-
-
-def _check_version(schema: Any, path: Path) -> None:
-    found = re.fullmatch(rf"{re.escape(_SCHEMA)}/([0-9]{{1,9}})", schema) if isinstance(schema, str) else None
-    if found is None:
-        raise BadData(
-            f"schema is {str(schema)[:80]!r}, expected '{_SCHEMA}/{FORMAT_VERSION}'",
-            path=path,
-            repair="give the folder of a model",
-        )
-    if int(found[1]) != FORMAT_VERSION:
-        repair = "upgrade carryover" if int(found[1]) > FORMAT_VERSION else "train it again"
-        raise BadData(
-            f"the artefact has format version {int(found[1])}, this carryover reads {FORMAT_VERSION}",
-            path=path,
-            repair=repair,
-        )
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from carryover.errors import UsageError
+from carryover.ambient import settled
+from carryover.errors import UsageError, refuse_string
 from carryover.layers.recurrent.lstm import LSTMState
 from carryover.models.bilm import BiLanguageModelState
 from carryover.training.devices import autocast
@@ -57,6 +58,7 @@ def embed_lines(
     the processor has them, and near the exact vectors. What comes out is float32. Raises UsageError for a choice that
     does not exist.
     """
+    refuse_string("lines", lines)
     check_choice(encoder, layers, pool)
     if carry_rows is not None and carry_rows < 1:
         raise UsageError(f"a batch of {carry_rows} lines cannot be read", repair="give at least 1")
@@ -117,7 +119,7 @@ def embed_carrying(
     state: BiLanguageModelState | None = None
     parameter = next(encoder.model.parameters())
     for sentences in batches:
-        with torch.inference_mode(), autocast(precision, str(parameter.device)):
+        with settled(), torch.inference_mode(), autocast(precision, str(parameter.device)):
             rows = len(sentences)
             missing = rows - (0 if state is None else len(state[0][0].hidden))
             if missing > 0:
@@ -130,9 +132,9 @@ def embed_carrying(
                 found, mine = encoder.model.continue_long_representations(batch, mine, steps_of(rows), choose)
             else:
                 vectors, mine = encoder.model.continue_representations(batch, mine)
-                found = [choose(row).clone() for row in vectors.rows()]
+                found = [choose(row) for row in vectors.rows()]
             state = _each(lambda *parts: torch.cat(parts), mine, others)
-        yield found
+        yield [vectors.clone() for vectors in found]  # outside, so that a caller can train on them
 
 
 def _rows(state: BiLanguageModelState, first: int, stop: int | None) -> BiLanguageModelState:

@@ -7,10 +7,11 @@ from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from carryover.ambient import each_settled, settled
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import UsageError
+from carryover.errors import UsageError, refuse_string
 from carryover.training.artefact import Artefact
-from carryover.training.restoring import Pretrained, check_layers, check_vocabulary, fill, parsed, read_heldout
+from carryover.training.restoring import Pretrained, check_vocabulary, fill, parsed, read_heldout
 from carryover.training.written import Pieces, Written
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ class TextGenerator(Pretrained):
         config = parsed(LanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
         coder = parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
         kind = "characters" if coder.tokenizer.kind == "characters" else coder.kind
-        check_vocabulary(stored, kind, len(coder.vocabulary), config)
-        check_layers(stored, config.layers)
+        parsed(lambda coder: check_vocabulary(kind, len(coder.vocabulary), config), coder, stored.folder)
         model = fill(lambda: LanguageModel(config), stored.tensors, stored.folder)
         return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 
@@ -163,12 +163,13 @@ class TextGenerator(Pretrained):
             seed=seed,
             device=next(self.model.parameters()).device,
         )
-        return _texts(tokens, written)
+        return _texts(each_settled(tokens), written)
 
     def generate(self, prompt: str, *, seed: int = 0, **how: Any) -> Continuation:
         """The whole of what `stream` yields, with its probability; the same options."""
         return self.generate_all([prompt], seeds=[seed], **how)[0]
 
+    @settled()
     def generate_all(
         self,
         prompts: ListOf[str],
@@ -184,6 +185,7 @@ class TextGenerator(Pretrained):
         alone, up to rounding."""
         from carryover.generation import generate
 
+        refuse_string("prompts", prompts)
         if not prompts:
             return []
         stops = self.stop_texts(stop)
@@ -203,6 +205,7 @@ class TextGenerator(Pretrained):
         """The likeliest continuations of a prompt; the options are those of `beam_search_all`."""
         return self.beam_search_all([prompt], **how)[0]
 
+    @settled()
     def beam_search_all(
         self,
         prompts: ListOf[str],
@@ -218,6 +221,7 @@ class TextGenerator(Pretrained):
         `carryover.generation.beam_search`. Raises UsageError as `stop_texts` does."""
         from carryover.generation import beam_search
 
+        refuse_string("prompts", prompts)
         if not prompts:
             return []
         stops = self.stop_texts(stop)

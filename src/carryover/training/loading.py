@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carryover.errors import BadData
+from carryover.ambient import settled
+from carryover.errors import BadData, refuse_string
 from carryover.training.artefact import Artefact, load_artefact
-from carryover.training.restoring import Pretrained, check_layers, check_vocabulary, fill, parsed, read_heldout
+from carryover.training.restoring import Pretrained, check_coder, check_record, fill, parsed, read_heldout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from carryover.data.coding import TokenBatch, TokenCoder
+    from carryover.data.coding import TokenBatch
     from carryover.models.bilm import BiLanguageModel
 
 KINDS = ("bilm", "lm", "task")
@@ -24,13 +25,16 @@ LONG = 4096
 _FEWEST_ROWS, _FEWEST_WORDS = 4, 32
 
 
+@settled()
 def load(folder: Path | str, *, device: str = "cpu") -> Any:
     """The model in a folder: a `LanguageModel`, a `TextGenerator`, or the `TaskPredictor` of a task.
 
     Raises InputMissing when there is none, BadData when it is damaged, of another format version, of an unknown kind, or
-    its parts do not fit together; the message shows both values.
+    its parts do not fit together; the message shows both values. Draws no random numbers, and what the caller has set for all
+    of PyTorch changes nothing (see `carryover.ambient`).
     """
     stored = load_artefact(Path(folder))
+    check_record(stored.record, stored.folder)
     if stored.kind == "bilm":
         return LanguageModel.from_artefact(stored, device=device)
     if stored.kind == "lm":
@@ -65,12 +69,11 @@ class LanguageModel(Pretrained):
 
         config = parsed(BiLanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
         coder = parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
-        check_vocabulary(stored, coder.kind, len(coder.vocabulary), config)
-        _check_lexicon(coder, config, stored.folder)
-        check_layers(stored, max(config.layers, config.highway_layers))
+        parsed(lambda coder: check_coder(coder, config), coder, stored.folder)
         model = fill(lambda: BiLanguageModel(config), stored.tensors, stored.folder)
         return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
 
+    @settled()
     def embed(
         self,
         sentences: SequenceOf[SequenceOf[str]],
@@ -92,22 +95,24 @@ class LanguageModel(Pretrained):
 
         from carryover.training.devices import autocast
 
+        refuse_string("sentences", sentences)
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: use coder.tokenize first")
         order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
         found: dict[int, Tensor] = {}
         device = str(next(self.model.parameters()).device)
-        with torch.inference_mode(), autocast(precision, device):
-            for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
-                if len(chosen) == 1 and len(sentences[chosen[0]]) > batch_tokens:
-                    alone = self.coder.batch([sentences[chosen[0]]], borders=True).to(self.device)
+        for chosen in _batches(order, [len(sentence) + 2 for sentence in sentences], batch_tokens):
+            if len(chosen) == 1 and len(sentences[chosen[0]]) > batch_tokens:
+                alone = self.coder.batch([sentences[chosen[0]]], borders=True).to(self.device)
+                with torch.no_grad(), autocast(precision, device):
                     found[chosen[0]] = self.model.long_representations(alone, batch_tokens, choose)
-                    continue
-                batch = self._code([sentences[number] for number in chosen])
+                continue
+            batch = self._code([sentences[number] for number in chosen])
+            with torch.inference_mode(), autocast(precision, device):
                 rows = self.model.representations(batch).rows()
-                for number, row in zip(chosen, rows, strict=False):
-                    found[number] = choose(row).clone()
+            for number, row in zip(chosen, rows, strict=False):
+                found[number] = choose(row).clone()  # outside, so that a caller can train on it
         return [found[number] for number in range(len(sentences))]
 
     def _code(self, sentences: list[SequenceOf[str]]) -> TokenBatch:
@@ -125,28 +130,6 @@ class LanguageModel(Pretrained):
             filled = torch.nn.functional.pad(batch.characters, (0, 0, 0, missing))  # [U, 50] → [U + missing, 50]
             batch = replace(batch, characters=filled)
         return batch.to(self.device)
-
-
-def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config, folder: Path) -> None:
-    """Raise BadData where the coder gives other numbers of characters or words than the model has vectors for."""
-    from carryover.data.coding import CHARACTER_IDS
-
-    if coder.lexicon is None:
-        found, wanted = (CHARACTER_IDS, 0), (config.characters, config.word_forms)
-        fits = found == wanted
-    else:
-        words = coder.lexicon.words
-        found = (max(coder.lexicon.characters.values()) + 2, 0 if words is None else max(words.values()) + 1)
-        wanted = (config.characters, config.word_forms)
-        fits = (words is None) == (config.word_forms == 0) and found[0] <= wanted[0] and found[1] <= wanted[1]
-        fits = fits and coder.lexicon.places >= max(width for width, _ in config.filters)
-    if not fits:
-        raise BadData(
-            f"tokenizer.json numbers {found[0]} characters and {found[1]} word forms, config.json has {wanted[0]} and "
-            f"{wanted[1]}",
-            path=folder,
-            repair="restore the folder from a copy",
-        )
 
 
 def what_it_is(found: Any) -> str:

@@ -20,6 +20,7 @@ import torch
 
 import carryover
 from carryover import storage
+from carryover.ambient import settled
 from carryover.data.order import random_bits
 from carryover.data.shards import content_fingerprint, texts_fingerprint
 from carryover.data.stream import LanguageModelStream
@@ -72,6 +73,7 @@ class PretrainResult:
         }
 
 
+@settled(gradients=True)
 def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) -> PretrainResult:
     """Train a language model as `wanted` says and write its artefact into `out`.
 

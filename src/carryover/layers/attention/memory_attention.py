@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from carryover.layers.attention.dot_product import AttentionWeights
-from carryover.layers.base import Layer, map_state
+from carryover.layers.base import Layer, check_numbers, map_state
 from carryover.sequence import Sequence
 
 
@@ -60,10 +60,7 @@ class MemoryAttention(Layer):
     @final
     def remember(self, memory: Sequence) -> Memory:
         """The state that holds this memory. TypeError on ids, ValueError when its feature size is not `memory_size`."""
-        if not memory.values.is_floating_point():
-            raise TypeError(
-                f"{type(self).__name__} looks at a memory of real numbers and got {memory.values.dtype}: embed the ids first"
-            )
+        check_numbers(self, memory.values)
         if memory.values.shape[-1] != self.memory_size or memory.values.dim() != 3:
             raise ValueError(
                 f"{type(self).__name__} looks at a memory [batch, time, {self.memory_size}] and got "

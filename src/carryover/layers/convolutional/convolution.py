@@ -170,11 +170,6 @@ class Convolution(Layer):
         lost = self.span if self.padding == "valid" else 0
         return super().output_lengths((lengths - lost).clamp(min=0))
 
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
-        check_real(self, x)
-        super().check_input(x)
-
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
         y = self.windows(self.pad(x.zero_padding().values))
@@ -266,13 +261,3 @@ def check_sizes(layer: Layer, **sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{type(layer).__name__} was given {name} {size}: it must be at least 1")
-
-
-def check_real(layer: Layer, x: Sequence, dimensions: int = 3) -> None:
-    """Raise TypeError unless the values are real numbers, ValueError unless they have so many dimensions."""
-    layer.check_kind(x)
-    if x.values.dim() != dimensions:
-        raise ValueError(
-            f"{type(layer).__name__} reads values of {dimensions} dimensions, [batch, time, ...], and got shape {tuple(x.values.shape)}: "
-            "add or flatten axes"
-        )

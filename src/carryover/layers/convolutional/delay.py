@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional.convolution import check_real
 from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
@@ -36,7 +35,6 @@ class Delay(Layer):
         self.steps = steps
 
     def forward(self, x: Sequence) -> Sequence:
-        check_real(self, x)
         self.check_input(x)
         delayed = F.pad(x.zero_padding().values, (0, 0, self.steps, 0))[:, : x.time]
         return x.with_values(delayed).zero_padding()
@@ -48,7 +46,6 @@ class Delay(Layer):
         return StepBuffer.zeros(batch_size, self.steps, self.in_size, device=device, dtype=dtype)
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
-        check_real(self, x)
         self.check_input(x)
         self.check_state(x, state)
         joined, state = advance(state, x.zero_padding().values, None if x.full else x.lengths)

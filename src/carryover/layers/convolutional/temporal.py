@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional import passes_compiled
-from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes, convolution_plain, convolve
+from carryover.layers.convolutional.convolution import Convolution, check_sizes, convolution_plain, convolve
 from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.convolutional.steps_compiled import may_run, step_temporal
 from carryover.layers.dropout import VariationalDropout, check_probability
@@ -55,11 +55,6 @@ class TemporalBlock(Layer):
         self.dropout = VariationalDropout(size, check_probability(dropout))
         self.match = nn.Linear(in_size, size) if in_size != size else None
         self.receptive_field = 1 + 2 * self.first.span
-
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
-        check_real(self, x)
-        super().check_input(x)
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
@@ -163,11 +158,6 @@ class TCN(Layer):
         )
         self.receptive_field = 1 + 2 * (kernel - 1) * (2**levels - 1)
         self._weights = (in_size + (2 * levels - 1) * size) * size * kernel
-
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
-        check_real(self, x)
-        super().check_input(x)
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)

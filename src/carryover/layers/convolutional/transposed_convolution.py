@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional.convolution import check_real, check_sizes
+from carryover.layers.convolutional.convolution import check_sizes
 from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
@@ -91,11 +91,6 @@ class TransposedConvolution(Layer):
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-limit, limit)
-
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
-        check_real(self, x)
-        super().check_input(x)
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)

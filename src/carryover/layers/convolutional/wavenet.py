@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional.convolution import Convolution, check_real, check_sizes
+from carryover.layers.convolutional.convolution import Convolution, check_sizes
 from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.convolutional.steps_compiled import may_run, step_gated
 from carryover.sequence import Sequence
@@ -60,11 +60,6 @@ class WaveNetBlock(Layer):
         self.skip = nn.Linear(size, skip_size)
         self.mix = nn.Linear(size, size) if residual else None
         self.receptive_field = self.convolution.receptive_field
-
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids, ValueError on another shape than [batch, time, size]."""
-        check_real(self, x)
-        super().check_input(x)
 
     def forward(self, x: Sequence, local: Sequence | None = None, context: Tensor | None = None) -> Sequence:
         """`local.values` is [B, T, local_size] under the lengths of `x`, `context` is [B, global_size]."""
@@ -166,11 +161,6 @@ class WaveNet(Layer):
         self.receptive_field = 1 + (kernel - 1) * (1 + stacks * (2**levels - 1))
         self.size, self.skip_size = size, skip_size
         self._weights = (in_size * kernel + len(dilations) * (2 * kernel * size + size + skip_size)) * size
-
-    def check_input(self, x: Sequence) -> None:
-        """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size]."""
-        check_real(self, x)
-        super().check_input(x)
 
     def forward(self, x: Sequence, local: Sequence | None = None, context: Tensor | None = None) -> Sequence:
         self.check_input(x)

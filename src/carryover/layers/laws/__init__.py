@@ -20,12 +20,14 @@ from collections.abc import Callable
 
 import torch
 
+from carryover.ambient import settled
 from carryover.layers.base import Layer
 from carryover.layers.laws.case import Case, Examined, Inputs, LawBroken, ids, real_values
 from carryover.layers.laws.keeping import Reference, persistence, reference
 from carryover.layers.laws.reach import causality, receptive_field, reversal
 from carryover.layers.laws.stepping import reset, step_equals_whole
 from carryover.layers.laws.whole_pass import any_length, batch, padding
+from carryover.layers.pooling import Pooling
 
 __all__ = [
     "LAWS",
@@ -72,6 +74,7 @@ def applicable(layer: Examined) -> list[str]:
     return [name for name in LAWS if name in names]
 
 
+@settled(gradients=True)
 def check(
     layer: Examined,
     inputs: Inputs | None = None,
@@ -93,8 +96,15 @@ def check(
     rebuild : makes the same layer anew with other weights; makes the law `persistence` stricter.
     seed : of the random inputs.
 
-    Raises `LawBroken`, an AssertionError, naming the first law that does not hold and the two values that disagree.
+    Raises `LawBroken`, an AssertionError, naming the first law that does not hold and the two values that disagree, and TypeError
+    for what is no layer, such as a module of `torch.nn`.
     """
+    if not isinstance(layer, Layer | Pooling):
+        what = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
+        raise TypeError(
+            f"check examines a layer or a pooling of carryover and got {what}: give an object of a class derived from "
+            "carryover.layers.Layer, which maps a Sequence to a Sequence"
+        )
     case = Case.of(layer, inputs, seed=seed)
     names = applicable(case.layer)
     with torch.random.fork_rng(devices=[]):

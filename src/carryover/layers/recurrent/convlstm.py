@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional.convolution import check_real, check_sizes
+from carryover.layers.convolutional.convolution import check_sizes
 from carryover.layers.recurrent.recurrence import LSTMState
 from carryover.sequence import Sequence
 
@@ -53,6 +53,7 @@ class ConvLSTM(Layer):
                 f"ConvLSTM was given a kernel of {kernel}, which has no middle: take the odd {kernel - 1} or {kernel + 1}"
             )
         self.in_size, self.out_size, self.space, self.kernel = in_size, size, tuple(space), kernel
+        self.axes = 3 + len(space)
         window = [kernel] * len(space)
         self.input_weight = nn.Parameter(torch.empty(4 * size, in_size, *window))
         self.hidden_weight = nn.Parameter(torch.empty(4 * size, size, *window))
@@ -69,7 +70,6 @@ class ConvLSTM(Layer):
 
     def check_input(self, x: Sequence) -> None:
         """Raise TypeError on ids, ValueError on another shape than [batch, time, in_size, *space]."""
-        check_real(self, x, 3 + len(self.space))
         super().check_input(x)
         if tuple(x.values.shape[3:]) != self.space:
             raise ValueError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from carryover.forking import computed_once
 
 
 class PackedSteps:
@@ -46,7 +47,7 @@ class PackedSteps:
             self.starts.append(self.total)
             self.total += size
 
-    @cached_property
+    @computed_once
     def _places(self) -> Tensor:
         """int64 [total]: place of each packed row in a batch flattened to [B · T]."""
         assert self.order is not None
@@ -55,7 +56,7 @@ class PackedSteps:
         starts = torch.tensor(self.starts, device=self.device)
         return self.order[torch.arange(self.total, device=self.device) - starts[step]] * self.time + step
 
-    @cached_property
+    @computed_once
     def _previous(self) -> Tensor:
         """int64 [total]: where the state before each packed row stands in [B + total] (the B first states lead)."""
         back = [self.batch if t else 0 for t in range(len(self.sizes))]
@@ -63,7 +64,7 @@ class PackedSteps:
         pieces = [torch.arange(a + b, a + b + n) for a, b, n in zip(starts, back, self.sizes, strict=True)]
         return torch.cat(pieces).to(self.device)
 
-    @cached_property
+    @computed_once
     def _last(self) -> Tensor:
         """int64 [B]: where each row of the batch (in its own order) finds its last state in [B + total]."""
         order = range(self.batch) if self.order is None else self.order.tolist()

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 import carryover
+from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
 from carryover.errors import BadData, check_choice
 from carryover.progress import say
@@ -56,6 +57,7 @@ class FitResult:
     stopped_by: str
 
 
+@settled(gradients=True)
 def fit_task(
     kind: str,
     train: ListOf[Any],

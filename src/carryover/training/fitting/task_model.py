@@ -5,7 +5,8 @@
 
 A second mixture of the same layers may stand beside the output of the LSTM (`CarryPlan.placement`).
 
-A row is computed by itself, so a prediction never depends on what else is in its batch or in which order it comes.
+A row is computed by itself, so a prediction does not depend on what else is in its batch or in which order it comes, but for
+the rounding of products of another size (below 1e-6 in a probability).
 """
 
 from __future__ import annotations
@@ -20,26 +21,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, UsageError
+from carryover.errors import BadData, UsageError, check_schema, refuse_string
 from carryover.escaping import in_markdown
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.bilm import BiLanguageModel
+from carryover.models.configuration import check_types, declared_types
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
-from carryover.tasks import Labels, Task, task_from_json
+from carryover.tasks import TASKS, Labels, Task, task_from_json
 from carryover.training.artefact import Artefact, save_artefact
 from carryover.training.fitting.cache import batches_by_length
 from carryover.training.fitting.task_encoders import Encoder, MixedLanguageModel, OwnWords, Words, WordsAndSpelling
+from carryover.training.restoring import check_coder, fill, parsed
 
 Item = str | Words | TextExample | TaggedSentence
 """What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
 
 PREDICTION_TOKENS = 2048
 _TOKENIZERS = "carryover.task-tokenizers/1"
+
+# What the parts of a description declare, read from JSON again when a model is loaded.
+_ENCODER = declared_types(MixedLanguageModel.__init__)
+_OWN = {"context_size": int, "own_size": int}
+_OPTIONS = {
+    kind: {name: wanted for name, wanted in declared_types(task.__init__).items() if name != "labels"}
+    for kind, task in TASKS.items()
+}
 
 
 class TaskModel(nn.Module):
@@ -97,19 +109,31 @@ def build_task_model(
 ) -> TaskModel:
     """A model with fresh weights, as `TaskModel.description` described it.
 
-    Raises BadData for a kind of encoder this version does not know, KeyError and TypeError for a faulty description.
+    Raises BadData for a kind of encoder this version does not know and for a tokenizer that is not the encoder's, UsageError
+    for an option of another type than declared, KeyError and TypeError for a faulty description.
     """
     described = dict(description["encoder"])
     kind, config = described.pop("kind"), described.pop("model")
+    check_types(_ENCODER, described)
+    check_types(_OWN, {"context_size": description["context_size"], "own_size": described.get("own_size", 0)})
+    check_types(_OPTIONS.get(description["task"]["kind"], {}), description["task"])
     encoder: Encoder
     if kind == "language-model":
-        model, own_size = BiLanguageModel(BiLanguageModel.Config.from_json(config)), described.pop("own_size")
-        own = None
-        if own_size and own_vocabulary is not None:
+        known = BiLanguageModel.Config.from_json(config)
+        check_coder(coder, known)
+        own, own_size = None, described.pop("own_size")
+        if (own_size > 0) != (own_vocabulary is not None) or own_size < 0:
+            raise BadData(
+                f"own_size is {own_size}, and the words it is for are {'not ' if own_size else ''}in tokenizer.json"
+            )
+        if own_vocabulary is not None:
             own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
-        encoder = MixedLanguageModel(model, coder, own=own, **described)
+        encoder = MixedLanguageModel(BiLanguageModel(known), coder, own=own, **described)
     elif kind == "words":
-        encoder = WordsAndSpelling(WordEncoder.Config.from_json(config), coder)
+        words = WordEncoder.Config.from_json(config)
+        if words.vocabulary_size not in (0, len(coder.vocabulary)):
+            raise BadData(f"the encoder has vectors of {words.vocabulary_size} words, its tokenizer {len(coder.vocabulary)}")
+        encoder = WordsAndSpelling(words, coder)
     else:
         raise BadData(
             f"the encoder is of kind {str(kind)[:80]!r}, this version knows language-model and words",
@@ -166,11 +190,12 @@ class TaskPredictor:
             return self.task.words(item, self.coder.tokenize)
         return tuple(item)
 
-    @torch.no_grad()
     def predict(self, items: ListOf[Item]) -> list[Labels]:
         """The labels of every item: those of a text, or one tag a word, in the scheme of the training data."""
+        refuse_string("items", items)
         return [self.task.written(labels) for labels in self._decoded(items)]
 
+    @settled()
     @torch.no_grad()
     def _decoded(self, items: ListOf[Item]) -> list[Labels]:
         found: list[Labels] = [()] * len(items)
@@ -179,18 +204,22 @@ class TaskPredictor:
                 found[position] = labels
         return found
 
+    @settled()
     @torch.no_grad()
     def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
         """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
+        refuse_string("items", items)
         found: list[np.ndarray] = [np.empty(0)] * len(items)
         for positions, _, hidden in self._states(items):
             for position, table in zip(positions, self.task.probabilities(hidden), strict=True):
                 found[position] = table.cpu().numpy()
         return found
 
+    @settled()
     @torch.no_grad()
     def predictions(self, items: ListOf[Item]) -> list[Prediction]:
         """Words, labels and probabilities of every item."""
+        refuse_string("items", items)
         found: dict[int, Prediction] = {}
         for positions, words, hidden in self._states(items):
             answers = zip(positions, words, self.task.decode(hidden), self.task.probabilities(hidden), strict=True)
@@ -251,29 +280,29 @@ class TaskPredictor:
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
         """Raises BadData where configuration, labels, vocabulary and weights disagree, showing both values."""
-        from carryover.training.restoring import fill
-
         labels = (stored.labels or {}).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
-        if stored.tokenizer.get("schema") != _TOKENIZERS:
-            raise BadData(
-                f"schema is {str(stored.tokenizer.get('schema'))[:80]!r}, expected {_TOKENIZERS!r}",
-                path=stored.folder / "tokenizer.json",
-                repair="train again with this version, or use the one that made it",
-            )
-        coder = TokenCoder.from_json(stored.tokenizer.get("encoder"))
+        place = stored.folder / "tokenizer.json"
+        check_schema("the table of tokenizers", stored.tokenizer.get("schema"), _TOKENIZERS, path=place)
+        coder = parsed(TokenCoder.from_json, stored.tokenizer.get("encoder"), place)
         own_words = stored.tokenizer.get("own_words")
-        own = None if own_words is None else Vocabulary.from_json(own_words)
-        try:
-            model = fill(lambda: build_task_model(stored.config, labels, coder, own), stored.tensors, stored.folder)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BadData(
-                f"the configuration cannot be used: {error}",
-                path=stored.folder / "config.json",
-                repair="restore it from a copy",
-            ) from error
+        own = None if own_words is None else parsed(Vocabulary.from_json, own_words, place)
+        parsed(
+            lambda config: _check_labels(config["task"], len(labels), stored), stored.config, stored.folder / "config.json"
+        )
+        model = fill(lambda: build_task_model(stored.config, labels, coder, own), stored.tensors, stored.folder)
         return cls(model.to(device), stored.record, stored.folder)
+
+
+def _check_labels(task: Mapping[str, Any], labels: int, stored: Artefact) -> None:
+    """Raise BadData where there are more labels than weights for them, before tables of all pairs of labels are made."""
+    least = TASKS[task["kind"]].fewest_numbers(labels, task) if task["kind"] in TASKS else 0
+    numbers = sum(tensor.numel() for tensor in stored.tensors.values())
+    if least > numbers:
+        raise BadData(
+            f"{labels} labels need {least} numbers, model.safetensors has {numbers}", repair="restore the folder from a copy"
+        )
 
 
 def task_card(predictor: TaskPredictor) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import carryover
+from carryover.ambient import settled
 from carryover.data.builtin import lines_fingerprint
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.choosing import is_builtin
@@ -233,6 +234,7 @@ def _encoder(wanted: TaskRun, plan: CarryPlan) -> LanguageModel | None:
     return encoder
 
 
+@settled(gradients=True)
 def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, quiet: bool = False) -> TaskRunResult:
     """Train what `wanted` says into `out`; the same call continues a stopped run and returns at once after a finished one.
 

@@ -1,0 +1,63 @@
+"""A process that was forked while other threads computed: their locks, and what they had half written, go with them.
+
+A child of `fork` has one thread. A lock that another thread held is never given back there, and a cache that it was filling
+stays half filled. So in the child every lock and every cache of carryover begins anew; nothing but speed depends on them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar, overload
+from weakref import WeakSet
+
+Owner = TypeVar("Owner")
+Value = TypeVar("Value")
+
+
+class Renewed(Protocol):
+    """Has a lock."""
+
+    def renew(self) -> None:
+        """A new lock, and whatever it guards as it was in the beginning."""
+
+
+_renewed: WeakSet[Any] = WeakSet()
+
+
+def renew_after_fork(owner: Renewed) -> None:
+    """Call `owner.renew()` in every child that is forked as long as the owner lives."""
+    _renewed.add(owner)
+
+
+class computed_once(Generic[Value]):  # used as `property` is
+    """An attribute that a method computes when it is first asked for; two threads may both do so.
+
+    `functools.cached_property` holds one lock for all objects of a class meanwhile, up to Python 3.11.
+    """
+
+    def __init__(self, method: Callable[[Any], Value]) -> None:
+        self.method, self.name, self.__doc__ = method, method.__name__, method.__doc__
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> computed_once[Value]: ...
+    @overload
+    def __get__(self, owner: object, kind: type) -> Value: ...
+    def __get__(self, owner: Any, kind: type) -> Any:
+        if owner is None:
+            return self
+        value = owner.__dict__[self.name] = self.method(owner)
+        return value
+
+
+def _in_child() -> None:
+    for owner in list(_renewed):
+        owner.renew()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)  # the threads of OpenMP stayed with the parent, and PyTorch would wait for them for ever
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
