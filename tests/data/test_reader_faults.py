@@ -18,6 +18,7 @@ import pytest
 from carryover.data.coding import TokenCoder
 from carryover.data.doctor import examine
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
+from carryover.data.formats.word_stream import read_items
 from carryover.data.subwords import SubwordTokenizer
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, CarryoverError, InputMissing
@@ -33,6 +34,8 @@ JSONL = "".join(
 )
 TAGGED_JSONL = "".join(json.dumps({"tokens": ["A", "b", "c"], "tags": ["B-X", "I-X", "O"]}) + "\n" for _ in range(4))
 LABEL_FIRST = "NUM:dist How far is it ?\nHUM:ind Who was she ?\nLOC:city Where ?\n"
+FASTTEXT = "__label__a __label__b some text\n__label__b more of it\n__label__a\tand more\n"
+CONLLUP = "# global.columns = ID FORM UPOS\n1\tHi\tINTJ\n2-3\tal\t_\n2\ta\tADP\n3\tel\tDET\n\n1\tho\tINTJ\n"
 RAW = "\ufeffOne paragraph, with words.\r\n\r\nAnother “document”.\n  \nEnd"
 CONLL = "# id 1\n-DOCSTART- O\n\n#\tO\n# sent = 3\tO\nNew\tB-LOC\nYork\tI-LOC\n\nin\tO\nParis\tB-LOC\n"
 CONLL_BLANKS = "New NNP S-LOC\n# # O\n\nin IN O\nRio NNP B-LOC\nde FW I-LOC\nJaneiro NNP E-LOC\n"
@@ -68,6 +71,10 @@ def unlabelled(path: Path, on_error: str) -> Any:
     return read_texts(path, on_error=on_error, require_labels=False)
 
 
+def several(path: Path, on_error: str) -> Any:
+    return read_texts(path, on_error=on_error, multi_label=",", format="label-first")
+
+
 def tagged(path: Path, on_error: str) -> Any:
     return read_tagged(path, on_error=on_error)
 
@@ -78,6 +85,10 @@ def heads(path: Path, on_error: str) -> Any:
 
 def raw(path: Path, on_error: str) -> Any:
     list(read_raw(path))
+
+
+def items(path: Path, on_error: str) -> Any:
+    list(read_items(path))
 
 
 def doctor(path: Path, on_error: str) -> Any:
@@ -101,6 +112,14 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path, str], Any]]] 
     "conllu": ("a.conllu", CONLLU.encode, tagged),
     "conllu features": ("a.conllu", CONLLU.encode, heads),
     "tagged jsonl": ("a.jsonl", TAGGED_JSONL.encode, tagged),
+    "fasttext": ("a.txt", FASTTEXT.encode, several),
+    "raw jsonl": ("a.jsonl", JSONL.encode, raw),
+    "raw csv": ("a.csv", CSV.encode, raw),
+    "raw by its beginning": ("a.txt", JSONL.encode, raw),
+    "items tsv": ("a.tsv", TSV.encode, items),
+    "items conll": ("a.conll", CONLL.encode, items),
+    "items conllu plus": ("a.conllup", CONLLUP.encode, items),
+    "mac lines": ("a.tsv", lambda: TSV.replace("\n", "\r").encode(), texts),
     "doctor": ("a.tsv", TSV.encode, doctor),
 }  # fmt: skip
 

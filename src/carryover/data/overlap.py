@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from carryover.data.words import WordTokenizer, combining_marks
 
 RUN = 8  # words; a shared run this long is a copy and no coincidence
 
-_AT_ONCE = 1 << 16  # runs whose fingerprints are computed together
+_AT_ONCE = 1 << 16  # words of a line that are compared together
 _TOKENIZER = WordTokenizer(hyphens="split")
 _LETTER = re.compile(r"[^\W_]")
 _NO_PART = re.compile(rf"[^\w{combining_marks()}]|_")  # of a word, where only what is read counts
@@ -43,21 +44,27 @@ class RawScan:
         number = len(self._line_prints) + 1 if number is None else number
         self._line_numbers.append(number)
         tokens = _tokens(line)
-        self._line_prints.append(hash(tuple(tokens)) & 0xFFFFFFFFFFFFFFFF)
-        if not len(self._wanted):
-            return
-        words = _words(tokens)
-        get = self._numbers.get
-        numbers = np.fromiter(
-            (get(word, 0) for word in words), dtype=np.uint64, count=len(words)
-        )  # 0: a word of none of the texts
-        if not numbers.any():
-            return
-        for start in range(0, max(1, len(numbers) - RUN + 1), _AT_ONCE):
-            prints = self._fingerprints(numbers[start : start + _AT_ONCE + RUN - 1])
+        print_, before = 0, np.zeros(0, dtype=np.uint64)
+        for part, chunk in enumerate(iter(lambda: tuple(islice(tokens, _AT_ONCE)), ())):
+            print_ = hash((print_, chunk)) if part else hash(chunk)
+            if len(self._wanted):
+                before = self._look_for(np.concatenate([before, self._numbers_of(chunk)]), number, whole=not part)
+        self._line_prints.append(print_ & 0xFFFFFFFFFFFFFFFF)
+
+    def _numbers_of(self, tokens: tuple[str, ...]) -> np.ndarray:
+        """Of the words of a text; 0 is a word of none of the wanted texts."""
+        get, words = self._numbers.get, _words(tokens)
+        return np.fromiter((get(word, 0) for word in words), dtype=np.uint64, count=len(words))
+
+    def _look_for(self, numbers: np.ndarray, line: int, *, whole: bool) -> np.ndarray:
+        """Mark the wanted runs as met in `line` (or, of a `whole` line that is shorter, the line); what the next run may begin
+        with."""
+        if numbers.any() and (whole or len(numbers) >= RUN):
+            prints = self._fingerprints(numbers)
             places = np.searchsorted(self._wanted, prints).clip(max=len(self._wanted) - 1)
             found = places[self._wanted[places] == prints]
-            self._met[found[self._met[found] == 0]] = number
+            self._met[found[self._met[found] == 0]] = line
+        return numbers[1 - RUN :]
 
     def found(self) -> dict[str, int]:
         """For each group, how many of its texts were met."""
@@ -112,11 +119,11 @@ def words_of(text: str) -> list[str]:
     return _words(_tokens(text))
 
 
-def _tokens(text: str) -> list[str]:
-    return list(map(_LOWERED.__getitem__, _TOKENIZER.words(text)))
+def _tokens(text: str) -> Iterator[str]:
+    return map(_LOWERED.__getitem__, _TOKENIZER.stream(text))
 
 
-def _words(tokens: list[str]) -> list[str]:
+def _words(tokens: Iterable[str]) -> list[str]:
     return list(filter(None, map(_BARE.__getitem__, tokens)))
 
 

@@ -66,12 +66,13 @@ def write_first_met(
     with OutputFile(folder / "first_met.int32") as ids_file, OutputFile(folder / "line_offsets.int64") as offsets_file:
 
         def flush() -> None:
-            flushed = np.frombuffer(buffer, dtype=np.intc).astype("<i4")
-            seen.add(flushed)
-            ids_file.write(flushed.tobytes())
+            for start in range(0, len(buffer), BUFFER):  # more than one only behind a very long line
+                flushed = np.frombuffer(buffer[start : start + BUFFER], dtype=np.intc).astype("<i4")
+                seen.add(flushed)
+                ids_file.write(flushed.tobytes())
             offsets_file.write(np.frombuffer(offsets, dtype=np.int64).astype("<i8").tobytes())
             if progress is not None:
-                progress.advance(len(flushed))
+                progress.advance(len(buffer))
 
         for _, line in lines:
             words = tokenize(line)
@@ -84,7 +85,7 @@ def write_first_met(
             seen.lines += 1
             offsets.append(position)
             buffer.append(0)
-            buffer.extend([numbers[word] for word in words])
+            buffer.extend(map(numbers.__getitem__, words))
             buffer.append(1)
             position += len(words) + 2
             if len(buffer) >= BUFFER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from operator import methodcaller
 from typing import Any, ClassVar
@@ -54,10 +55,14 @@ class WordTokenizer(Tokenizer):
         return _compile(self.hyphens == "keep").pattern
 
     def words(self, text: str) -> list[str]:
+        return self._find(text) if len(text) <= LONG_TEXT else list(self.stream(text))
+
+    def stream(self, text: str) -> Iterator[str]:
+        """The words one after the other. Of a long text equal words are one object: a list of them costs 8 bytes a word."""
         if len(text) <= LONG_TEXT:
-            return self._find(text)
-        share: dict[str, str] = {}  # equal words are one object: a list of millions then costs 8 bytes a word
-        return [share.setdefault(word, word) for word in map(_text_of, self._iterate(text))]
+            return iter(self._find(text))
+        share: dict[str, str] = {}
+        return (share.setdefault(word, word) for word in map(_text_of, self._iterate(text)))
 
     def tokenize(self, text: str) -> list[Token]:
         return [Token(match.group(), match.start(), match.end()) for match in self._iterate(text)]

@@ -105,18 +105,22 @@ def _nearby(path: Path) -> str:
     return f"did you mean {path.parent / close[0]}?" if close else "check the path"
 
 
-def scan_lines(path: Source) -> Iterator[tuple[int, str | BadLine]]:
+def scan_lines(path: Source, *, stripped: bool = False) -> Iterator[tuple[int, str | BadLine]]:
     """All lines as (number from 1, text without the line end); in place of a line that is no text, the error it is.
 
     Lines end with LF, CR LF or CR alone; a byte order mark at the beginning of a line is dropped: where files were joined,
     each brings its own. Faults of a single line (bad UTF-8, a zero byte) are handed on so that the caller may skip it; faults
-    of the file are raised as `open_bytes` says, a line of more than LONGEST_LINE bytes as BadData.
+    of the file are raised as `open_bytes` says, a line of more than LONGEST_LINE bytes as BadData. `stripped` leaves out white
+    space around long lines, so that whoever strips them need not copy them.
     """
     number = 0
     with open_bytes(path) as stream:
         for block in _blocks(stream):
-            if len(block) > LONGEST_LINE:
-                _check_lengths(block, path, number)
+            if len(block) > _AT_ONCE:
+                if len(block) > LONGEST_LINE:
+                    _check_lengths(block, path, number)
+                if stripped and b"\r" not in block:
+                    block = block.strip()
             try:
                 text = block.decode("utf-8")
                 sound = "\0" not in text
@@ -130,8 +134,12 @@ def scan_lines(path: Source) -> Iterator[tuple[int, str | BadLine]]:
             del block  # of a long line nothing is held twice
             lines = _lines(text)
             del text
-            yield from enumerate(lines, start=number + 1)
-            number += len(lines)
+            if len(lines) == 1:
+                number += 1
+                yield number, lines.pop()
+            else:
+                yield from enumerate(lines, start=number + 1)
+                number += len(lines)
 
 
 def _lines(text: str) -> list[str]:
@@ -156,9 +164,8 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
                 break
             continue
         if held:
-            held.append(block[:place])
-            yield _without_return(b"".join(held)) if sign == b"\n" else b"".join(held)
-            held.clear()
+            held = [b"".join([*held, block[:place]])]
+            yield _without_return(held.pop()) if sign == b"\n" else held.pop()  # and keep nothing of a long line here
             block = block[place + 1 :]
         end = block.rfind(sign) if sign == b"\n" else block.rfind(sign, 0, len(block) - 1)
         if end >= 0:
@@ -167,7 +174,8 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
         if size:
             held.append(block[end + 1 :])
     if held:
-        yield _without_return(b"".join(held))
+        held = [b"".join(held)]
+        yield _without_return(held.pop())
 
 
 def _without_return(block: bytes) -> bytes:
@@ -202,9 +210,9 @@ def _checked(line: str, path: Source, number: int) -> str | BadLine:
     return fault
 
 
-def read_lines(path: Source) -> Iterator[tuple[int, str]]:
+def read_lines(path: Source, *, stripped: bool = False) -> Iterator[tuple[int, str]]:
     """As `scan_lines`, but the first faulty line is raised."""
-    for number, line in scan_lines(path):
+    for number, line in scan_lines(path, stripped=stripped):
         if isinstance(line, BadData):
             raise line
         yield number, line

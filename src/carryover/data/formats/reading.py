@@ -172,7 +172,9 @@ def read_raw(
 
         yield from enumerate(builtin.raw_lines(str(path).removeprefix("builtin:")), start=1)
     else:
-        yield from read_files(path, lambda file: raw_lines(file, format=format, text_column=column), exact=exact)
+        yield from read_files(
+            path, lambda file: raw_lines(file, exact=exact, format=format, text_column=column), exact=exact
+        )
 
 
 def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:

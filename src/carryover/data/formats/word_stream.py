@@ -39,10 +39,15 @@ def read_items(path: Source, *, format: str | None = None, text_column: str | in
     return (item for _, item in numbered_items(path, format, text_column))
 
 
-def raw_lines(path: Source, *, format: str | None = None, text_column: str | int = "text") -> Iterator[tuple[int, str]]:
-    """The text of a file as numbered lines; words are joined by spaces, a text of several lines is followed by a blank one."""
+def raw_lines(
+    path: Source, *, exact: bool, format: str | None = None, text_column: str | int = "text"
+) -> Iterator[tuple[int, str]]:
+    """The text of a file as numbered lines; words are joined by spaces, a text of several lines is followed by a blank one.
+
+    Without `exact` the white space around a long line may be missing.
+    """
     if choose_format(path, format, "raw", otherwise="text") == "text":
-        return read_lines(path)
+        return read_lines(path, stripped=not exact)
     return _as_lines(numbered_items(path, format, text_column), named=format is not None)
 
 
