@@ -59,20 +59,22 @@ def split_budget(train: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
     return [train[i] for i in kept], [train[i] for i in stopped]
 
 
-def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, multi_label: bool) -> CellOutcome:
-    inputs, targets = [content(example, task) for example in train], [gold(example, task) for example in train]
-    model: Any
-    started = time.perf_counter()
+def feature_model(task: str, multi_label: bool) -> Any:
+    """The model of hand-made features for a task, not fitted."""
     if task == "tag":
         from carryover.classical.tag_features import FeatureTagger
 
-        model = FeatureTagger().fit(inputs, targets, seed)
-        notes = {"chosen": f"{model.epochs_chosen} passes"}
-    else:
-        from carryover.classical.text_features import FeatureClassifier
+        return FeatureTagger()
+    from carryover.classical.text_features import FeatureClassifier
 
-        model = FeatureClassifier(multi_label=multi_label).fit(inputs, targets, seed)
-        notes = {"chosen": str(model.chosen)}
+    return FeatureClassifier(multi_label=multi_label)
+
+
+def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, multi_label: bool) -> CellOutcome:
+    inputs, targets = [content(example, task) for example in train], [gold(example, task) for example in train]
+    started = time.perf_counter()
+    model = feature_model(task, multi_label).fit(inputs, targets, seed)
+    notes = {"chosen": str(model.chosen)}
     seconds = time.perf_counter() - started
     predictions, milliseconds = timed_prediction(model.predict, [content(example, task) for example in test])
     parameters = int(model.parameter_count())

@@ -39,13 +39,18 @@ class Corpus:
     valid_characters: int
 
 
+def _writes(wanted: PretrainSettings) -> bool:
+    """Whether the model is one that writes, and so reads text exactly as it is."""
+    return wanted.objective == "lm"
+
+
 def text_coder(wanted: PretrainSettings) -> TokenCoder:
     """What turns a line into what the model of these settings reads, but for pieces, which are learned from the text.
 
     The bidirectional model reads words, if need be by their characters; the one that generates reads single characters,
     white space too, so that what it writes is exact, or words, if asked for with the white space between them.
     """
-    if wanted.objective == "lm" and wanted.input == "characters":
+    if _writes(wanted) and wanted.input == "characters":
         return TokenCoder("words", tokenizer=CharacterTokenizer())
     return TokenCoder(wanted.input, tokenizer=SpacedTokenizer(WordTokenizer()) if wanted.keep_spaces else None)
 
@@ -65,7 +70,7 @@ def prepare_corpus(
     """
     shards = folder.run / "shards"
     storage.sweep(shards)
-    writes = wanted.objective == "lm"
+    writes = _writes(wanted)
     train_lines, valid_lines = divide_text(wanted)
     coder = begun or _coder(wanted, folder, train_lines)
     known = keeps_vocabulary(wanted, begun)
@@ -80,7 +85,7 @@ def prepare_corpus(
 
 def divide_text(wanted: PretrainSettings) -> tuple[Iterable[tuple[int, str]], Iterable[tuple[int, str]]]:
     """Lines to train on and held-out lines, each to be read any number of times."""
-    writes = wanted.objective == "lm"
+    writes = _writes(wanted)
     if wanted.valid is None:
         return (hold_out_passages if writes else hold_out)(wanted.raw, wanted.held_out_share)
     return Lines((wanted.raw,), exact=writes), Lines(wanted.valid_files, exact=writes)
@@ -93,7 +98,7 @@ def keeps_vocabulary(wanted: PretrainSettings, begun: TokenCoder | None) -> bool
 
 def vocabulary_length(wanted: PretrainSettings, coder: TokenCoder, lines: Iterable[tuple[int, str]]) -> int:
     """Entries of the vocabulary that is counted in these lines; they are read until it is full."""
-    units = line_units(coder, exact=wanted.objective == "lm")
+    units = line_units(coder, exact=_writes(wanted))
     counts: Counter[str] = Counter(dict.fromkeys(Vocabulary.FIXED, wanted.minimum_count))  # have their places already
     size = len(Vocabulary.FIXED)
     for _, line in lines:
@@ -171,7 +176,7 @@ def learn_coder(wanted: PretrainSettings, lines: Iterable[tuple[int, str]]) -> T
 
     texts = (line for _, line in lines if line.strip() or wanted.keep_spaces)
     # What generates must give the text back, so its pieces are of what stands between spaces, not of words and marks.
-    tokenizer: Tokenizer | None = WhitespaceTokenizer() if wanted.objective == "lm" else None
+    tokenizer: Tokenizer | None = WhitespaceTokenizer() if _writes(wanted) else None
     if wanted.keep_spaces:
         tokenizer = SpacedTokenizer(WordTokenizer())
     split = tokenizer if wanted.keep_spaces else None
@@ -204,11 +209,11 @@ def _open_or_build(
                 lines,
                 coder.kind,
                 place,
-                tokenize=line_units(coder, exact=wanted.objective == "lm"),
+                tokenize=line_units(coder, exact=_writes(wanted)),
                 vocabulary_size=wanted.vocabulary_size,
                 minimum_count=wanted.minimum_count,
                 vocabulary=coder.vocabulary if known else None,
-                keep_blank=wanted.objective == "lm",
+                keep_blank=_writes(wanted),
                 progress=progress,
             )
         except BadData as error:
