@@ -7,7 +7,7 @@ import pytest
 
 from carryover.classical import tag_features, text_features
 from carryover.classical.tag_features import FeatureTagger, token_features, word_shape
-from carryover.classical.text_features import CANDIDATES, Candidate, FeatureClassifier, foretold_mib, most_features
+from carryover.classical.text_features import CANDIDATES, Candidate, FeatureClassifier, most_features
 from carryover.errors import BadData
 
 RANDOM = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_memory_holds_few_tables_of_classes_and_features(multi_label: bool) -> N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 * 8 * classifier.parameter_count()
-    assert peak < 1.5 * 2**20 * foretold_mib(texts, 20, 60, multi_label=multi_label)
+    assert peak < 1.5 * 2**20 * classifier.foretold_mib(texts, 20, 60)
 
 
 def test_many_classes_get_fewer_features_and_small_sums(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +150,9 @@ def test_with_many_tags_the_rarest_features_are_left_out(monkeypatch: pytest.Mon
 
 def test_memory_of_a_tagger_is_foretold() -> None:
     sentences, _ = sentences_of(20)
-    assert tag_features.foretold_mib(sentences, 500, 20) > tag_features.foretold_mib(sentences, 5, 20)
-    assert tag_features.foretold_mib(sentences, 5, 2000) > tag_features.foretold_mib(sentences, 5, 20)
+    few = FeatureTagger().foretold_mib(sentences, 5, 20)
+    assert FeatureTagger().foretold_mib(sentences, 500, 20) > few
+    assert FeatureTagger().foretold_mib(sentences, 5, 2000) > few
 
 
 def test_shape_and_window() -> None:

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carryover.compare import ComparePlan, compare
+from carryover.compare import compare
 from carryover.compare.cells import Cell, CellFailure
-from carryover.compare.resources import pretrain_settings
 from carryover.compare.run import PLAN_FILE, RESULTS_FILE
 from carryover.compare.store import CellStore
 from carryover.errors import BadData, Busy, CannotWrite, InputMissing, TrainingFailed, UsageError
 from carryover.storage import run_lock
-from carryover.training.pretrain import pretrain
 from carryover.training.stopping import Interrupted
+from compare.running import TINY, Running, plan
 
 TIMES = ("seconds", "prediction_milliseconds", "peak_memory_mib", "pretraining_seconds", "cost")
-TINY: dict[str, Any] = {
-    "pretraining": {"size": "tiny", "epochs": 1, "vocabulary_size": 60},
-    "vectors": {"size": 10, "epochs": 1, "minimum_count": 1},
-    "fitting": {"epochs": 1, "least_updates": 6, "hidden": 8, "evaluations": 2, "word_size": 8, "filters": ((2, 4),)},
-}
-
-
-def plan(folder: Path, **options: Any) -> ComparePlan:
-    usual = {"task": "classify", "train": folder / "train.tsv", "test": folder / "test.tsv", "rungs": "features",
-             "budgets": "12,24", "seeds": 2, "jobs": 1, "replicates": 200}  # fmt: skip
-    return ComparePlan(**{**usual, **options})
 
 
 def timeless(value: Any) -> Any:
@@ -308,82 +290,6 @@ def test_wrong_input_leaves_nothing_behind(own_topics: Path, tmp_path: Path) -> 
         assert not out.exists()
 
 
-def test_unknown_settings_are_refused_with_the_nearest_spelling(topics: Path, tmp_path: Path) -> None:
-    for options, words in (
-        ({"fitting": {"epoch": 1}}, r"fitting has no setting 'epoch'; did you mean 'epochs'\?"),
-        ({"fitting": {"epochs": 0}}, "epochs is 0"),
-        ({"vectors": {"windw": 1}}, r"vectors has no setting 'windw'; did you mean 'window'\?"),
-        ({"pretraining": {"learning_rte": 1}}, r"pretraining has no setting .*did you mean 'learning_rate'\?"),
-        ({"raw": topics / "raw.txt", "pretraining": {"size": "tinny"}}, "tinny"),
-    ):
-        with pytest.raises(UsageError, match=words):
-            compare(plan(topics, **options), tmp_path / "out", quiet=True)
-        assert not (tmp_path / "out").exists()
-
-
-def test_after_a_refusal_the_corrected_command_works(own_topics: Path, tmp_path: Path) -> None:
-    """What only reading the raw text tells is told after the plan was stored."""
-    out, blank = tmp_path / "out", own_topics / "blank.txt"
-    blank.write_text("\n \n", encoding="utf-8")
-    for rungs in ("static", "frozen"):
-        with pytest.raises(BadData, match=r"blank.txt"):
-            compare(plan(own_topics, rungs=rungs, raw=blank, budgets="12", seeds=1, **TINY), out, quiet=True)
-        assert not out.exists()
-    wanted = plan(own_topics, rungs="features,static", raw=own_topics / "raw.txt", budgets="12", seeds=1, **TINY)
-    assert len(compare(wanted, out, quiet=True).results) == 2
-    before = (out / PLAN_FILE).read_bytes()
-    (out / "language-model").mkdir()
-    (out / "language-model" / "notes.txt").write_text("somebody else's", encoding="utf-8")
-    more = plan(own_topics, rungs="features,static,frozen", raw=own_topics / "raw.txt", budgets="12", seeds=1, **TINY)
-    with pytest.raises(UsageError, match=r"notes\.txt"):
-        compare(more, out, quiet=True)
-    assert (out / PLAN_FILE).read_bytes() == before
-
-
-def test_a_language_model_of_an_earlier_version_keeps_its_rate(topics: Path, tmp_path: Path) -> None:
-    wanted = plan(topics, rungs="frozen", raw=topics / "raw.txt", budgets="12", seeds=1, **TINY)
-    earlier = replace(pretrain_settings(wanted), learning_rate=3e-3, patience=4)
-    made = pretrain(earlier, tmp_path / "out" / "language-model", quiet=True)
-    result = compare(wanted, tmp_path / "out", quiet=True)
-    assert result.pretraining["language model"] == made.record["seconds"]
-
-
-def test_a_comparison_of_an_earlier_version_on_builtin_text_goes_on(
-    topics: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    wanted = plan(topics, raw="builtin:grammar?raw=60&words=30", budgets="12", seeds=1)
-    compare(wanted, out, quiet=True)
-    stored = json.loads((out / PLAN_FILE).read_text())
-    stored["question"]["raw text"] = "0" * 64
-    (out / PLAN_FILE).write_text(json.dumps(stored))
-    assert compare(wanted, out, quiet=True).already == 1
-    assert "is taken to be the same text" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="raw text"):
-        compare(replace(wanted, raw=topics / "raw.txt"), out, quiet=True)
-
-
-def test_a_removed_folder_is_no_success_and_the_same_command_works(
-    topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from carryover.compare import rungs
-
-    out = tmp_path / "out"
-    real = rungs.run_rung
-
-    def removes(*given: Any, **options: Any) -> Any:
-        found = real(*given, **options)
-        shutil.rmtree(out)
-        return found
-
-    monkeypatch.setattr(rungs, "run_rung", removes)
-    with pytest.raises(CannotWrite, match="was removed while the comparison ran; run the same command again"):
-        compare(plan(topics), out, quiet=True)
-    assert not out.exists()
-    monkeypatch.setattr(rungs, "run_rung", real)
-    assert len(compare(plan(topics), out, quiet=True).results) == 4
-
-
 def test_unknown_test_labels_can_be_counted_as_errors(own_topics: Path, tmp_path: Path) -> None:
     with (own_topics / "test.tsv").open("a", encoding="utf-8") as file:
         file.write("moon and star\tspace\n")
@@ -410,56 +316,6 @@ def test_a_strange_or_busy_or_impossible_folder_is_refused(topics: Path, tmp_pat
         compare(plan(topics), topics / "train.tsv", quiet=True)
 
 
-SCRIPT = """
-    import sys
-    from pathlib import Path
-    from carryover.compare import ComparePlan, compare
-    from carryover.errors import CarryoverError
-
-    if __name__ == "__main__":
-        folder, out, jobs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-        plan = ComparePlan(task="classify", train=folder / "train.tsv", test=folder / "test.tsv", rungs="features",
-                           budgets="12,24", seeds=3, jobs=jobs, replicates=200)
-        try:
-            compare(plan, out)
-        except CarryoverError as error:
-            print(error, file=sys.stderr)
-            sys.exit(error.exit_code)
-"""
-
-
-class Running:
-    """A comparison in its own process; what it says on standard error goes to a file."""
-
-    def __init__(self, folder: Path, out: Path, jobs: int = 1, **environment: str) -> None:
-        script = out.with_suffix(".py")
-        script.write_text(textwrap.dedent(SCRIPT), encoding="utf-8")
-        self.out, self.log = out, out.with_suffix(".log")
-        command = [sys.executable, "-W", "error", str(script), str(folder), str(out), str(jobs)]
-        with self.log.open("w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
-
-    def said(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-    def end(self) -> int:
-        return self.process.wait(timeout=200)
-
-    def stop(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.end()
-
-    def cells(self) -> int:
-        return sum(1 for path in (self.out / "cells").glob("features-*")) if (self.out / "cells").is_dir() else 0
-
-    def wait_for_cells(self, count: int) -> None:
-        deadline = time.monotonic() + 120
-        while self.cells() < count:
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-
 def test_killed_anywhere_the_result_is_that_of_the_uninterrupted_run(topics: Path, tmp_path: Path, whole: Any) -> None:
     out = tmp_path / "out"
     first = Running(topics, out)
@@ -472,27 +328,6 @@ def test_killed_anywhere_the_result_is_that_of_the_uninterrupted_run(topics: Pat
     assert again.already >= 3
     assert final(out) == whole
     assert not [path for path in out.rglob("*") if ".partial-" in path.name]
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the workers")
-def test_a_killed_worker_is_told_with_what_is_stored(topics: Path, tmp_path: Path) -> None:
-    """As the system kills one when memory runs out."""
-    running = Running(topics, tmp_path / "out", jobs=2)
-    running.wait_for_cells(1)
-    children = f"/proc/{running.process.pid}/task/{running.process.pid}/children"
-    workers = [
-        int(child)
-        for child in Path(children).read_text().split()
-        if b"loky" in Path(f"/proc/{child}/cmdline").read_bytes()
-        and b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
-    os.kill(workers[0], signal.SIGKILL)
-    assert running.end() == 75, running.said()
-    told = running.said().splitlines()[-1]
-    assert re.search(
-        r"a worker process was killed .*: \d of 6 cells are stored; run the same command again, with fewer --jobs", told
-    )
-    assert "Traceback" not in running.said()
 
 
 def test_ctrl_c_keeps_what_is_finished(topics: Path, tmp_path: Path) -> None:

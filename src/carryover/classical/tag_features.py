@@ -137,9 +137,31 @@ class FeatureTagger:
                     predicted[i] = tuple(self.labels[k] for k in path)
         return predicted
 
+    @property
+    def chosen(self) -> str:
+        """What was chosen on the held-out fifth."""
+        return f"{self.epochs_chosen} passes"
+
     def parameter_count(self) -> int:
         """Number of learned weights."""
         return sum(p.numel() for p in (*self._table.parameters(), *self._crf.parameters()))
+
+    def foretold_mib(self, sample: Rows[Rows[str]], tags: int, sentences: int) -> float:
+        """Memory that `fit` needs beyond what the process holds already, for `sentences` like those of `sample`,
+        a random part of them."""
+        known: set[str] = set()
+        halfway = 1
+        for number, sentence in enumerate(sample):
+            if number == len(sample) // 2:
+                halfway = max(1, len(known))
+            known.update(name for token in token_features(sentence) for name in token)
+        times = sentences / len(sample)
+        # Distinct features grow as a power of the amount of text (Heaps 1978), taken from the second half of the sample.
+        distinct = len(known) * times ** min(1.0, max(0.0, math.log2(max(1, len(known)) / halfway)))
+        weights = min(distinct * tags, MOST_WEIGHTS)
+        tokens = times * sum(map(len, sample))
+        fixed = _BYTES_A_PAIR * min(64 * tags**2, _MOST_PAIRS)
+        return (_TABLES * _NUMBER * weights + fixed + _BYTES_A_NAME * distinct + _BYTES_A_TOKEN * tokens) / 2**20
 
     def _encode(self, row: list[list[str]]) -> list[list[int]]:
         ids = self._ids
@@ -221,21 +243,3 @@ class FeatureTagger:
             elif epoch + 1 - best_epoch >= self.patience:
                 break
         return best_epoch
-
-
-def foretold_mib(sample: Rows[Rows[str]], tags: int, sentences: int) -> float:
-    """Memory that `FeatureTagger.fit` needs beyond what the process holds already, for `sentences` like those of `sample`,
-    a random part of them."""
-    known: set[str] = set()
-    halfway = 1
-    for number, sentence in enumerate(sample):
-        if number == len(sample) // 2:
-            halfway = max(1, len(known))
-        known.update(name for token in token_features(sentence) for name in token)
-    times = sentences / len(sample)
-    # Distinct features grow as a power of the amount of text (Heaps 1978), taken from the second half of the sample.
-    distinct = len(known) * times ** min(1.0, max(0.0, math.log2(max(1, len(known)) / halfway)))
-    weights = min(distinct * tags, MOST_WEIGHTS)
-    tokens = times * sum(map(len, sample))
-    fixed = _BYTES_A_PAIR * min(64 * tags**2, _MOST_PAIRS)
-    return (_TABLES * _NUMBER * weights + fixed + _BYTES_A_NAME * distinct + _BYTES_A_TOKEN * tokens) / 2**20

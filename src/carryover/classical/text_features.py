@@ -145,6 +145,35 @@ class FeatureClassifier:
         """Number of fitted weights."""
         return len(self.labels) * self._width()
 
+    def foretold_mib(self, sample: Sequence[str], classes: int, examples: int) -> float:
+        """Memory that `fit` needs beyond what the process holds already, for `examples` texts like those of
+        `sample`, a random part of them."""
+        analyzers = [word_vectorizer(classes).build_analyzer(), character_vectorizer(classes).build_analyzer()]
+        known: list[set[str]] = [set() for _ in analyzers]
+        halfway, entries = [1, 1], 0
+        for number, text in enumerate(sample):
+            if number == len(sample) // 2:
+                halfway = [max(1, len(names)) for names in known]
+            for names, analyze in zip(known, analyzers, strict=True):
+                found = set(analyze(text))
+                entries += len(found)
+                names |= found
+        times = examples / len(sample)
+        # Distinct n-grams grow as a power of the amount of text (Heaps 1978), taken from the second half of the sample.
+        growth = [
+            min(1.0, max(0.0, math.log2(max(1, len(names)) / half))) for names, half in zip(known, halfway, strict=True)
+        ]
+        distinct = [len(names) * times**power for names, power in zip(known, growth, strict=True)]
+        features = sum(min(count, most_features(classes)) for count in distinct)
+        weights = _NUMBER * classes * features
+        fitting = _TABLES_OF_BAYES * weights
+        if self.multi_label:
+            fitting = max(fitting, weights + _TABLES_OF_ALL_AT_ONCE * _NUMBER * features)
+        elif classes <= MANY_CLASSES:
+            at_once = 1 if classes == 2 else classes
+            fitting = max(fitting, _TABLES_OF_ALL_AT_ONCE * _NUMBER * features * at_once)
+        return (fitting + _BYTES_AN_ENTRY * entries * times + _BYTES_A_NAME * sum(distinct)) / 2**20
+
     def _coefficients(self) -> np.ndarray:
         models = getattr(self._model, "estimators_", [self._model])
         rows = []
@@ -286,37 +315,10 @@ def _fit(model: Any, matrix: Any, targets: np.ndarray) -> Any:
         # one-vs-rest speaks up about constant labels.
         warnings.simplefilter("ignore", UserWarning)
         classes = np.unique(targets) if targets.ndim == 1 else ()
-        if hasattr(model, "partial_fit") and len(targets) * len(classes) > MOST_TARGETS:
+        partial_fit = getattr(model, "partial_fit", None)
+        if partial_fit is not None and len(targets) * len(classes) > MOST_TARGETS:
             rows = max(1, MOST_TARGETS // len(classes))  # the same sums, without a table of all examples and classes
             for start in range(0, len(targets), rows):
-                model.partial_fit(matrix[start : start + rows], targets[start : start + rows], classes)
+                partial_fit(matrix[start : start + rows], targets[start : start + rows], classes)
             return model
         return model.fit(matrix, targets)
-
-
-def foretold_mib(sample: Sequence[str], classes: int, examples: int, *, multi_label: bool = False) -> float:
-    """Memory that `FeatureClassifier.fit` needs beyond what the process holds already, for `examples` texts like those of
-    `sample`, a random part of them."""
-    analyzers = [word_vectorizer(classes).build_analyzer(), character_vectorizer(classes).build_analyzer()]
-    known: list[set[str]] = [set() for _ in analyzers]
-    halfway, entries = [1, 1], 0
-    for number, text in enumerate(sample):
-        if number == len(sample) // 2:
-            halfway = [max(1, len(names)) for names in known]
-        for names, analyze in zip(known, analyzers, strict=True):
-            found = set(analyze(text))
-            entries += len(found)
-            names |= found
-    times = examples / len(sample)
-    # Distinct n-grams grow as a power of the amount of text (Heaps 1978), taken from the second half of the sample.
-    growth = [min(1.0, max(0.0, math.log2(max(1, len(names)) / half))) for names, half in zip(known, halfway, strict=True)]
-    distinct = [len(names) * times**power for names, power in zip(known, growth, strict=True)]
-    features = sum(min(count, most_features(classes)) for count in distinct)
-    weights = _NUMBER * classes * features
-    fitting = _TABLES_OF_BAYES * weights
-    if multi_label:
-        fitting = max(fitting, weights + _TABLES_OF_ALL_AT_ONCE * _NUMBER * features)
-    elif classes <= MANY_CLASSES:
-        at_once = 1 if classes == 2 else classes
-        fitting = max(fitting, _TABLES_OF_ALL_AT_ONCE * _NUMBER * features * at_once)
-    return (fitting + _BYTES_AN_ENTRY * entries * times + _BYTES_A_NAME * sum(distinct)) / 2**20

@@ -16,7 +16,7 @@ from carryover.compare.plan import ComparePlan
 from carryover.compare.problem import Problem, content, gold, load_problem
 from carryover.compare.resources import check_material
 from carryover.compare.result import ENCODER_FOLDER
-from carryover.compare.rungs import carry_plan, split_budget
+from carryover.compare.rungs import carry_plan, feature_model, split_budget
 from carryover.compare.schedule import default_jobs
 from carryover.compare.trial import PeakMemory, one_thread, store_of
 from carryover.errors import CarryoverError
@@ -46,9 +46,8 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
     with one_thread():
         for rung in plan.rungs:
             peak = PeakMemory()
-            seconds[rung] = _seconds_of_cells(rung, plan, problem, folder, missing)
-            more = _features_mib(plan, problem, missing) if rung == "features" else 0.0
-            memory[rung] = peak.read() if rung != "features" else max(peak.read(), PeakMemory().read() + more)
+            seconds[rung], mib = _cost_of_cells(rung, plan, problem, folder, missing)
+            memory[rung] = max(peak.read(), mib)
     once = _pretraining(plan, folder) if any(needs_encoder(cell.rung) for cell in missing) else 0.0
     total = once + sum(seconds.values()) / jobs
     document: dict[str, Any] = {
@@ -79,16 +78,17 @@ def _lines(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _seconds_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Path, missing: list[Cell]) -> float:
-    """Seconds of one core for the missing cells of a rung."""
+def _cost_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Path, missing: list[Cell]) -> tuple[float, float]:
+    """Seconds of one core for the missing cells of a rung, and MiB of the largest where the calibration does not show them."""
     mine = [cell for cell in missing if cell.rung == rung]
     if not mine:
-        return 0.0
+        return 0.0, 0.0
     labels = plan.label_counts(len(problem.train))
     sample = _sample(problem, min(labels.values()))
     if rung == "features":
-        fixed, each = _calibrate_features(problem, max(labels[cell.budget] for cell in mine))
-        return sum(fixed + each * labels[cell.budget] for cell in mine)
+        largest = max(labels[cell.budget] for cell in mine)
+        fixed, each = _calibrate_features(problem, largest)
+        return sum(fixed + each * labels[cell.budget] for cell in mine), _features_mib(problem, largest)
     words = sum(len(_words(problem, example)) for example in problem.train) / len(problem.train)
     settings = _settings(plan, rung)
     fixed, update, predict = _calibrate_neural(rung, plan, problem, sample, folder)
@@ -98,7 +98,7 @@ def _seconds_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Pa
         updates = max(settings.epochs * batches, settings.least_updates)
         held_out = settings.evaluations * 0.2 * labels[cell.budget] * predict
         seconds += fixed + updates * update + held_out + len(problem.test) * predict
-    return seconds
+    return seconds, 0.0
 
 
 def _settings(plan: ComparePlan, rung: str) -> Any:
@@ -113,21 +113,12 @@ def _sample(problem: Problem, count: int, most: int = _EXAMPLES) -> list[Any]:
     return [problem.train[i] for i in stratified_order(problem.train, 0)[: min(max(count, 16), most, len(problem.train))]]
 
 
-def _features_mib(plan: ComparePlan, problem: Problem, missing: list[Cell]) -> float:
-    """Memory of the largest cell of hand-made features beyond what this process holds."""
-    labels = plan.label_counts(len(problem.train))
-    largest = max((labels[cell.budget] for cell in missing if cell.rung == "features"), default=0)
-    if not largest:
-        return 0.0
-    sample = [content(example, problem.task) for example in _sample(problem, largest, most=_EXAMPLES_FOR_MEMORY)]
+def _features_mib(problem: Problem, labels: int) -> float:
+    """Memory of a process that fits hand-made features to so many labelled examples; this one has done so with a few."""
+    sample = [content(example, problem.task) for example in _sample(problem, labels, most=_EXAMPLES_FOR_MEMORY)]
     kinds = len({label for example in problem.train for label in gold(example, problem.task)})
-    if problem.task == "tag":
-        from carryover.classical import tag_features
-
-        return tag_features.foretold_mib(sample, kinds, largest)
-    from carryover.classical import text_features
-
-    return text_features.foretold_mib(sample, min(kinds, largest), largest, multi_label=problem.multi_label)
+    more = feature_model(problem.task, multi_label=problem.multi_label).foretold_mib(sample, kinds, labels)
+    return PeakMemory().read() + float(more)
 
 
 def _calibrate_features(problem: Problem, labels: int) -> tuple[float, float]:

@@ -68,25 +68,25 @@ def split_budget(train: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
     return [train[i] for i in kept], [train[i] for i in stopped]
 
 
-def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, options: Mapping[str, Any]) -> CellOutcome:
-    inputs, targets = [content(example, task) for example in train], [gold(example, task) for example in train]
-    model: Any
-    started = time.perf_counter()
+def feature_model(task: str, *, multi_label: bool = False, metric: str = "accuracy", class_weights: str = "none") -> Any:
+    """The model of hand-made features for a task, not fitted. A tagger chooses its passes by accuracy, whatever the metric."""
     if task == "tag":
         from carryover.classical.tag_features import FeatureTagger
 
-        model = FeatureTagger().fit(inputs, targets, seed)
-        notes = {"chosen": f"{model.epochs_chosen} passes"}
-    else:
-        from carryover.classical.text_features import FeatureClassifier
+        return FeatureTagger()
+    from carryover.classical.text_features import FeatureClassifier
 
-        choosing = (
-            options["metric"]
-            if options["metric"] != "auto"
-            else metric_of_labels(targets, multi_label=options["multi_label"])
-        )
-        model = FeatureClassifier(**{**options, "metric": choosing}).fit(inputs, targets, seed)
-        notes = {"chosen": str(model.chosen)}
+    return FeatureClassifier(multi_label=multi_label, metric=metric, class_weights=class_weights)
+
+
+def _features(task: str, train: Sequence[Any], test: Sequence[Any], seed: int, options: Mapping[str, Any]) -> CellOutcome:
+    inputs, targets = [content(example, task) for example in train], [gold(example, task) for example in train]
+    started = time.perf_counter()
+    metric = options["metric"]
+    if metric == "auto":
+        metric = metric_of_labels(targets, multi_label=options["multi_label"])
+    model = feature_model(task, **{**options, "metric": metric}).fit(inputs, targets, seed)
+    notes = {"chosen": str(model.chosen)}
     seconds = time.perf_counter() - started
     predictions, milliseconds = timed_prediction(model.predict, [content(example, task) for example in test])
     parameters = int(model.parameter_count())

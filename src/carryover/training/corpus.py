@@ -40,20 +40,25 @@ class Corpus:
     valid_characters: int
 
 
+def _writes(wanted: PretrainSettings) -> bool:
+    """Whether the model is one that writes, and so reads text exactly as it is."""
+    return wanted.objective == "lm"
+
+
 def text_coder(wanted: PretrainSettings) -> TokenCoder:
     """What turns a line into what the model of these settings reads, but for pieces, which are learned from the text.
 
     The bidirectional model reads words, if need be by their characters; the one that generates reads single characters,
     white space too, so that what it writes is exact, or words, if asked for with the white space between them.
     """
-    if wanted.objective == "lm" and wanted.input == "characters":
+    if _writes(wanted) and wanted.input == "characters":
         return TokenCoder("words", tokenizer=CharacterTokenizer())
     return TokenCoder(wanted.input, tokenizer=SpacedTokenizer(WordTokenizer()) if wanted.keep_spaces else None)
 
 
 def raw_text(wanted: PretrainSettings, *files: str | Path) -> RawText:
     """The lines of files as the run reads them."""
-    return RawText(files, wanted.objective == "lm", wanted.raw_column, wanted.raw_format)
+    return RawText(files, _writes(wanted), wanted.raw_column, wanted.raw_format)
 
 
 def prepare_corpus(
@@ -71,7 +76,7 @@ def prepare_corpus(
     """
     shards = folder.run / "shards"
     storage.sweep(shards)
-    writes = wanted.objective == "lm"
+    writes = _writes(wanted)
     train_lines, valid_lines = divide_text(wanted)
     coder = begun or _coder(wanted, folder, train_lines)
     known = keeps_vocabulary(wanted, begun)
@@ -89,7 +94,7 @@ def divide_text(wanted: PretrainSettings) -> tuple[Iterable[tuple[int, str]], It
     """Lines to train on and held-out lines, each to be read any number of times."""
     raw = raw_text(wanted, wanted.raw)
     if wanted.valid is None:
-        return (hold_out_passages if wanted.objective == "lm" else hold_out)(raw, wanted.held_out_share)
+        return (hold_out_passages if _writes(wanted) else hold_out)(raw, wanted.held_out_share)
     return raw, raw_text(wanted, *wanted.valid_files)
 
 
@@ -100,7 +105,7 @@ def keeps_vocabulary(wanted: PretrainSettings, begun: TokenCoder | None) -> bool
 
 def vocabulary_length(wanted: PretrainSettings, coder: TokenCoder, lines: Iterable[tuple[int, str]]) -> int:
     """Entries of the vocabulary that is counted in these lines; they are read until it is full."""
-    units = line_units(coder, exact=wanted.objective == "lm")
+    units = line_units(coder, exact=_writes(wanted))
     counts: Counter[str] = Counter(dict.fromkeys(Vocabulary.FIXED, wanted.minimum_count))  # have their places already
     size = len(Vocabulary.FIXED)
     for _, line in lines:
@@ -166,7 +171,7 @@ def learn_coder(wanted: PretrainSettings, lines: Iterable[tuple[int, str]]) -> T
 
     texts = (line for _, line in lines if line.strip() or wanted.keep_spaces)
     # What generates must give the text back, so its pieces are of what stands between spaces, not of words and marks.
-    tokenizer: Tokenizer | None = WhitespaceTokenizer() if wanted.objective == "lm" else None
+    tokenizer: Tokenizer | None = WhitespaceTokenizer() if _writes(wanted) else None
     if wanted.keep_spaces:
         tokenizer = SpacedTokenizer(WordTokenizer())
     split = tokenizer if wanted.keep_spaces else None
@@ -199,11 +204,11 @@ def _open_or_build(
                 lines,
                 coder.kind,
                 place,
-                tokenize=line_units(coder, exact=wanted.objective == "lm"),
+                tokenize=line_units(coder, exact=_writes(wanted)),
                 vocabulary_size=wanted.vocabulary_size,
                 minimum_count=wanted.minimum_count,
                 vocabulary=coder.vocabulary if known else None,
-                keep_blank=wanted.objective == "lm",
+                keep_blank=_writes(wanted),
                 progress=progress,
             )
         except BadData as error:
