@@ -1,9 +1,11 @@
 """Batches for truncated back-propagation through time, each a pure function of (seed, epoch, step).
 
-The corpus is cut at line borders into blocks of about `block_tokens` tokens, and the blocks are put in an order drawn from
-(seed, epoch). Laid end to end they are cut into chunks of `steps` tokens (the last chunk of a block may be shorter), and the
-chunks are dealt to `batch_size` lanes: with S = ⌈chunks / lanes⌉, lane b owns the chunks b·S … (b+1)·S − 1 and shows chunk
-b·S + s at step s. A lane carries its recurrent state from step to step; a new block starts from a fresh one.
+The corpus is cut at line borders into `batch_size` lanes of about equal length, and each lane into blocks of about
+`block_tokens` tokens, which it reads in an order drawn from (seed, epoch), in chunks of `steps` tokens (the last chunk of a
+block may be shorter). A lane carries its recurrent state from step to step; a new block starts from a fresh one.
+
+So a fresh state meets the beginning of a line, always, forward as well as backward: a lane that begins inside a line reads
+from a state that training has not shown the model, and may run into one that it never leaves (`benchmarks/stuck_state.py`).
 
 The backward model reads the same blocks reversed as a whole. So its chunk at step s is of the same block and length as the
 forward one, but from the block's other end.
@@ -109,9 +111,12 @@ class LanguageModelStream:
         self.batch_size, self.steps, self.shuffle, self.round_words_to = batch_size, steps, shuffle, round_words_to
         self.part = range(batch_size) if part is None else part
         self.both_ways = both_ways
-        self.block_starts = block_borders(shards, block_tokens)  # [blocks + 1]
+        lane_starts = lane_borders(shards, batch_size, block_tokens)  # [B]
+        self.block_starts = block_borders(shards, block_tokens, lane_starts)  # [blocks + 1]
         self._chunks = -(-np.diff(self.block_starts) // steps)  # [blocks]
-        self._steps_per_epoch = -(-int(self._chunks.sum()) // batch_size)
+        self._lane_of = np.searchsorted(lane_starts, self.block_starts[:-1], side="right") - 1  # [blocks]
+        self._lane_chunks = np.bincount(self._lane_of, self._chunks, minlength=batch_size).astype(np.int64)  # [B]
+        self._steps_per_epoch = int(self._lane_chunks.max())
         self._latest_order: tuple[tuple[int, int], _Order] | None = None
 
     def steps_per_epoch(self) -> int:
@@ -160,8 +165,8 @@ class LanguageModelStream:
         if not 0 <= step < self._steps_per_epoch:
             raise IndexError(f"step {step} of an epoch of {self._steps_per_epoch}: ask for 0 to {self._steps_per_epoch - 1}")
         order = self._order(seed, epoch)
-        chunks = np.arange(self.batch_size) * self._steps_per_epoch + step  # [B]
-        present = chunks < order.chunk_ends[-1]
+        present = step < self._lane_chunks  # [B]
+        chunks = np.cumsum(self._lane_chunks) - self._lane_chunks + step
         places = np.searchsorted(order.chunk_ends, np.where(present, chunks, 0), side="right")
         blocks = order.blocks[places]
         offsets = (chunks - order.chunk_ends[places] + self._chunks[blocks]) * self.steps
@@ -170,12 +175,13 @@ class LanguageModelStream:
             lengths=np.where(present, np.minimum(self.steps, stops - starts - offsets), 0),
             forward_starts=starts + offsets,
             backward_stops=stops - offsets,
-            fresh=present & ((offsets == 0) | (step == 0)),
+            fresh=present & (offsets == 0),
         )
 
     def _order(self, seed: int, epoch: int) -> _Order:
         if self._latest_order is None or self._latest_order[0] != (seed, epoch):
             blocks = permutation(len(self._chunks), seed, epoch) if self.shuffle else np.arange(len(self._chunks))
+            blocks = blocks[np.argsort(self._lane_of[blocks], kind="stable")]
             self._latest_order = (seed, epoch), _Order(blocks, np.cumsum(self._chunks[blocks]))
         return self._latest_order[1]
 
@@ -206,7 +212,7 @@ class LanguageModelStream:
 
 @dataclass(frozen=True)
 class _Order:
-    """Blocks in the order of one epoch and the number of chunks up to and including each, [blocks]."""
+    """Blocks in the order of one epoch, lane by lane, and the number of chunks up to and including each, [blocks]."""
 
     blocks: NDArray[np.int64]
     chunk_ends: NDArray[np.int64]
@@ -230,16 +236,34 @@ class _Rows:
         return _Rows(self.lengths[some], self.forward_starts[some], self.backward_stops[some], self.fresh[some])
 
 
-def block_borders(shards: Shards, block_tokens: int) -> NDArray[np.int64]:
+def lane_borders(shards: Shards, lanes: int, block_tokens: int) -> NDArray[np.int64]:
+    """Positions where the lanes begin, [lanes]: of the places that cut the text evenly, the nearest beginnings of lines.
+
+    Inside a line only where that is longer than a block and is cut anyway. A text of few lines leaves lanes empty: they
+    begin where the next one does.
+    """
+    even = np.arange(lanes) * shards.tokens // lanes
+    nearest = np.zeros_like(even)
+    for ends in shards.line_end_chunks():
+        after = np.searchsorted(ends, even)
+        for place in (after - 1, after):
+            found = ends[np.clip(place, 0, len(ends) - 1)]
+            nearest = np.where(abs(found - even) < abs(nearest - even), found, nearest)
+    return np.where(abs(nearest - even) > block_tokens // 2, even, nearest)
+
+
+def block_borders(shards: Shards, block_tokens: int, lane_starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions where blocks begin, then the number of tokens, [blocks + 1].
 
-    As many whole lines as fit make a block. A line longer than a block is cut into pieces of `block_tokens`, and its last
-    piece begins the block of the lines that follow.
+    As many whole lines of a lane as fit make a block. A line longer than a block is cut into pieces of `block_tokens`, and
+    its last piece begins the block of the lines that follow.
     """
+    cuts = np.append(lane_starts, shards.tokens)
     borders, last_end = [0], 0
     for ends in shards.line_end_chunks():
         while last_end < ends[-1]:
-            limit = borders[-1] + block_tokens
+            lane_end = int(cuts[np.searchsorted(cuts, borders[-1], side="right")])
+            limit = min(borders[-1] + block_tokens, lane_end)
             fitting = int(np.searchsorted(ends, limit, side="right"))
             if fitting:
                 last_end = max(last_end, int(ends[fitting - 1]))
