@@ -60,8 +60,10 @@ def plain_blocks(shards: Shards, lane: tuple[int, int], block_tokens: int) -> li
 def plain_epoch(shards: Shards, *, lanes: int, steps: int, block_tokens: int, seed: int, epoch: int) -> list[list[dict]]:
     """For each step and lane what it reads and predicts, in softmax ids."""
     ids = shards.ids.tolist()
-    vocabulary = len(shards.vocabulary)
-    softmax = [number if number < vocabulary else Vocabulary.UNKNOWN_ID for number in ids]
+
+    def softmax_of(number: int) -> int:
+        return number if number < len(shards.vocabulary) else Vocabulary.UNKNOWN_ID
+
     blocks = [
         (lane, start, stop)
         for lane, ends in enumerate(plain_lanes(shards, lanes, block_tokens))
@@ -70,18 +72,21 @@ def plain_epoch(shards: Shards, *, lanes: int, steps: int, block_tokens: int, se
     chunks: list[list[dict]] = [[] for _ in range(lanes)]
     for number in permutation(len(blocks), seed, epoch):
         lane, start, stop = blocks[number]
-        places = list(range(start, stop))
+        cut_before, cut_after = ids[start] != BEGIN, ids[stop - 1] != END
+        ahead = [*([BEGIN] if cut_before else []), *ids[start:stop]]
+        behind = [*([END] if cut_after else []), *ids[start:stop][::-1]]
+        places = [
+            {
+                "forward": ahead[j],
+                "forward_targets": NO_LOSS if ahead[j] == END or j + 1 == len(ahead) else softmax_of(ahead[j + 1]),
+                "backward": behind[j],
+                "backward_targets": NO_LOSS if behind[j] == BEGIN or j + 1 == len(behind) else softmax_of(behind[j + 1]),
+            }
+            for j in range(stop - start)
+        ]
         for j in range(0, len(places), steps):
-            ahead, behind = places[j : j + steps], places[::-1][j : j + steps]
-            chunks[lane].append(
-                {
-                    "forward": [ids[i] for i in ahead],
-                    "forward_targets": [NO_LOSS if ids[i] == END else softmax[i + 1] for i in ahead],
-                    "backward": [ids[i] for i in behind],
-                    "backward_targets": [NO_LOSS if ids[i] == BEGIN else softmax[i - 1] for i in behind],
-                    "fresh": j == 0,
-                }
-            )
+            part = places[j : j + steps]
+            chunks[lane].append({**{name: [place[name] for place in part] for name in part[0]}, "fresh": j == 0})
     nothing: dict = {"forward": [], "forward_targets": [], "backward": [], "backward_targets": [], "fresh": False}
     return [list(rows) for rows in zip_longest(*chunks, fillvalue=nothing)]
 
@@ -120,10 +125,10 @@ def test_equals_the_plain_stream(
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("lanes", [1, 3, 16])
-def test_a_fresh_state_meets_the_border_of_a_line(tmp_path: Path, shuffle: bool, lanes: int) -> None:
+@pytest.mark.parametrize(("lanes", "longest"), [(1, 12), (3, 12), (16, 12), (3, 90)])
+def test_a_fresh_state_meets_the_border_of_a_line(tmp_path: Path, shuffle: bool, lanes: int, longest: int) -> None:
     """A lane that began inside a line would read from a state that training has not shown the model."""
-    shards = corpus(tmp_path / "shards", 150, kind="words")
+    shards = corpus(tmp_path / "shards", 150, longest=longest, kind="words")
     stream = LanguageModelStream(shards, batch_size=lanes, steps=7, block_tokens=32, shuffle=shuffle)
     begun = 0
     for epoch in (0, 1):

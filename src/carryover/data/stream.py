@@ -4,8 +4,10 @@ The corpus is cut at line borders into `batch_size` lanes of about equal length,
 `block_tokens` tokens, which it reads in an order drawn from (seed, epoch), in chunks of `steps` tokens (the last chunk of a
 block may be shorter). A lane carries its recurrent state from step to step; a new block starts from a fresh one.
 
-So a fresh state meets the beginning of a line, always, forward as well as backward: a lane that begins inside a line reads
-from a state that training has not shown the model, and may run into one that it never leaves (`benchmarks/stuck_state.py`).
+A fresh state always meets the border of a line, forward `<s>` and backward `</s>`: a model that reads the middle of a line
+from zeros may run into a state that it never leaves (`benchmarks/stuck_state.py`). A piece of a line that is longer than a
+block, and so is cut, is read with such a border in front of it, and without its last word, whose successor is predicted
+by the next piece.
 
 The backward model reads the same blocks reversed as a whole. So its chunk at step s is of the same block and length as the
 forward one, but from the block's other end.
@@ -113,6 +115,7 @@ class LanguageModelStream:
         self.both_ways = both_ways
         lane_starts = lane_borders(shards, batch_size, block_tokens)  # [B]
         self.block_starts = block_borders(shards, block_tokens, lane_starts)  # [blocks + 1]
+        self._cut = np.append(shards.ids[self.block_starts[:-1]] != Vocabulary.BEGIN_ID, False)  # [blocks + 1]
         self._chunks = -(-np.diff(self.block_starts) // steps)  # [blocks]
         self._lane_of = np.searchsorted(lane_starts, self.block_starts[:-1], side="right") - 1  # [blocks]
         self._lane_chunks = np.bincount(self._lane_of, self._chunks, minlength=batch_size).astype(np.int64)  # [B]
@@ -130,12 +133,15 @@ class LanguageModelStream:
         real = np.arange(self.steps) < rows.lengths[:, None]  # [B, T]
         read = self._read(rows)
         ahead = read[0]
-        forward_targets = self._targets(ahead, real & (ahead[:, :-1] != Vocabulary.END_ID))
+        last = np.arange(self.steps) == rows.lengths[:, None] - 1
+        scored = real & ~(last & rows.ends_ahead[:, None])
+        forward_targets = self._targets(ahead, scored & (ahead[:, :-1] != Vocabulary.END_ID))
         sides = self._token_batches(np.stack([side[:, :-1] * real for side in read]), rows.lengths)
         backward, backward_targets = None, None
         if self.both_ways:
             behind, backward = read[1], sides[1]
-            backward_targets = torch.from_numpy(self._targets(behind, real & (behind[:, :-1] != Vocabulary.BEGIN_ID)))
+            scored = real & ~(last & rows.ends_behind[:, None])
+            backward_targets = torch.from_numpy(self._targets(behind, scored & (behind[:, :-1] != Vocabulary.BEGIN_ID)))
         return LanguageModelBatch(
             sides[0],
             torch.from_numpy(forward_targets),
@@ -158,6 +164,8 @@ class LanguageModelStream:
             if self.both_ways:
                 types = self.shards.read(max(stop - length - 1, 0), stop)[::-1]
                 found[1][row, : len(types)] = types
+        for side, border in zip(found, (Vocabulary.BEGIN_ID, Vocabulary.END_ID), strict=False):
+            side[rows.fresh, 0] = border
         return found
 
     def _rows(self, seed: int, epoch: int, step: int) -> _Rows:
@@ -171,11 +179,16 @@ class LanguageModelStream:
         blocks = order.blocks[places]
         offsets = (chunks - order.chunk_ends[places] + self._chunks[blocks]) * self.steps
         starts, stops = self.block_starts[blocks], self.block_starts[blocks + 1]
+        cut_before, cut_after = self._cut[blocks], self._cut[blocks + 1]
+        lengths = np.where(present, np.minimum(self.steps, stops - starts - offsets), 0)
+        finishes = present & (offsets + lengths == stops - starts)
         return _Rows(
-            lengths=np.where(present, np.minimum(self.steps, stops - starts - offsets), 0),
-            forward_starts=starts + offsets,
-            backward_stops=stops - offsets,
+            lengths=lengths,
+            forward_starts=starts + offsets - cut_before,
+            backward_stops=stops - offsets + cut_after,
             fresh=present & (offsets == 0),
+            ends_ahead=finishes & cut_after & ~cut_before,
+            ends_behind=finishes & cut_before & ~cut_after,
         )
 
     def _order(self, seed: int, epoch: int) -> _Order:
@@ -220,12 +233,18 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Each lane's part of the corpus, [B]: `lengths` tokens on from `forward_starts`, or back from `backward_stops`."""
+    """Each lane's part of the corpus, [B]: `lengths` tokens on from `forward_starts`, or back from `backward_stops`.
+
+    The first token of a `fresh` lane is read as the border of a line. What follows the last one is not predicted where a line
+    `ends_ahead` or `ends_behind`, cut, and its next piece predicts that.
+    """
 
     lengths: NDArray[np.int64]
     forward_starts: NDArray[np.int64]
     backward_stops: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+    ends_ahead: NDArray[np.bool_]
+    ends_behind: NDArray[np.bool_]
 
     def columns(self) -> tuple[NDArray[np.int64], ...]:
         return self.lengths, self.forward_starts, self.backward_stops, self.fresh.astype(np.int64)
@@ -233,7 +252,7 @@ class _Rows:
     def part(self, lanes: range) -> _Rows:
         """Those of some neighbouring lanes."""
         some = slice(lanes.start, lanes.stop)
-        return _Rows(self.lengths[some], self.forward_starts[some], self.backward_stops[some], self.fresh[some])
+        return _Rows(**{name: rows[some] for name, rows in vars(self).items()})
 
 
 def lane_borders(shards: Shards, lanes: int, block_tokens: int) -> NDArray[np.int64]:
