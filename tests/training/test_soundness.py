@@ -49,8 +49,9 @@ def latched(vocabulary: Vocabulary, **changes: Any) -> BiLanguageModel:
         model.token_encoder.weight.fill_(0.3)
         model.token_encoder.weight[Vocabulary.BEGIN_ID] = -1.0
         (layer,) = model.forward_layers
-        layer.bias.copy_(torch.tensor([9.0, 0.0, 0.0, 0.0]))  # i, f, g, o
-        layer.input_weight[2], layer.hidden_weight[2], layer.hidden_weight[3] = 2.0, 4.0, 1.0
+        layer.bias.copy_(torch.tensor([9.0, -1.0, 0.0, 0.0]))  # i, f, g, o
+        layer.input_weight[2] = 2.0
+        layer.hidden_weight.copy_(torch.tensor([[0.0], [4.0], [4.0], [1.0]]))
         layer.projection_weight.fill_(6.0)
         model.output.weight.fill_(-4.0)
         model.output.weight[Vocabulary.UNKNOWN_ID] = 0.0
@@ -72,7 +73,7 @@ def test_states_at_the_clip_are_counted(tmp_path: Path) -> None:
     stream = held_out_stream(shards, lanes=7, steps=1, block_tokens=200, both_ways=True)
     stuck = latched(coder.vocabulary)
     with torch.no_grad():
-        stuck.token_encoder.weight.fill_(0.3)  # now `<s>` leads to the clip too, with the second token of a block
+        stuck.token_encoder.weight.fill_(0.3)  # now `<s>` leads to the clip too, with the fourth token of a block
     found = evaluate(stuck, stream)
     assert 0.9 < found["forward_clipped_share"] < 1 and found["backward_clipped_share"] == 0
     state, seen = stuck.initial_state(7), [0.0, 0.0]
@@ -80,10 +81,10 @@ def test_states_at_the_clip_are_counted(tmp_path: Path) -> None:
         _, state, figures = BiLanguageModelObjective()(stuck, stream.batch(0, 0, step), state, step_seed=0)
         seen = [seen[0] + figures["clipped_states"], seen[1] + figures["states"]]
     assert seen[0] / seen[1] == pytest.approx(found["forward_clipped_share"] / 2), "of both directions"
-    free = latched(coder.vocabulary, projection_clip=None)
+    free = latched(coder.vocabulary, cell_clip=None)
     assert evaluate(free, stream)["forward_clipped_share"] == 0
     (doubt,) = (one for one in doubts_of_figures(found) if "clip" in one)
-    assert doubt.startswith("9") and "% of the states of the forward model are at the clip" in doubt
+    assert doubt.startswith("9") and "% of the states of the forward model are at their clip" in doubt
 
 
 def figures(forward: float, backward: float, tokens: int = 5000) -> dict[str, Any]:

@@ -11,8 +11,8 @@ LARGEST_RATIO = 4 / 3
 """Of two perplexities of one model that should be alike. Forward and backward differ by less than a tenth as a rule."""
 
 LARGEST_CLIPPED_SHARE = 0.01
-"""Of states at the projection's clip. Sound models had less than a fifth of that (`benchmarks/stuck_state.py`), and one lane of
-16 that is stuck for a block of 2,048 tokens in a held-out text of 100,000 has more."""
+"""Of states at their clip. Sound models had 0.02 % (`benchmarks/stuck_state.py`), and one lane of 16 that is stuck for a block of
+2,048 tokens in a held-out text of 100,000 makes 2 %."""
 
 FEWEST_TARGETS = 1000
 """Of a text whose perplexities are compared: of fewer words, chance alone can make such a difference."""
@@ -32,8 +32,8 @@ def doubts_of_figures(figures: Mapping[str, Any]) -> list[str]:
         share = float(figures.get(f"{name}_clipped_share", 0.0))
         if share > LARGEST_CLIPPED_SHARE:
             found.append(
-                f"{share:.1%} of the states of the {name} model are at the clip of their projection, where it cannot learn "
-                f"(usual: below {LARGEST_CLIPPED_SHARE:.0%}); {_REPAIR}"
+                f"{share:.1%} of the states of the {name} model are at their clip, where it cannot learn (usual: below "
+                f"{LARGEST_CLIPPED_SHARE:.0%}); {_REPAIR}"
             )
     return found
 
