@@ -71,7 +71,7 @@ def measure(model: BiLanguageModel, stream: LanguageModelStream) -> dict[str, An
                 lanes, counts = (rows.view_as(ids) * (ids >= 0)).sum(1), (ids >= 0).sum(1)
                 nats[side] += float(lanes.sum())
                 targets[side] += int(counts.sum())
-                stuck[side] += int((lanes > guess * counts.clamp(min=1)).sum())
+                stuck[side] += int(((lanes > guess * counts) & (counts > STEPS // 2)).sum())
             sides, lanes_read = clipped_states(model, batch, state)
             clipped, read = clipped + sides, read + lanes_read
     return {
