@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -31,55 +31,64 @@ def corpus(folder: Path, lines: int, *, seed: int = 0, longest: int = 12, kind: 
 # ---- The reference: lists and loops -------------------------------------------------------------------------------------
 
 
-def plain_blocks(shards: Shards, block_tokens: int) -> list[tuple[int, int]]:
-    """(start, stop) of each block: whole lines while they fit, a longer line in pieces."""
+def plain_lanes(shards: Shards, lanes: int, block_tokens: int) -> list[tuple[int, int]]:
+    """(start, stop) of each lane: from the line border nearest to an even cut, or the cut itself far inside a long line."""
+    starts = []
+    for lane in range(lanes):
+        even = lane * shards.tokens // lanes
+        nearest = min(shards.line_offsets.tolist(), key=lambda border: (abs(border - even), border))
+        starts.append(nearest if abs(nearest - even) <= block_tokens // 2 else even)
+    return list(pairwise([*starts, shards.tokens]))
+
+
+def plain_blocks(shards: Shards, lane: tuple[int, int], block_tokens: int) -> list[tuple[int, int]]:
+    """(start, stop) of each block of a lane: whole lines while they fit, a longer line in pieces."""
     blocks: list[tuple[int, int]] = []
-    start = stop = 0
-    offsets = shards.line_offsets.tolist()
-    for line_start, line_stop in pairwise(offsets):
-        if stop > start and line_stop - start > block_tokens:
+    borders = {border for border in shards.line_offsets.tolist() if lane[0] < border < lane[1]}
+    start = stop = lane[0]
+    for line_stop in sorted(borders | {lane[1]}):
+        if line_stop - start > block_tokens and stop > start:
             blocks.append((start, stop))
             start = stop
         while line_stop - start > block_tokens:
             blocks.append((start, start + block_tokens))
             start += block_tokens
-        assert start >= line_start or stop == line_start
         stop = line_stop
-    return [*blocks, (start, stop)]
+    return [*blocks, (start, stop)] if stop > start else blocks
 
 
 def plain_epoch(shards: Shards, *, lanes: int, steps: int, block_tokens: int, seed: int, epoch: int) -> list[list[dict]]:
     """For each step and lane what it reads and predicts, in softmax ids."""
     ids = shards.ids.tolist()
-    vocabulary = len(shards.vocabulary)
-    softmax = [number if number < vocabulary else Vocabulary.UNKNOWN_ID for number in ids]
-    blocks = plain_blocks(shards, block_tokens)
-    chunks = []
+
+    def softmax_of(number: int) -> int:
+        return number if number < len(shards.vocabulary) else Vocabulary.UNKNOWN_ID
+
+    blocks = [
+        (lane, start, stop)
+        for lane, ends in enumerate(plain_lanes(shards, lanes, block_tokens))
+        for start, stop in plain_blocks(shards, ends, block_tokens)
+    ]
+    chunks: list[list[dict]] = [[] for _ in range(lanes)]
     for number in permutation(len(blocks), seed, epoch):
-        start, stop = blocks[number]
-        places = list(range(start, stop))
+        lane, start, stop = blocks[number]
+        cut_before, cut_after = ids[start] != BEGIN, ids[stop - 1] != END
+        ahead = [*([BEGIN] if cut_before else []), *ids[start:stop]]
+        behind = [*([END] if cut_after else []), *ids[start:stop][::-1]]
+        places = [
+            {
+                "forward": ahead[j],
+                "forward_targets": NO_LOSS if ahead[j] == END or j + 1 == len(ahead) else softmax_of(ahead[j + 1]),
+                "backward": behind[j],
+                "backward_targets": NO_LOSS if behind[j] == BEGIN or j + 1 == len(behind) else softmax_of(behind[j + 1]),
+            }
+            for j in range(stop - start)
+        ]
         for j in range(0, len(places), steps):
-            ahead, behind = places[j : j + steps], places[::-1][j : j + steps]
-            chunks.append(
-                {
-                    "forward": [ids[i] for i in ahead],
-                    "forward_targets": [NO_LOSS if ids[i] == END else softmax[i + 1] for i in ahead],
-                    "backward": [ids[i] for i in behind],
-                    "backward_targets": [NO_LOSS if ids[i] == BEGIN else softmax[i - 1] for i in behind],
-                    "fresh": j == 0,
-                }
-            )
-    per_lane = -(-len(chunks) // lanes)
+            part = places[j : j + steps]
+            chunks[lane].append({**{name: [place[name] for place in part] for name in part[0]}, "fresh": j == 0})
     nothing: dict = {"forward": [], "forward_targets": [], "backward": [], "backward_targets": [], "fresh": False}
-    result = []
-    for step in range(per_lane):
-        rows = []
-        for lane in range(lanes):
-            number = lane * per_lane + step
-            chunk = chunks[number] if number < len(chunks) else nothing
-            rows.append({**chunk, "fresh": bool(chunk["forward"]) and (chunk["fresh"] or step == 0)})
-        result.append(rows)
-    return result
+    return [list(rows) for rows in zip_longest(*chunks, fillvalue=nothing)]
 
 
 def spelled(batch: LanguageModelBatch, direction: str, shards: Shards) -> list[list[int]]:
@@ -113,6 +122,23 @@ def test_equals_the_plain_stream(
                 assert getattr(batch, name).tolist() == padded
             assert batch.fresh.tolist() == [row["fresh"] for row in rows]
             assert batch.tokens == sum(target != NO_LOSS for row in rows for target in row["forward_targets"])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("lanes", "longest"), [(1, 12), (3, 12), (16, 12), (3, 90)])
+def test_a_fresh_state_meets_the_border_of_a_line(tmp_path: Path, shuffle: bool, lanes: int, longest: int) -> None:
+    """A lane that began inside a line would read from a state that training has not shown the model."""
+    shards = corpus(tmp_path / "shards", 150, longest=longest, kind="words")
+    stream = LanguageModelStream(shards, batch_size=lanes, steps=7, block_tokens=32, shuffle=shuffle)
+    begun = 0
+    for epoch in (0, 1):
+        for step in range(stream.steps_per_epoch()):
+            batch = stream.batch(0, epoch, step)
+            assert batch.backward is not None
+            begun += int(batch.fresh.sum())
+            assert (batch.forward.index.values[batch.fresh, 0] == BEGIN).all()
+            assert (batch.backward.index.values[batch.fresh, 0] == END).all()
+    assert begun >= 2 * max(lanes, shards.tokens // 32)
 
 
 @pytest.mark.parametrize("block_tokens", [2048, 32, 5])

@@ -13,7 +13,7 @@ import torch
 
 from carryover import storage
 from carryover.errors import BadData, TrainingFailed, UsageError
-from carryover.training.checkpoint import checkpoint_folders, load_checkpoint
+from carryover.training.checkpoint import checkpoint_folders, load_checkpoint, save_checkpoint
 from carryover.training.schedules import Annealing, Schedule
 from carryover.training.stopping import Interrupted, StopRequest, Terminated
 from faults import tiny_run
@@ -200,6 +200,21 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(tiny_run, "VOCABULARY", 12)
     with pytest.raises(BadData, match="not of this model"):
         tiny_run.run(out)
+
+
+def test_a_checkpoint_that_holds_fewer_sums_is_continued(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
+    """As a version wrote it that did not count states yet."""
+    out, stop = tmp_path / "run", StopAt(5)
+    with pytest.raises(Interrupted):
+        tiny_run.run(out, objective=stop.objective, stop=stop)
+    folder = out / "run" / "checkpoints"
+    found = load_checkpoint(checkpoint_folders(folder)[-1])
+    for name in ("states", "clipped_states"):
+        del found.state["loop"]["sums"][name]
+    storage.remove_folder(checkpoint_folders(folder)[-1])
+    save_checkpoint(folder, found.step, found.tensors, found.state)
+    assert tiny_run.run(out).resumed_from == 5
+    assert outcome(out) == uninterrupted
 
 
 def test_a_deadline_ends_the_session_without_measuring(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:

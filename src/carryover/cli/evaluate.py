@@ -10,6 +10,7 @@ import typer
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.errors import GateNotMet, UsageError
+from carryover.progress import say
 
 
 def evaluate(
@@ -88,6 +89,8 @@ def _language_model(
         raise UsageError(f"--require is {require:g}", repair="give a perplexity of at least 1")
     document = evaluate_language_model(found, folder, files, **how)
     print_document(document) if as_json else print_lines(perplexity_lines(document))
+    for doubt in document["doubts"]:
+        say(f"carryover: warning: {doubt}")
     perplexity = document["together"]["perplexity"]
     if require is not None and not perplexity <= require:
         raise GateNotMet(

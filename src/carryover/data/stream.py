@@ -1,9 +1,13 @@
 """Batches for truncated back-propagation through time, each a pure function of (seed, epoch, step).
 
-The corpus is cut at line borders into blocks of about `block_tokens` tokens, and the blocks are put in an order drawn from
-(seed, epoch). Laid end to end they are cut into chunks of `steps` tokens (the last chunk of a block may be shorter), and the
-chunks are dealt to `batch_size` lanes: with S = ⌈chunks / lanes⌉, lane b owns the chunks b·S … (b+1)·S − 1 and shows chunk
-b·S + s at step s. A lane carries its recurrent state from step to step; a new block starts from a fresh one.
+The corpus is cut at line borders into `batch_size` lanes of about equal length, and each lane into blocks of about
+`block_tokens` tokens, which it reads in an order drawn from (seed, epoch), in chunks of `steps` tokens (the last chunk of a
+block may be shorter). A lane carries its recurrent state from step to step; a new block starts from a fresh one.
+
+A fresh state always meets the border of a line, forward `<s>` and backward `</s>`: a model that reads the middle of a line
+from zeros may run into a state that it never leaves (`benchmarks/stuck_state.py`). A piece of a line that is longer than a
+block, and so is cut, is read with such a border in front of it, and without its last word, whose successor is predicted
+by the next piece.
 
 The backward model reads the same blocks reversed as a whole. So its chunk at step s is of the same block and length as the
 forward one, but from the block's other end.
@@ -109,9 +113,13 @@ class LanguageModelStream:
         self.batch_size, self.steps, self.shuffle, self.round_words_to = batch_size, steps, shuffle, round_words_to
         self.part = range(batch_size) if part is None else part
         self.both_ways = both_ways
-        self.block_starts = block_borders(shards, block_tokens)  # [blocks + 1]
+        lane_starts = lane_borders(shards, batch_size, block_tokens)  # [B]
+        self.block_starts = block_borders(shards, block_tokens, lane_starts)  # [blocks + 1]
+        self._cut = np.append(shards.ids[self.block_starts[:-1]] != Vocabulary.BEGIN_ID, False)  # [blocks + 1]
         self._chunks = -(-np.diff(self.block_starts) // steps)  # [blocks]
-        self._steps_per_epoch = -(-int(self._chunks.sum()) // batch_size)
+        self._lane_of = np.searchsorted(lane_starts, self.block_starts[:-1], side="right") - 1  # [blocks]
+        self._lane_chunks = np.bincount(self._lane_of, self._chunks, minlength=batch_size).astype(np.int64)  # [B]
+        self._steps_per_epoch = int(self._lane_chunks.max())
         self._latest_order: tuple[tuple[int, int], _Order] | None = None
 
     def steps_per_epoch(self) -> int:
@@ -125,12 +133,15 @@ class LanguageModelStream:
         real = np.arange(self.steps) < rows.lengths[:, None]  # [B, T]
         read = self._read(rows)
         ahead = read[0]
-        forward_targets = self._targets(ahead, real & (ahead[:, :-1] != Vocabulary.END_ID))
+        last = np.arange(self.steps) == rows.lengths[:, None] - 1
+        scored = real & ~(last & rows.ends_ahead[:, None])
+        forward_targets = self._targets(ahead, scored & (ahead[:, :-1] != Vocabulary.END_ID))
         sides = self._token_batches(np.stack([side[:, :-1] * real for side in read]), rows.lengths)
         backward, backward_targets = None, None
         if self.both_ways:
             behind, backward = read[1], sides[1]
-            backward_targets = torch.from_numpy(self._targets(behind, real & (behind[:, :-1] != Vocabulary.BEGIN_ID)))
+            scored = real & ~(last & rows.ends_behind[:, None])
+            backward_targets = torch.from_numpy(self._targets(behind, scored & (behind[:, :-1] != Vocabulary.BEGIN_ID)))
         return LanguageModelBatch(
             sides[0],
             torch.from_numpy(forward_targets),
@@ -153,6 +164,8 @@ class LanguageModelStream:
             if self.both_ways:
                 types = self.shards.read(max(stop - length - 1, 0), stop)[::-1]
                 found[1][row, : len(types)] = types
+        for side, border in zip(found, (Vocabulary.BEGIN_ID, Vocabulary.END_ID), strict=False):
+            side[rows.fresh, 0] = border
         return found
 
     def _rows(self, seed: int, epoch: int, step: int) -> _Rows:
@@ -160,22 +173,28 @@ class LanguageModelStream:
         if not 0 <= step < self._steps_per_epoch:
             raise IndexError(f"step {step} of an epoch of {self._steps_per_epoch}: ask for 0 to {self._steps_per_epoch - 1}")
         order = self._order(seed, epoch)
-        chunks = np.arange(self.batch_size) * self._steps_per_epoch + step  # [B]
-        present = chunks < order.chunk_ends[-1]
+        present = step < self._lane_chunks  # [B]
+        chunks = np.cumsum(self._lane_chunks) - self._lane_chunks + step
         places = np.searchsorted(order.chunk_ends, np.where(present, chunks, 0), side="right")
         blocks = order.blocks[places]
         offsets = (chunks - order.chunk_ends[places] + self._chunks[blocks]) * self.steps
         starts, stops = self.block_starts[blocks], self.block_starts[blocks + 1]
+        cut_before, cut_after = self._cut[blocks], self._cut[blocks + 1]
+        lengths = np.where(present, np.minimum(self.steps, stops - starts - offsets), 0)
+        finishes = present & (offsets + lengths == stops - starts)
         return _Rows(
-            lengths=np.where(present, np.minimum(self.steps, stops - starts - offsets), 0),
-            forward_starts=starts + offsets,
-            backward_stops=stops - offsets,
-            fresh=present & ((offsets == 0) | (step == 0)),
+            lengths=lengths,
+            forward_starts=starts + offsets - cut_before,
+            backward_stops=stops - offsets + cut_after,
+            fresh=present & (offsets == 0),
+            ends_ahead=finishes & cut_after & ~cut_before,
+            ends_behind=finishes & cut_before & ~cut_after,
         )
 
     def _order(self, seed: int, epoch: int) -> _Order:
         if self._latest_order is None or self._latest_order[0] != (seed, epoch):
             blocks = permutation(len(self._chunks), seed, epoch) if self.shuffle else np.arange(len(self._chunks))
+            blocks = blocks[np.argsort(self._lane_of[blocks], kind="stable")]
             self._latest_order = (seed, epoch), _Order(blocks, np.cumsum(self._chunks[blocks]))
         return self._latest_order[1]
 
@@ -206,7 +225,7 @@ class LanguageModelStream:
 
 @dataclass(frozen=True)
 class _Order:
-    """Blocks in the order of one epoch and the number of chunks up to and including each, [blocks]."""
+    """Blocks in the order of one epoch, lane by lane, and the number of chunks up to and including each, [blocks]."""
 
     blocks: NDArray[np.int64]
     chunk_ends: NDArray[np.int64]
@@ -214,12 +233,18 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Each lane's part of the corpus, [B]: `lengths` tokens on from `forward_starts`, or back from `backward_stops`."""
+    """Each lane's part of the corpus, [B]: `lengths` tokens on from `forward_starts`, or back from `backward_stops`.
+
+    The first token of a `fresh` lane is read as the border of a line. What follows the last one is not predicted where a line
+    `ends_ahead` or `ends_behind`, cut, and its next piece predicts that.
+    """
 
     lengths: NDArray[np.int64]
     forward_starts: NDArray[np.int64]
     backward_stops: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+    ends_ahead: NDArray[np.bool_]
+    ends_behind: NDArray[np.bool_]
 
     def columns(self) -> tuple[NDArray[np.int64], ...]:
         return self.lengths, self.forward_starts, self.backward_stops, self.fresh.astype(np.int64)
@@ -227,19 +252,37 @@ class _Rows:
     def part(self, lanes: range) -> _Rows:
         """Those of some neighbouring lanes."""
         some = slice(lanes.start, lanes.stop)
-        return _Rows(self.lengths[some], self.forward_starts[some], self.backward_stops[some], self.fresh[some])
+        return _Rows(**{name: rows[some] for name, rows in vars(self).items()})
 
 
-def block_borders(shards: Shards, block_tokens: int) -> NDArray[np.int64]:
+def lane_borders(shards: Shards, lanes: int, block_tokens: int) -> NDArray[np.int64]:
+    """Positions where the lanes begin, [lanes]: of the places that cut the text evenly, the nearest beginnings of lines.
+
+    Inside a line only where that is longer than a block and is cut anyway. A text of few lines leaves lanes empty: they
+    begin where the next one does.
+    """
+    even = np.arange(lanes) * shards.tokens // lanes
+    nearest = np.zeros_like(even)
+    for ends in shards.line_end_chunks():
+        after = np.searchsorted(ends, even)
+        for place in (after - 1, after):
+            found = ends[np.clip(place, 0, len(ends) - 1)]
+            nearest = np.where(abs(found - even) < abs(nearest - even), found, nearest)
+    return np.where(abs(nearest - even) > block_tokens // 2, even, nearest)
+
+
+def block_borders(shards: Shards, block_tokens: int, lane_starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions where blocks begin, then the number of tokens, [blocks + 1].
 
-    As many whole lines as fit make a block. A line longer than a block is cut into pieces of `block_tokens`, and its last
-    piece begins the block of the lines that follow.
+    As many whole lines of a lane as fit make a block. A line longer than a block is cut into pieces of `block_tokens`, and
+    its last piece begins the block of the lines that follow.
     """
+    cuts = np.append(lane_starts, shards.tokens)
     borders, last_end = [0], 0
     for ends in shards.line_end_chunks():
         while last_end < ends[-1]:
-            limit = borders[-1] + block_tokens
+            lane_end = int(cuts[np.searchsorted(cuts, borders[-1], side="right")])
+            limit = min(borders[-1] + block_tokens, lane_end)
             fitting = int(np.searchsorted(ends, limit, side="right"))
             if fitting:
                 last_end = max(last_end, int(ends[fitting - 1]))

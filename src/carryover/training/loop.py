@@ -52,7 +52,8 @@ class Stream(Protocol):
 class Objective(Protocol):
     """Batch and carried state in; mean loss, new state (without history) and figures out, `tokens` among them.
 
-    `targets`, the number the loss is a mean over, is needed among them where processes share the batch.
+    `targets`, the number the loss is a mean over, is needed among them where processes share the batch. `states`, how many
+    carried states were looked at, and `clipped_states`, how many of those were at their clip, go to the metrics log.
     """
 
     def __call__(self, model: Any, batch: Any, state: Any, *, step_seed: int) -> tuple[Tensor, Any, dict[str, float]]: ...
@@ -129,7 +130,9 @@ class LoopState:
     held_out: list[float] = field(default_factory=list)
     rate_scale: float = 1.0
     read: int = 0
-    sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "weight": 0.0, "norm": 0.0, "steps": 0.0})
+    sums: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("loss", "weight", "norm", "steps", "states", "clipped_states"), 0.0)
+    )
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,8 @@ class TrainingLoop:
         sums["weight"] += tokens
         sums["norm"] += norm
         sums["steps"] += 1
+        sums["states"] += update.states
+        sums["clipped_states"] += update.clipped_states
         return {**figures, "tokens": tokens}
 
     def _why_end(self) -> str | None:
@@ -298,6 +303,7 @@ class TrainingLoop:
             loss=sums["loss"] / max(sums["weight"], 1.0),
             gradient_norm=sums["norm"] / max(sums["steps"], 1.0),
             learning_rate=self.settings.schedule.rate(step - 1) * self.state.rate_scale,
+            **({"clipped_share": sums["clipped_states"] / sums["states"]} if sums["states"] else {}),
             **({} if self.job.digest is None else {"read": f"{self.state.read:016x}"}),
         )
         for name in sums:
@@ -405,6 +411,7 @@ class TrainingLoop:
         here = slice(None) if self.job.part is None else slice(self.job.part.start, self.job.part.stop)
         self.carried = map_state(lambda old: next(left)[here].to(old.device), self.carried)
         self.state = LoopState(**found.state["loop"])
+        self.state.sums = {**LoopState().sums, **self.state.sums}  # an earlier version kept fewer
         self._saved_step = found.step
         if not self.quiet:
             say(f"continuing from step {found.step} of {self.total} ({self.folder.out})")

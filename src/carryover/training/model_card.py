@@ -16,6 +16,9 @@ def language_model_card(config: dict[str, Any], record: dict[str, Any]) -> str:
         ("forward", f"{held_out['forward_perplexity']:.2f}"),
         ("backward", f"{held_out['backward_perplexity']:.2f}"),
     ]
+    if "forward_clipped_share" in held_out:  # not where an earlier version measured the best model
+        shares = [f"{held_out[f'{side}_clipped_share']:.2%}" for side in ("forward", "backward")]
+        measures.append(("states at the clip, forward and backward", " and ".join(shares)))
     return f"""# Bidirectional language model
 
 Reads {config["input"]}, {config["layers"]} layers of {config["cells"]} cells projected to {config["projection"]} in each
@@ -71,7 +74,8 @@ def _figures(measures: list[tuple[str, str]], record: dict[str, Any], units: str
         ("time", duration(record["seconds"])),
     ]
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
-    return f"| | |\n|---|---|\n{rows}"
+    doubts = "".join(f"\n\n**Warning:** {doubt}." for doubt in record.get("doubts", ()))
+    return f"| | |\n|---|---|\n{rows}{doubts}"
 
 
 def _begun_with(record: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ from carryover.training.processes import Processes, open_processes
 from carryover.training.run_folder import RunFolder, follow_run, open_run
 from carryover.training.schedules import Schedule
 from carryover.training.settings import PretrainSettings
+from carryover.training.soundness import doubts_of_record
 from carryover.training.stopping import StopRequest, stop_signals
 
 _INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from those of the steps
@@ -101,6 +102,8 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
             f"(ended by {outcome.stopped_by}): {outcome.folder}"
         )
+    for doubt in () if outcome.process else outcome.record.get("doubts", ()):
+        say(f"carryover: warning: {doubt}")
     return outcome
 
 
@@ -374,6 +377,8 @@ def _publish(
         record["held_out"]["files"] = measure_files(wanted.valid_files, model, corpus.coder, family, lanes=lanes, **how)
     if begun is not None:
         record["begun_with"] = begun.record(model, family, corpus)
+    if doubts := doubts_of_record(record):
+        record["doubts"] = doubts
     artefact.save_artefact(
         folder.out,
         kind=family.kind,

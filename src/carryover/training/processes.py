@@ -48,6 +48,9 @@ _CARRY_BITS = 16
 T = TypeVar("T")
 
 
+_STATES = ("states", "clipped_states")
+
+
 class ProcessLost(CarryoverError):
     """Another process of the run ended; what it said and its exit code are passed on where they are known."""
 
@@ -58,11 +61,14 @@ class ProcessLost(CarryoverError):
 
 @dataclass(frozen=True)
 class Update:
-    """What a backward pass learned of the whole batch: its mean loss, forward targets and the digest of what was read."""
+    """What a backward pass learned of the whole batch: its mean loss, forward targets, the digest of what was read, and of
+    how many carried `states` how many were at their clip."""
 
     loss: float
     tokens: int
     digest: int
+    states: float
+    clipped_states: float
 
 
 class Processes(ABC):
@@ -132,7 +138,7 @@ class OneProcess(Processes):
         value = float(loss.detach())
         if loss.requires_grad:
             loss.backward()
-        return Update(value, int(figures.get("tokens", 1)), digest)
+        return Update(value, int(figures.get("tokens", 1)), digest, *(figures.get(name, 0.0) for name in _STATES))
 
     def total(self, numbers: list[float]) -> list[float]:
         return numbers
@@ -189,16 +195,17 @@ class ManyProcesses(Processes):
         pieces = [float(digest >> shift & (1 << _CARRY_BITS) - 1) for shift in range(0, 64, _CARRY_BITS)]
         reached = [float(parameter.grad is not None) for parameter in parameters]
         sparse = [float(parameter.grad is not None and parameter.grad.is_sparse) for parameter in parameters]
-        sums = self.total([float(loss.detach()) * targets, targets, figures["tokens"], *pieces, *reached, *sparse])
-        nats, targets, tokens = sums[:3]
-        digest = sum(int(piece) << _CARRY_BITS * place for place, piece in enumerate(sums[3 : 3 + len(pieces)]))
-        counts = sums[3 + len(pieces) :]
+        own = [float(loss.detach()) * targets, targets, figures["tokens"], *(figures.get(name, 0.0) for name in _STATES)]
+        sums = self.total([*own, *pieces, *reached, *sparse])
+        nats, targets, tokens, *states = sums[:5]
+        digest = sum(int(piece) << _CARRY_BITS * place for place, piece in enumerate(sums[5 : 5 + len(pieces)]))
+        counts = sums[5 + len(pieces) :]
         found = list(zip(parameters, counts[: len(parameters)], counts[len(parameters) :], strict=True))
         scale = 1 / max(1.0, targets)
         self._add_gradients([parameter for parameter, count, rows in found if count and not rows], scale)
         for parameter in (parameter for parameter, _, rows in found if rows):
             self._add_rows(parameter, scale)
-        return Update(nats / max(1.0, targets), int(tokens), digest & (1 << 64) - 1)
+        return Update(nats / max(1.0, targets), int(tokens), digest & (1 << 64) - 1, *states)
 
     def _add_gradients(self, parameters: list[nn.Parameter], scale: float) -> None:
         """Sum every gradient over the processes and multiply it by `scale`, always in the same order."""
