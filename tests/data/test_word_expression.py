@@ -6,9 +6,12 @@ import random
 import re
 import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 
+from carryover.data.doctor import examine
+from carryover.data.formats.reading import read_tagged
 from carryover.data.overlap import RawScan, words_of
 from carryover.data.words import LONG_TEXT, WordTokenizer, combining_marks
 
@@ -158,3 +161,19 @@ def test_long_texts_have_the_same_words_in_less_memory() -> None:
     assert words[:200] == WORDS.words(text[:5000])[:200]
     assert len(words) == len(WORDS.words(unit)) * (LONG_TEXT // len(unit) + 1)
     assert len({id(word) for word in words}) == len(set(words)), "equal words are not one object"
+
+
+@pytest.mark.parametrize("blanks", [True, False], ids=["words", "one run"])
+def test_doctor_and_readers_take_linear_time(blanks: bool, tmp_path: Path) -> None:
+    """Every script and every hostile run in long lines, as raw text, as rows and as columns."""
+    units = [unit if blanks else unit.replace(" ", "") for unit in (*NATURAL.values(), *MARK_RUNS.values())]
+    lines = [(unit * (30_000 // len(unit) + 1))[:30_000] for unit in units]
+    (tmp_path / "raw.txt").write_text("\n".join(lines), encoding="utf-8")
+    rows = "".join(f"{line}\t{'ab'[number % 2]}\n" for number, line in enumerate(lines))
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
+    columns = "".join(f"{line.split()[0]}{' ' * 30_000}X\n\n" for line in lines)
+    (tmp_path / "a.conll").write_text(columns, encoding="utf-8")
+    begin = time.process_time()
+    examine(raw=tmp_path / "raw.txt", train=tmp_path / "train.tsv", test=tmp_path / "train.tsv")
+    read_tagged(tmp_path / "a.conll")
+    assert time.process_time() - begin < 30

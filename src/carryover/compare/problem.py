@@ -223,9 +223,11 @@ def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: st
 
 
 def _cut_words(task: str, files: Iterable[tuple[str, list[Any]]]) -> list[str]:
+    from carryover.tasks import TASKS
+
     words_of, found = WordTokenizer().words, []
     for path, examples in files:
-        words = [word for example in examples for word in (example.tokens if task == "tag" else words_of(example.text))]
+        words = [word for example in examples for word in TASKS[task].words(example, words_of)]
         if cut := count_cut(words):
             found.append(f"{name_of(path)}: {cut_sentence(cut, len(words))}.")
     return found
