@@ -59,5 +59,5 @@ def _in_child() -> None:
         torch.set_num_threads(1)  # the threads of OpenMP stayed with the parent, and PyTorch would wait for them for ever
 
 
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=_in_child)

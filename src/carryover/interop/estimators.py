@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as ListOf
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,7 +90,7 @@ class _Estimator(TextInput):
         X = self._inputs(X)
         if not X:
             raise BadData("X is empty", repair="give at least a few texts")
-        if hasattr(y, "__len__") and len(X) != len(y):
+        if isinstance(y, Sized) and len(X) != len(y):
             raise UsageError(f"{len(X)} inputs and {len(y)} labels", repair="give one label an input")
         if not 0 <= self.dev_share < 1:
             raise UsageError(f"dev_share is {self.dev_share}", repair="give a share from 0 up to but without 1")

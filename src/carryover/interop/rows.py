@@ -6,14 +6,21 @@ is whatever turns into a NumPy array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set, Sized
 from collections.abc import Sequence as ListOf
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
 from carryover.errors import UsageError
+
+
+@runtime_checkable
+class TurnsIntoArray(Protocol):
+    """An array, a series, a table."""
+
+    def __array__(self, dtype: Any = None) -> np.ndarray: ...
 
 
 def rows_of(values: Any, name: str) -> list[Any]:
@@ -23,7 +30,7 @@ def rows_of(values: Any, name: str) -> list[Any]:
     """
     if isinstance(values, str | bytes):
         raise TypeError(f"{name} is one string: give a list of texts, even for one")
-    if isinstance(values, Mapping | Set) or not hasattr(values, "__len__"):
+    if not is_list(values):
         raise TypeError(f"{name} is a {type(values).__name__}: give a list or an array")
     array = as_array(values)
     if array is None:
@@ -37,11 +44,14 @@ def rows_of(values: Any, name: str) -> list[Any]:
     return array.tolist()
 
 
+def is_list(values: Any) -> bool:
+    """Whether values have an order and a number, and can be read again: no string, mapping, set or iterator."""
+    return isinstance(values, Sized) and not isinstance(values, str | bytes | Mapping | Set)
+
+
 def as_array(values: Any) -> np.ndarray | None:
     """An array, series or table as an array, with strings as objects; None for a list."""
-    if not (hasattr(values, "shape") or hasattr(values, "__array__")):
-        return None
-    return np.asarray(values)
+    return np.asarray(values) if isinstance(values, TurnsIntoArray) else None
 
 
 def labels_of(y: Any) -> np.ndarray:
@@ -49,7 +59,7 @@ def labels_of(y: Any) -> np.ndarray:
 
     Raises TypeError as `rows_of` does, ValueError for another shape and a missing label, UsageError for several types.
     """
-    if isinstance(y, str | bytes | Mapping | Set) or not hasattr(y, "__len__"):
+    if not is_list(y):
         raise TypeError(f"y is a {type(y).__name__}: give a list or an array of labels")
     values = as_array(y)
     if values is None:
@@ -62,7 +72,7 @@ def labels_of(y: Any) -> np.ndarray:
 
 def collections_of(y: Any) -> list[tuple[Any, ...]]:
     """The labels of each row, where a row may have several. Raises as `labels_of`, and ValueError for a table of numbers."""
-    if isinstance(y, str | bytes | Mapping | Set) or not hasattr(y, "__len__"):
+    if not is_list(y):
         raise TypeError(f"y is a {type(y).__name__}: give a list of collections of labels")
     array = as_array(y)
     if array is not None and array.ndim != 1 and array.dtype.kind not in "OUS":
@@ -72,7 +82,7 @@ def collections_of(y: Any) -> list[tuple[Any, ...]]:
         )
     found = list(y) if array is None else array.tolist()
     for number, labels in enumerate(found):
-        if isinstance(labels, str | bytes) or not hasattr(labels, "__iter__"):
+        if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
             raise UsageError(
                 f"y holds {labels!r} in row {number} where a collection of labels is needed", repair="give lists or sets"
             )
@@ -116,14 +126,14 @@ def texts_of(X: Any, *, words_too: bool = False) -> list[Any]:
 def sentences_of(X: Any, what: str = "word") -> list[tuple[str, ...]]:
     """The words (or tags) of each sentence. Raises TypeError for a sentence that is a string and for what is no word."""
     name = "X" if what == "word" else "y"
-    if isinstance(X, str | bytes | Mapping | Set) or not hasattr(X, "__len__"):
+    if not is_list(X):
         raise TypeError(f"{name} is a {type(X).__name__}: give a list of sentences, each a list of {what}s")
     array = as_array(X)
     found = []
     for number, sentence in enumerate(list(X) if array is None else array.tolist()):
         if isinstance(sentence, str):
             raise TypeError(f"sentence {number} is a string: give a list of {what}s")
-        if is_missing(sentence) or not hasattr(sentence, "__iter__"):
+        if is_missing(sentence) or not isinstance(sentence, Iterable):
             raise TypeError(f"sentence {number} is {type(sentence).__name__}: give a list of {what}s")
         words = tuple(sentence)
         for place, word in enumerate(words):

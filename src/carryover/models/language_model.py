@@ -25,6 +25,7 @@ from carryover.sequence import Sequence
 
 INPUTS = ("characters", "words", "subwords")
 STACKS = ("lstm", "gru", "tcn", "transformer")
+LONGEST_HORIZON = 65536  # steps; the state of a Transformer holds them all from the beginning
 SOFTMAXES = ("full", "sampled", "adaptive")
 
 
@@ -74,6 +75,10 @@ class LanguageModel(nn.Module):
             self.check_positive("vocabulary_size", "size", "cells", "layers", "heads", "kernel", "horizon", "samples")
             self.check_probability("dropout")
             self.check_at_least("reduction", 1)
+            if (self.horizon or 0) > LONGEST_HORIZON:
+                raise UsageError(
+                    f"horizon is {self.horizon}", repair=f"give at most {LONGEST_HORIZON}, or null for no limit"
+                )
             if self.stack == "transformer" and self.size % (2 * self.heads):
                 raise UsageError(
                     f"size is {self.size} and heads {self.heads}", repair="make the size a multiple of twice the heads"
