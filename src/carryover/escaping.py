@@ -33,6 +33,12 @@ def printable(text: object) -> str:
     return _UNSHOWN.sub(_spelled, str(text))
 
 
+def spelled_out(text: str) -> str:
+    """`text` with every character spelled out that is not seen, joiners and unusual spaces too: for looking at labels."""
+    shown = (character if character.isprintable() else _spell(ord(character)) for character in printable(text))
+    return "".join(shown)
+
+
 Cell = str | tuple[str, ...]
 """A text, or values that stand in one cell with commas between them."""
 
@@ -74,6 +80,8 @@ def _spelled(match: re.Match[str]) -> str:
     if character in _SHORT:
         return _SHORT[character]
     number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:
-        number -= 0xDC00  # the byte that it stands for
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+    return _spell(number - 0xDC00 if 0xDC80 <= number <= 0xDCFF else number)  # the byte that a single surrogate stands for
+
+
+def _spell(number: int) -> str:
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -11,9 +11,10 @@ import torch
 
 from carryover import storage
 from carryover.errors import UsageError
-from carryover.training import processes
+from carryover.training import meeting
 from carryover.training.launched import started_processes
-from carryover.training.processes import OneProcess, Processes, ProcessLost, open_processes
+from carryover.training.meeting import open_processes
+from carryover.training.processes import OneProcess, Processes, ProcessLost
 from faults.outcome import leftovers, outcome
 from training.same_training import SMALL, agree, settings
 from training.shared_run import Plan, free_port, run
@@ -170,6 +171,6 @@ def test_others_that_do_not_come_are_not_waited_for_for_ever(monkeypatch: pytest
     place = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "WAIT_FOR_OTHERS", processes.timedelta(seconds=1))
+    monkeypatch.setattr(meeting, "WAIT_FOR_OTHERS", meeting.timedelta(seconds=1))
     with pytest.raises(ProcessLost, match="did not find each other"), open_processes("cpu"):
         pass

@@ -22,10 +22,18 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.name == "nt", reas
 PROGRAM = """
 import sys, time
 from carryover.cli import main
-from carryover.training import processes, stopping
+from carryover.training import meeting, stopping
+
+rendezvous = meeting.distributed.rendezvous
+
+def said(*where, **how):
+    print("waits", file=sys.stderr, flush=True)
+    yield from rendezvous(*where, **how)
+
+meeting.distributed.rendezvous = said
 
 def work(arguments):
-    with stopping.stop_signals() as stop, processes.open_processes("cpu", stop) as run:
+    with stopping.stop_signals() as stop, meeting.open_processes("cpu", stop) as run:
         stop.gentle = sys.argv[1] == "within a step"
         run.total([1.0])
         print("met", file=sys.stderr, flush=True)
@@ -61,15 +69,13 @@ class Pair:
         ]
         self.first = self.started[0]
         assert self.first.stderr is not None
-        if mode == "alone":
-            time.sleep(8)  # torch is imported and the meeting has begun; nothing tells
-        else:
-            assert self.first.stderr.readline() == "met\n"
-            time.sleep(0.5)
+        for expected in ("waits\n",) if mode == "alone" else ("waits\n", "met\n"):
+            assert self.first.stderr.readline() == expected
+        time.sleep(0.5)
 
     def ended(self) -> tuple[int, str]:
         """Exit code and messages of the first; far less than the minutes after which it would give up waiting."""
-        _, said = self.first.communicate(timeout=10)
+        _, said = self.first.communicate(timeout=60)
         return self.first.returncode, said
 
     def close(self) -> None:

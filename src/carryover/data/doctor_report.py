@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from carryover.escaping import spelled_out
+
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SHOWN_CASES = 3
 _LONGEST_SHOWN = 80  # characters of a text on a terminal
@@ -22,9 +24,9 @@ class Case:
 
     def shown(self) -> str:
         """For a terminal; characters that are not seen there are spelled out."""
-        text = visible(self.text)
+        text = spelled_out(self.text)
         text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-        rest = " · ".join(part for part in (text, visible(self.note)) if part)
+        rest = " · ".join(part for part in (text, spelled_out(self.note)) if part)
         return f"line {self.line:,}: {rest}".removesuffix(": ") if self.line else rest
 
 
@@ -83,7 +85,7 @@ class Report:
                 rows.append(f"{name} majority: {_majority_line(majority)}")
         order = (ERROR, WARNING, NOTE)
         for finding in sorted(self.findings, key=lambda one: order.index(one.level)):
-            rows.append(f"{finding.level}: {visible(finding.message)} ({finding.count:,})")
+            rows.append(f"{finding.level}: {spelled_out(finding.message)} ({finding.count:,})")
             rows += [f"    {case.shown()}" for case in finding.cases[:SHOWN_CASES]]
             if len(finding.cases) > SHOWN_CASES:
                 rows.append(f"    and {len(finding.cases) - SHOWN_CASES:,} more, all with --json")
@@ -97,14 +99,14 @@ def _balance_lines(name: str, figures: dict[str, Any]) -> list[str]:
     if not balance:
         return []
     total = sum(balance.values())
-    parts = [f"{visible(label)} {count:,} ({count / total:.0%})" for label, count in list(balance.items())[:12]]
+    parts = [f"{spelled_out(label)} {count:,} ({count / total:.0%})" for label, count in list(balance.items())[:12]]
     more = f" and {len(balance) - 12} more" if len(balance) > 12 else ""
     return [f"{name} {'spans' if 'span_types' in figures else 'labels'}: " + ", ".join(parts) + more]
 
 
 def _majority_line(majority: dict[str, Any]) -> str:
     answer = majority["answer"]
-    what = "each word its most frequent tag" if answer is None else f"always {visible(answer)!r}"
+    what = "each word its most frequent tag" if answer is None else f"always {spelled_out(answer)!r}"
     names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "span_f1": "span F1"}
     scores = [f"{shown} {majority[key]:.1%}" for key, shown in names.items() if majority[key] is not None]
     return f"{what} scores {', '.join(scores)}, counted in {majority['counted_in']}"
@@ -112,16 +114,6 @@ def _majority_line(majority: dict[str, Any]) -> str:
 
 def times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
-
-
-def visible(text: str) -> str:
-    """A text with every character that a terminal does not show, or obeys, spelled out."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else _spelled(one) for one in text)
-
-
-def _spelled(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _short(value: Any) -> str:

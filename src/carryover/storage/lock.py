@@ -38,8 +38,9 @@ def run_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         _held.pop(os.path.realpath(folder), None)
-        with suppress(OSError):
-            (folder / LOCK).unlink()
+        with suppress(OSError):  # where the folder was removed meanwhile, the name may be another holder's
+            if (folder / LOCK).stat().st_ino == os.fstat(descriptor).st_ino:
+                (folder / LOCK).unlink()
         os.close(descriptor)
 
 

@@ -34,7 +34,8 @@ from carryover.training.families import Family, family_of, objective_and_optimis
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.measuring import measure_files
-from carryover.training.processes import Processes, open_processes
+from carryover.training.meeting import open_processes
+from carryover.training.processes import Processes
 from carryover.training.run_folder import RunFolder, follow_run, open_run
 from carryover.training.schedules import Schedule
 from carryover.training.settings import PretrainSettings
@@ -324,7 +325,7 @@ def _publish(
         existing = artefact.load_artefact(folder.out).record
         # Killed while it was put in place, it can be read and is not there yet: then it is written again.
         in_place = (folder.out / storage.MANIFEST).exists()
-        same = _deciding(existing.get("settings")) == _deciding(_comparable(resolved))
+        same = settings.deciding(existing.get("settings")) == settings.deciding(_comparable(resolved))
         if in_place and same and existing.get("steps") == state.step:
             return existing
     except CarryoverError:
@@ -391,13 +392,6 @@ def _publish(
         files={"heldout.txt": "".join(f"{line}\n" for line in corpus.sample).encode()},
     )
     return record
-
-
-def _deciding(stored: Any) -> Any:
-    """Settings without those that are only told when they change."""
-    return (
-        {name: value for name, value in stored.items() if name not in settings.TOLD} if isinstance(stored, dict) else stored
-    )
 
 
 def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:

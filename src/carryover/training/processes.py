@@ -20,34 +20,26 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, distributed, nn
 
-from carryover.errors import CarryoverError, ExtraMissing, UsageError
+from carryover.errors import CarryoverError, ExtraMissing
 from carryover.layers.base import State, map_state, state_tensors
 from carryover.layers.dropout import part_of_batch
-from carryover.training.launched import REPAIR, started_processes
-from carryover.training.stopping import Interrupted, StopRequest, Terminated
-from carryover.training.waiting import Waiter, waiting
+from carryover.training.stopping import Interrupted, Terminated
+from carryover.training.waiting import Waiter
 
-WAIT_FOR_OTHERS = timedelta(minutes=10)
-"""How long a process waits for the others to start."""
-COLLECTIVE_LIMIT = timedelta(minutes=60)
-"""How long one waits within a step. It is longer than any evaluation, checkpoint or pause of a machine should be."""
 BUNDLED = 2**16
 """Gradients of up to this many numbers travel together; a larger one is added up where it lies."""
 
 _CARRY_BITS = 16
 T = TypeVar("T")
-
-
 _STATES = ("states", "clipped_states")
 
 
@@ -358,50 +350,3 @@ class ManyProcesses(Processes):
 def _rows(state: State) -> int:
     tensors = state_tensors(state)
     return len(tensors[0]) if tensors else 0
-
-
-# Starting -----------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def open_processes(device: str, stop: StopRequest | None = None) -> Iterator[Processes]:
-    """Meet the other processes of the run, if there are any, and part from them at the end.
-
-    `stop` holds what signals ask for; those are heard while this process waits for another. Raises UsageError for an environment that is not whole or where a process group is there already, ProcessLost when the
-    others do not come.
-    """
-    if started_processes() == 1:
-        yield OneProcess()
-        return
-    if distributed.is_initialized():
-        raise UsageError("a process group is open in this process already", repair="close it: the run opens its own")
-    with waiting(stop or StopRequest()) as waiter:
-        processes = _meet(device, waiter)
-        try:
-            yield processes
-        except BaseException as error:
-            processes.failed(error)
-            raise
-        finally:
-            if not waiter.waits:
-                distributed.destroy_process_group()
-
-
-def _meet(device: str, waiter: Waiter) -> ManyProcesses:
-    def meet() -> tuple[distributed.Store, int, int]:
-        store, rank, size = next(iter(distributed.rendezvous("env://", timeout=WAIT_FOR_OTHERS)))
-        backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_LIMIT)
-        return store, rank, size
-
-    try:
-        store, rank, size = waiter.run(meet)
-    except (RuntimeError, ValueError) as error:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise ProcessLost(
-            f"the {os.environ['WORLD_SIZE']} processes did not find each other at {where} ({str(error).splitlines()[0]})",
-            repair=REPAIR,
-        ) from error
-    return ManyProcesses(distributed.PrefixStore("carryover", store), rank, size, waiter)

@@ -158,3 +158,8 @@ def check_samples(model: Mapping[str, Any], softmax: str) -> None:
             f"samples is {model['samples']} and the softmax is {softmax}, which draws none",
             repair="choose the softmax sampled, or leave samples out",
         )
+
+
+def deciding(stored: Any) -> Any:
+    """Stored settings without those that are only told when they change."""
+    return {name: value for name, value in stored.items() if name not in TOLD} if isinstance(stored, dict) else stored
