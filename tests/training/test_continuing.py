@@ -67,7 +67,8 @@ def test_before_is_what_the_model_scores_on_the_new_held_out_text(tmp_path: Path
     begun = run(folder, "lm", tmp_path / "new", valid=valid)["begun_with"]
     start = carryover.load(folder / "lm")
     expected = lines_perplexity(start.model, start.coder, ["the boat sinks slowly ."])
-    assert begun["before"] == pytest.approx({name: expected[name] for name in begun["before"]})
+    scores = {name: value for name, value in begun["before"].items() if not name.endswith("clipped_share")}
+    assert scores == pytest.approx({name: expected[name] for name in scores})
     earlier = begun["earlier_text"]
     assert earlier["before"] == start.record["heldout_check"]
     new = carryover.load(tmp_path / "new")

@@ -24,7 +24,8 @@ def lanes_for(tokens: int, steps: int) -> int:
 def held_out_stream(
     shards: Shards, *, lanes: int, steps: int, block_tokens: int, both_ways: bool, part: Callable[[int], range] = range
 ) -> LanguageModelStream:
-    """Held-out text in its own order, in at most so many lanes as the model is trained with: a lane begins without context.
+    """Held-out text in its own order, in at most so many lanes as the model is trained with: a lane begins at a line, without
+    what stands before.
 
     `part` says which of so many lanes are read here.
     """

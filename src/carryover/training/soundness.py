@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_REPAIR = "try another --seed or a lower --learning-rate"
+_RETRAIN = "pretrain with another --seed"
+_MEASURE = f"measure the text with `carryover evaluate`; if that says the same, {_RETRAIN}"
 
 LARGEST_RATIO = 4 / 3
 """Of two perplexities of one model that should be alike. Forward and backward differ by less than a tenth as a rule."""
@@ -18,22 +19,22 @@ FEWEST_TARGETS = 1000
 """Of a text whose perplexities are compared: of fewer words, chance alone can make such a difference."""
 
 
-def doubts_of_figures(figures: Mapping[str, Any]) -> list[str]:
-    """Why the figures of a text (those of `Family.evaluate`) should not be believed; nothing where they fit together."""
+def doubts_of_figures(figures: Mapping[str, Any], repair: str = _RETRAIN) -> list[str]:
+    """Why the figures of a text (those of `Family.evaluate`) should not be believed, with what to do; nothing where they fit together."""
     found = []
     sides = [(name, float(figures[f"{name}_perplexity"])) for name in _sides(figures)]
     if len(sides) == 2 and figures["tokens"] >= FEWEST_TARGETS:
         (better, low), (worse, high) = sorted(sides, key=lambda side: side[1])
         if high > LARGEST_RATIO * low:
             found.append(
-                f"the perplexity is {high:.2f} {worse} and {low:.2f} {better}: the {worse} model may be stuck; {_REPAIR}"
+                f"the perplexity is {high:.2f} {worse} and {low:.2f} {better}: the {worse} model may be stuck; {repair}"
             )
     for name in _sides(figures):
         share = float(figures.get(f"{name}_clipped_share", 0.0))
         if share > LARGEST_CLIPPED_SHARE:
             found.append(
                 f"{share:.1%} of the states of the {name} model are at their clip, where it cannot learn (usual: below "
-                f"{LARGEST_CLIPPED_SHARE:.0%}); {_REPAIR}"
+                f"{LARGEST_CLIPPED_SHARE:.0%}); {repair}"
             )
     return found
 
@@ -44,13 +45,13 @@ def doubts_of_record(record: Mapping[str, Any]) -> list[str]:
     A model that reads on from line to line may be better for it, and should not be worse.
     """
     whole, lines = record.get("held_out") or {}, record.get("heldout_check") or {}
-    found = doubts_of_figures(whole)
+    found = doubts_of_figures(whole, _MEASURE)
     if min(whole.get("tokens", 0), lines.get("tokens", 0)) >= FEWEST_TARGETS:
         running, alone = float(whole["perplexity"]), float(lines["perplexity"])
         if running > LARGEST_RATIO * alone or (_sides(whole) and alone > LARGEST_RATIO * running):
             found.append(
                 f"the held-out perplexity is {running:.2f} for the whole text and {alone:.2f} for a sample of its lines read "
-                f"one by one: the best model was chosen by a figure that may be wrong; {_REPAIR}"
+                f"one by one: the best model was chosen by a figure that may be wrong; {_MEASURE}"
             )
     return found
 
