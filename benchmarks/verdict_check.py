@@ -9,7 +9,10 @@ a look at the majority: how often that is no better than the majority on the fre
 Sets that are made here need nothing; with `--data`, a folder with one folder a data set as their makers ship them (`trec-qc`,
 `sst2`, `ud-english-ewt`, `wnut17-ner`, `conll2000-chunking`), real ones are added. What is finished under `--work` is not done again.
 
-    python benchmarks/verdict_check.py [--data FOLDER] [--work runs/verdict] [--sets spam,noise,trec] [--seeds 5]
+With `--encoder`, a language model pretrained on running text, the rungs are `features` and `frozen` over it, with the usual settings of
+fitting: sets on which the two are close, or change places with the budget, show how well the verdict chooses.
+
+    python benchmarks/verdict_check.py [--data FOLDER] [--work runs/verdict] [--sets spam,noise,trec] [--seeds 5] [--encoder runs/lm]
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ Examples = Sequence[Any]
 FITTING = {"epochs": 4, "least_updates": 80, "evaluations": 8, "hidden": 16, "word_size": 24, "filters": ((3, 12),)}
 PRETRAINING = {"size": "tiny", "epochs": 2, "time_limit": 20.0}
 VECTORS = {"size": 24, "epochs": 3}
+ENCODER_RUNGS = "features,frozen"
 LARGEST_TRAIN, LARGEST_TEST = 900, 400
 """Examples of a half: more would only take longer."""
 
@@ -162,7 +166,7 @@ def halves(examples: Examples, most: int) -> list[list[Any]]:
     return [[kept[i] for i in part] for part in stratified_split(kept, [0.5, 0.5], 4)]
 
 
-def compare_halves(name: str, what: Set, work: Path, seeds: int) -> list[CompareResult]:
+def compare_halves(name: str, what: Set, work: Path, seeds: int, encoder: Path | None) -> list[CompareResult]:
     """The two comparisons of a set: other labels, other test examples, other seeds."""
     suffix = "tsv" if what.task == "classify" else "conll"
     results = []
@@ -181,13 +185,14 @@ def compare_halves(name: str, what: Set, work: Path, seeds: int) -> list[Compare
             train=files[0],
             test=files[1],
             raw=raw,
-            rungs=parse_rungs(what.rungs),
+            encoder=encoder,
+            rungs=parse_rungs(what.rungs if encoder is None else ENCODER_RUNGS),
             budgets=parse_budgets(what.budgets),
             seeds=seeds,
             seed=1000 * number,
             on_error="skip",
             jobs=1,
-            fitting=FITTING,
+            fitting=FITTING if encoder is None else {},
             pretraining=PRETRAINING,
             vectors=VECTORS,
         )
@@ -263,6 +268,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/verdict"))
     parser.add_argument("--sets", default="")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--encoder", type=Path)
     options = parser.parse_args()
     known = MADE | (REAL if options.data is not None else {})
     names = [name.strip() for name in options.sets.split(",")] if options.sets else list(known)
@@ -272,7 +278,7 @@ def main() -> None:
             raise UsageError(f"set {name!r} cannot be checked", repair=repair)
     began, sets = time.monotonic(), {}
     for name in names:
-        one, other = compare_halves(name, known[name](options.data), options.work, options.seeds)
+        one, other = compare_halves(name, known[name](options.data), options.work, options.seeds, options.encoder)
         failures = [f"{failure.cell}: {failure.message}" for failure in (*one.failures, *other.failures)]
         verdicts = judge(one, other) + judge(other, one)
         sets[name] = {"task": one.plan.task, "rungs": list(one.plan.rungs), "failures": failures, "verdicts": verdicts}
@@ -283,8 +289,11 @@ def main() -> None:
     for key, value in found.items():
         print(f"{key}: {value}")
     first = heading("verdict_check")
-    settings = {"seeds": options.seeds, "fitting": FITTING, "pretraining": PRETRAINING, "vectors": VECTORS}
-    write(options.out, f"verdict_check-{first['date']}", {**first, "settings": settings, "summary": found, "sets": sets})
+    settings: dict[str, Any] = {"seeds": options.seeds, "encoder": options.encoder is not None}
+    if options.encoder is None:
+        settings |= {"fitting": FITTING, "pretraining": PRETRAINING, "vectors": VECTORS}
+    stem = "verdict_check" if options.encoder is None else "verdict_check_encoder"
+    write(options.out, f"{stem}-{first['date']}", {**first, "settings": settings, "summary": found, "sets": sets})
 
 
 if __name__ == "__main__":
