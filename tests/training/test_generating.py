@@ -274,7 +274,7 @@ def test_parts_that_disagree_are_refused(writers: dict[str, TextGenerator]) -> N
     words, characters = (load_artefact(folder) for folder in (writers["words"].folder, writers["characters"].folder))
     with pytest.raises(BadData, match=r"tokenizer\.json has characters"):
         TextGenerator.from_artefact(replace(words, tokenizer=characters.tokenizer))
-    with pytest.raises(BadData, match="asks for 1000000000 layers"):
+    with pytest.raises(BadData, match="asks for"):
         TextGenerator.from_artefact(replace(words, config={**words.config, "layers": 10**9}))
     with pytest.raises(BadData, match="asks for"):
         TextGenerator.from_artefact(replace(words, config={**words.config, "cells": 10**7}))

@@ -114,3 +114,14 @@ def test_an_artefact_in_the_move_is_loaded(tmp_path: Path) -> None:
         if place.is_file():
             place.rename(following / place.name)
     assert load_artefact(folder).kind == "bilm"
+
+
+def test_a_model_that_is_stopped_while_it_is_built_leaves_gradients_on(tmp_path: Path) -> None:
+    def build() -> torch.nn.Module:
+        with torch.no_grad():
+            while True:
+                torch.empty(1)
+
+    with pytest.raises(BadData, match="asks for far more tensors"):
+        fill(build, {}, tmp_path)
+    assert torch.is_grad_enabled()

@@ -146,7 +146,11 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
 
 
 def _no_more_than(calls: int, stored: int) -> AbstractContextManager[Any]:
-    """While the block runs, raise ValueError in this thread after so many calls of PyTorch."""
+    """While the block runs, raise ValueError in this thread after so many calls of PyTorch.
+
+    Never where gradients are switched: a block without them, left by the error, could not switch them on again.
+    """
+    import torch
     from torch.overrides import TorchFunctionMode
 
     class Counting(TorchFunctionMode):
@@ -154,7 +158,7 @@ def _no_more_than(calls: int, stored: int) -> AbstractContextManager[Any]:
 
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             self.made += 1
-            if self.made > calls:
+            if self.made > calls and function is not torch._C._set_grad_enabled:
                 raise ValueError(f"it asks for far more tensors than the {stored} of model.safetensors")
             return function(*args, **(kwargs or {}))
 
