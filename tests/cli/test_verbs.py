@@ -267,9 +267,8 @@ def test_predict(shell: Shell, material: Material) -> None:
     Path("new.txt").write_text("".join(text + "\n" for text in texts))
     done = shell("predict", material.classifier, "new.txt")
     assert done.code == 0
-    assert [line.split("\t", 1)[1] for line in done.out.splitlines()] == texts, (
-        "a line each, in order, also for an empty one"
-    )
+    told = [line.split("\t", 1)[1] for line in done.out.splitlines()]
+    assert told == [text.replace("\t", "\\t") for text in texts], "a line each, in order, also for an empty one"
     labels = [line.split("\t")[0] for line in done.out.splitlines()]
     document = shell("predict", material.classifier, "new.txt", "--json").document
     assert document["schema"] == "carryover.predict/1" and len(document["labels"]) == 4

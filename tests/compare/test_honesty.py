@@ -10,7 +10,7 @@ import pytest
 
 from carryover.compare import ComparePlan, compare
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import Cell
+from carryover.compare.cells import REFERENCE, Cell
 from carryover.compare.run import PLAN_FILE
 from carryover.compare.scoring import Metric
 from carryover.compare.table import plain_table
@@ -129,6 +129,25 @@ def test_guessing_scores_at_best_what_is_said() -> None:
     ]
     counts_of_all = several.count(rows, [labels] * 5000).sum(axis=0)
     assert float(several.by_guessing(counts_of_all, 5000)) == pytest.approx(float(several.score(counts_of_all)))
+    micro = Metric("micro_f1", labels, multi_label=True)
+    constant = [micro.count(rows, [labels[: k + 1]] * 5000).sum(axis=0) for k in range(3)]
+    assert float(micro.by_guessing(constant[0], 5000)) == pytest.approx(max(float(micro.score(one)) for one in constant))
+
+
+def test_chance_is_not_recommended_by_micro_f1() -> None:
+    """Where most texts have no label the majority answers none and scores 0, which any answer at all beats."""
+    random = np.random.default_rng(1)
+
+    def drawn() -> list[tuple[str, ...]]:
+        return [tuple(label for label in "xyz" if random.random() < 0.25) for _ in range(200)]
+
+    gold, metric = drawn(), Metric("micro_f1", ("x", "y", "z"), multi_label=True)
+    cells = {Cell("features", 200, seed): metric.count(gold, drawn()) for seed in range(5)}
+    cells |= {Cell(REFERENCE, 200, seed): metric.count(gold, [()] * 200) for seed in range(5)}
+    found = Analysis(cells, {200: 200}, metric, replicates=500)
+    assert found.points["features", 200].score > found.points[REFERENCE, 200].score == 0.0
+    assert found.recommended(200) is None
+    assert "or always answering the same labels (" in " ".join(verdict(found))
 
 
 def test_the_cheapest_is_not_taken_when_the_majority_equals_it() -> None:

@@ -62,6 +62,17 @@ def test_a_hash_may_be_a_word(tmp_path: Path) -> None:
     assert sentences(read_tagged(write(tmp_path / "b.conll", blanks))) == [("#photography x #", "O B-P O"), ("# y", "O O")]
 
 
+def test_hashtags_with_a_tag_of_their_own_are_words(tmp_path: Path) -> None:
+    """No word without a hash has their tag, and no comment has the shape of a word's line twice."""
+    rows = "".join(f"#topic{number} HT\n#more HT\nI PRP\n\n#single HT\n\n" for number in range(3))
+    found = read_tagged(write(tmp_path / "a.conll", "# id 7\n# id eight\n" + rows))
+    assert sentences(found)[:2] == [("#topic0 #more I", "HT HT PRP"), ("#single", "HT")] and len(found.examples) == 6
+    with pytest.raises(BadData, match=r"b\.conll:1: '#Paris' may be a word or a comment: no other word has the tag 'B-LOC'"):
+        read_tagged(write(tmp_path / "b.conll", "#Paris B-LOC\nis O\n"))
+    skipped = read_tagged(write(tmp_path / "b.conll", "#Paris B-LOC\nis O\n\nit O\n"), on_error="skip")
+    assert sentences(skipped) == [("it", "O")] and "#Paris B-LOC" in skipped.rejected[0].text and skipped.rows == 2
+
+
 def test_comments_alone_are_no_sentence(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conll", "# one\n# two\n\nx\tA\n\n# end\n")
     assert sentences(read_tagged(path)) == [("x", "A")]

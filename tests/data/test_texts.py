@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import lzma
+import time
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +383,29 @@ def test_builtin_data_is_read_by_the_same_functions(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtin, "raw_lines", lambda name: iter([name, ""]))
     assert read_texts("builtin:grammar").examples == [TextExample("grammar", ("a",), 1)]
     assert list(read_raw("builtin:pydocs")) == [(1, "pydocs"), (2, "")]
+
+
+def test_many_labels_of_one_line_take_linear_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "many.txt", "__label__a " * 200_000 + "text\n")  # 20 s where each label copies the rest
+    began = time.process_time()
+    assert read_texts(path, multi_label=",").examples[0].labels == ("__label__a",)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("middle", ["", "see you at noon\n", "see you, at noon\n", "pos, and so on\n"])
+def test_texts_of_several_lines_are_rows(tmp_path: Path, middle: str) -> None:
+    """As a spreadsheet or Python's csv module writes them: quoted only where they must be."""
+    rows = [(f"hello {n}\n{middle}bye" if n % 4 == 0 else f"plain {n}", ("pos", "neg")[n % 2]) for n in range(60)]
+    path = tmp_path / "mails.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    found = read_texts(path)
+    assert [(one.text, one.labels[0]) for one in found.examples] == rows and found.rows == 60
+
+
+def test_a_quote_closed_by_the_next_stray_one_is_told(tmp_path: Path) -> None:
+    lines = [f"neg,film {n} was bad" for n in range(20)]
+    lines[4], lines[9] = 'neg,"film 4 was bad', 'neg,film 9 was bad"'
+    path = write(tmp_path / "a.csv", "\n".join(["label,text", *lines]) + "\n")
+    found = read_texts(path, on_error="skip")
+    assert found.rows == 20 and [one.line for one in found.rejected] == [6] and len(found.examples) == 19

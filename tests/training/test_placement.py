@@ -114,7 +114,7 @@ def test_an_artefact_from_before_there_was_a_choice(tmp_path: Path) -> None:
     assert again.state_dict().keys() == model.state_dict().keys()
     described["encoder"]["placement"] = "elsewhere"
     with pytest.raises(ValueError, match="placement is 'elsewhere'"):
-        build_task_model(described, list(model.task.labels), encoder.coder)
+        build_task_model(described, list(model.task.labels), encoder.coder, encoder.own.coder.vocabulary)
 
 
 def test_what_stands_at_the_output(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Metric:
         if self.name == "span_f1":
             return _count_spans(gold, predicted)
         counts = self._count_labels(gold, predicted)  # [N, 3 · C]
-        if self.name == "micro_f1":
+        if self.name == "micro_f1" and not self.multi_label:
             return np.stack([np.asarray(counts[:, part::3].sum(axis=1)).ravel() for part in range(3)], axis=1)
         return counts
 
@@ -66,6 +66,8 @@ class Metric:
         """Scores in 0 … 1, [...], of added-up counts [..., K]."""
         if self.name == "accuracy":
             return _ratio(sums[..., 0], sums[..., 1])
+        if self.name == "micro_f1":
+            sums = sums.reshape(*sums.shape[:-1], -1, 3).sum(axis=-2)  # of all labels
         if self.name in ("span_f1", "micro_f1"):
             return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
         table = sums.reshape(*sums.shape[:-1], -1, 3)  # [..., C, 3]
@@ -75,17 +77,28 @@ class Metric:
 
     @property
     def rewards_guessing(self) -> bool:
-        """Whether blind guessing can score above the majority: macro-F1 gives every label its share of the score."""
-        return self.name == "macro_f1"
+        """Whether blind guessing can score above the majority: macro-F1 gives every label its share of the score, and where a
+        text may have several labels, micro-F1 rewards answering many of them."""
+        return self.name == "macro_f1" or (self.name == "micro_f1" and self.multi_label)
+
+    @property
+    def guess(self) -> str:
+        """What the blind guessing is that scores most."""
+        return "always answering the same labels" if self.multi_label else "guessing in proportion"
 
     def by_guessing(self, sums: Counts, examples: int) -> NDArray[np.float64]:
-        """The best score that can be expected of blind guessing, [...]. Of macro-F1 only.
+        """What can be expected of the best blind guessing, [...], where that is rewarded.
 
-        Label c is answered with probability q and is right with probability p, so its F1 is 2pq / (p + q) on average. Where
-        an example has one label the mean over K labels is largest, 1 / K, for q = p: guessing in proportion. Where it may
-        have several nothing keeps q from 1: answering all labels always.
+        Macro-F1: label c is answered with probability q and is right with probability p, so its F1 is 2pq / (p + q) on
+        average. Where an example has one label the mean over K labels is largest, 1 / K, for q = p: guessing in proportion.
+        Where it may have several nothing keeps q from 1: answering all labels always. Micro-F1 with several labels is largest
+        for always answering the k most frequent ones, of all k the best.
         """
         gold = sums.reshape(*sums.shape[:-1], -1, 3)[..., 2]  # [..., C]
+        if self.name == "micro_f1":
+            right = np.sort(gold, axis=-1)[..., ::-1].cumsum(axis=-1)  # of the k most frequent labels
+            answered = examples * np.arange(1, gold.shape[-1] + 1)
+            return _ratio(2 * right, answered + gold.sum(axis=-1, keepdims=True)).max(axis=-1)
         occurring = (gold > 0).sum(axis=-1).astype(np.float64)
         each = 2 * gold / (examples + gold) if self.multi_label else (gold > 0) / np.maximum(occurring[..., None], 1)
         return _ratio(each.sum(axis=-1), occurring)

@@ -130,7 +130,7 @@ def _reference(analysis: Analysis, budget: Budget) -> str:
     what = "giving each word its most frequent tag" if analysis.metric.tagging else "answering the most frequent label"
     point = analysis.points.get((REFERENCE, budget))
     score = "" if point is None else f" ({points(point.score)})"
-    guessing = "" if analysis.guessing is None else f" or guessing in proportion ({points(analysis.guessing)})"
+    guessing = "" if analysis.guessing is None else f" or {analysis.metric.guess} ({points(analysis.guessing)})"
     return f"{what}{score}{guessing}"
 
 

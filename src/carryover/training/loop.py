@@ -341,6 +341,7 @@ class TrainingLoop:
     def _save_best(self) -> None:
         if not self.processes.leads:
             return
+        self.folder.check_present()
         with storage.atomic_folder(self._best_folder(self.state.step)) as temporary:
             storage.save_tensors(temporary / "model.safetensors", self.job.model.state_dict())
 

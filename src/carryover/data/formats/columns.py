@@ -53,7 +53,7 @@ def read_columns(
     blocks = _blocks(path)
     shapes = [("\t" in line) for block in blocks for line in block.raw.split("\n") if not line.startswith("#")]
     tabs = 2 * sum(shapes) > len(shapes)
-    blocks = _without_comments(blocks, tabs)
+    blocks = _without_comments(path, blocks, tabs)
     width = _width(blocks, tabs)
     place = _place(path, width, label_column, require_labels)
     sentences = (_sentence(path, block, tabs, width, place) for block in blocks)
@@ -86,32 +86,71 @@ def split_columns(line: str, tabs: bool) -> list[str]:
     return line.split("\t") if tabs else _BLANKS.split(line.strip(" \t"))
 
 
-def _without_comments(blocks: list[_Block], tabs: bool) -> list[_Block]:
+def _without_comments(path: Source, blocks: list[_Block], tabs: bool) -> list[_Block]:
     """Blocks without the comments before their first word.
 
     A word may be `#` or begin with it. With tabs, a comment is a `#` line without one. With blanks, it is a `#` line whose
-    number of columns is not that of the file, or whose last column is no tag of any other line.
+    number of columns is not that of the file, or one with a blank after its `#` whose last column is no tag of a word. Where
+    nothing is between `#` and the next letter, the line has the shape of a word's: it is a word if other words have its tag,
+    and otherwise a faulty line, for it could be either.
     """
-    ordinary = [line for block in blocks for line in block.raw.split("\n") if line and not line.startswith("#")]
-    width = _most_common(len(split_columns(line, tabs)) for line in ordinary)
-    tags = {split_columns(line, tabs)[-1] for line in ordinary}
+    words = [line for block in blocks for line in _after_head(block)]
+    width = _most_common(len(split_columns(line, tabs)) for line in words)
+    tags = {split_columns(line, tabs)[-1] for line in words}
+    tags |= _tags_of_hashtags(blocks, tabs, width)
 
-    def is_comment(line: str | BadLine) -> bool:
+    def judge(number: int, line: str | BadLine) -> str | BadLine | None:
+        """The line as it is, or as a fault, None for a comment."""
         if not isinstance(line, str) or not line.startswith("#"):
-            return False
+            return line
         if tabs:
-            return "\t" not in line
+            return line if "\t" in line else None
         cells = split_columns(line, tabs)
-        return len(cells) != width or (width > 1 and cells[-1] not in tags)
+        if len(cells) != width or (cells[0] == "#" and width > 1 and cells[-1] not in tags):
+            return None
+        if width == 1 or cells[-1] in tags:
+            return line
+        fault = BadLine(
+            f"{cells[0]!r} may be a word or a comment: no other word has the tag {cells[-1]!r}",
+            path=path,
+            line=number,
+            repair="correct the tag, or write a blank after the # of a comment",
+        )
+        fault.text = line
+        return fault
 
     kept = []
     for block in blocks:
-        start = 0
-        while start < len(block.lines) and is_comment(block.lines[start][1]):
+        start, lines = 0, list(block.lines)
+        while start < len(lines) and isinstance(line := lines[start][1], str) and line.startswith("#"):
+            judged = judge(lines[start][0], line)
+            if judged is not None:
+                lines[start] = lines[start][0], judged
+                break
             start += 1
-        if start < len(block.lines):
-            kept.append(_Block(block.lines[start:]))
+        if start < len(lines):
+            kept.append(_Block(lines[start:]))
     return kept
+
+
+def _after_head(block: _Block) -> list[str]:
+    """The lines of a block that are words for certain: from the first that does not begin with `#` on."""
+    lines = [line for _, line in block.lines if isinstance(line, str)]
+    head = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return lines[head:]
+
+
+def _tags_of_hashtags(blocks: list[_Block], tabs: bool, width: int) -> set[str]:
+    """Last columns that several different words with a `#` in front have, at the head of sentences."""
+    found: dict[str, set[str]] = {}
+    for block in blocks:
+        for _, line in block.lines:
+            if not isinstance(line, str) or not line.startswith("#"):
+                break
+            cells = split_columns(line, tabs)
+            if len(cells) == width and cells[0] != "#":
+                found.setdefault(cells[-1], set()).add(cells[0])
+    return {tag for tag, words in found.items() if len(words) > 1}
 
 
 def _width(blocks: list[_Block], tabs: bool) -> int:

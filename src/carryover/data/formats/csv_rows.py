@@ -25,8 +25,8 @@ class _LeftOpen(Exception):
 def csv_rows(path: Source) -> Iterator[tuple[int, list[str] | BadData, str]]:
     """Rows by RFC 4180 as (line of its first, cells or the fault, the row as it was); `;` for `,` is noticed.
 
-    A quoted cell may span lines. Where these look like rows of the file, by their number of cells and by values that repeat
-    in a column, the quote was left open: the line it is in is the fault, and reading goes on behind it. Of any
+    A quoted cell may span lines. Where these look like whole rows of the file, by their number of cells and by values that
+    repeat in a column, the quote was left open: the line it is in is the fault, and reading goes on behind it. Of any
     other faulty row each line is a fault, so that rows are counted by lines. A row of more than 100 lines is pointed out once.
     """
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long texts
@@ -77,7 +77,7 @@ def csv_rows(path: Source) -> Iterator[tuple[int, list[str] | BadData, str]]:
             reason = "a quoted cell that begins here never ends" if "unexpected end" in str(error) else str(error)
         except _LeftOpen:
             reason = "a quoted cell that begins here does not end"
-        if len(taken) > 1 and seen.holds_rows(taken):
+        if len(taken) > 1 and seen.holds_rows(taken, closed=not reason):
             waiting.extendleft(reversed(taken[1:]))
             reason = reason or f"the quoted cell that begins here spans {len(taken)} lines that look like rows"
             yield begin, BadData(reason, path=path, line=begin, repair=_REPAIR), _shown(text)
@@ -127,9 +127,17 @@ class _Seen:
         for values, cell in zip(self.columns, cells, strict=False):
             values.add(cell)
 
-    def holds_rows(self, taken: list[_Line]) -> bool:
-        """Whether half of the lines behind the first look like rows: by width, and by a column whose values repeat."""
-        behind = [line.split(self.delimiter) for _, line in taken[1:] if isinstance(line, str)]
+    def holds_rows(self, taken: list[_Line], *, closed: bool = False) -> bool:
+        """Whether half of the lines behind the first look like rows: by width, and by a column whose values repeat.
+
+        Where the quote is `closed`, what follows it on the last line belongs to the row, whatever it looks like.
+        """
+        lines = [line for _, line in taken[1:] if isinstance(line, str)]
+        if closed and lines:
+            if self._is_whole_but_for_its_quote(taken[0][1]):
+                return True
+            lines[-1] = lines[-1].partition('"')[0]
+        behind = [line.split(self.delimiter) for line in lines]
         wide = [cells for cells in behind if len(cells) == len(self.columns) > 1]
         if 2 * len(wide) < max(1, len(behind)):
             return False
@@ -138,3 +146,9 @@ class _Seen:
             if 2 * max(known, len(cells) - len(set(cells))) >= max(1, len(behind)):
                 return True
         return False
+
+    def _is_whole_but_for_its_quote(self, line: str | BadLine) -> bool:
+        """Whether the line has all cells of a row, and behind the cell with the quote a last one that is known."""
+        before, _, behind = _shown(line).partition('"')
+        cells = behind.split(self.delimiter)
+        return 1 < len(cells) == len(self.columns) - before.count(self.delimiter) and cells[-1] in self.columns[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -41,6 +42,7 @@ class Rejected:
 
 E = TypeVar("E")
 
+_WORD = re.compile(r"([^ \t]*)\s*")
 FASTTEXT = "__label__"
 """What labels begin with in the files of fastText."""
 
@@ -130,13 +132,9 @@ def label_first_examples(path: Source, multi_label: str | None) -> Iterator[Text
         if isinstance(line, BadLine):
             yield Faulty(line, line.text)
             continue
-        label, text = _first_word(line)
-        if not label:
+        found, text = _leading_labels(line.strip())
+        if not found[0]:
             continue
-        found = [label]
-        while label.startswith(FASTTEXT) and text.startswith(FASTTEXT):
-            label, text = _first_word(text)
-            found.append(label)
         wrong = None
         if not text:
             wrong = f"no text after the label {found[-1]!r}", "write LABEL, a space, the text"
@@ -150,9 +148,15 @@ def label_first_examples(path: Source, multi_label: str | None) -> Iterator[Text
         yield TextExample(text, tuple(dict.fromkeys(labels)), number)
 
 
-def _first_word(line: str) -> tuple[str, str]:
-    first, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
-    return first, rest.strip()
+def _leading_labels(line: str) -> tuple[list[str], str]:
+    """The first word of a line, or where that is a label of fastText all of them in front, and the text behind."""
+    found, place = [], 0
+    while not found or (found[-1].startswith(FASTTEXT) and line.startswith(FASTTEXT, place)):
+        word = _WORD.match(line, place)
+        assert word is not None  # it matches nothing at all, too
+        found.append(word[1])
+        place = word.end()
+    return found, line[place:]
 
 
 def split_labels(cell: str, separator: str) -> tuple[str, ...]:
