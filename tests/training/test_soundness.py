@@ -17,7 +17,7 @@ from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import BiLanguageModelObjective, evaluate, lines_perplexity
 from carryover.training.lanes import held_out_stream
 from carryover.training.pretrain import pretrain
-from carryover.training.soundness import doubts_of_figures, doubts_of_record
+from carryover.training.soundness import clip_notes, doubts_of_figures, doubts_of_record, warnings_and_notes
 from training.tiny_text import tiny, write_text
 
 LINES = ["a b c d e f g h i j k l m n"] * 60
@@ -83,8 +83,8 @@ def test_states_at_the_clip_are_counted(tmp_path: Path) -> None:
     assert seen[0] / seen[1] == pytest.approx(found["forward_clipped_share"] / 2), "of both directions"
     free = latched(coder.vocabulary, cell_clip=None)
     assert evaluate(free, stream)["forward_clipped_share"] == 0
-    (doubt,) = (one for one in doubts_of_figures(found) if "clip" in one)
-    assert doubt.startswith("9") and "% of the states of the forward model are at their clip" in doubt
+    (note,) = clip_notes(found)
+    assert note.startswith("9") and "% of the states of the forward model are at their clip" in note
 
 
 def figures(forward: float, backward: float, tokens: int = 5000) -> dict[str, Any]:
@@ -95,7 +95,11 @@ def figures(forward: float, backward: float, tokens: int = 5000) -> dict[str, An
 def test_figures_that_fit_together_raise_no_doubt() -> None:
     record = {"held_out": figures(190.0, 170.0), "heldout_check": figures(180.0, 220.0)}
     assert doubts_of_record(record) == []
-    assert doubts_of_figures({**figures(190.0, 170.0), "forward_clipped_share": 0.009}) == []
+    clipped = {**figures(190.0, 170.0), "forward_clipped_share": 0.2}
+    assert doubts_of_figures(clipped) == [], "a small model may have clipped states and predict well"
+    assert len(clip_notes(clipped)) == 1 and clip_notes({**clipped, "forward_clipped_share": 0.009}) == []
+    assert [line[:5] for line in warnings_and_notes({"held_out": clipped}, False)] == ["note:"]
+    assert any("clip" in doubt for doubt in doubts_of_figures({**clipped, "forward_perplexity": 2900.0}))
     assert doubts_of_figures(figures(200.0, 100.0, tokens=300)) == [], "a text of few words"
 
 

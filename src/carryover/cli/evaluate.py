@@ -91,6 +91,8 @@ def _language_model(
     print_document(document) if as_json else print_lines(perplexity_lines(document))
     for doubt in document["doubts"]:
         say(f"carryover: warning: {doubt}")
+    for note in document["notes"]:
+        say(f"note: {note}")
     perplexity = document["together"]["perplexity"]
     if require is not None and not perplexity <= require:
         raise GateNotMet(

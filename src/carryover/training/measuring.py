@@ -17,7 +17,7 @@ from carryover.training.families import Family, family_of
 from carryover.training.held_out import RawText
 from carryover.training.lanes import held_out_stream, lanes_for
 from carryover.training.settings import PretrainSettings
-from carryover.training.soundness import doubts_of_figures, doubts_of_record
+from carryover.training.soundness import clip_notes, doubts_of_figures, doubts_of_record
 
 if TYPE_CHECKING:
     from carryover.data.coding import TokenCoder
@@ -97,7 +97,7 @@ def evaluate_language_model(
     """Perplexities of the pretrained model `found`, which was loaded from `folder`, as the JSON document of the command.
 
     Each file by itself, and `together`. On its own held-out file a model has the figures of its record. `doubts` are
-    sentences about figures that do not fit together, there or here. Raises UsageError for weights that came without an
+    sentences about figures that do not fit together, there or here, `notes` about clipped states beside figures that do. Raises UsageError for weights that came without an
     output layer.
     """
     objective = "bilm" if hasattr(found.model, "mixed_layers") else "lm"
@@ -122,6 +122,12 @@ def evaluate_language_model(
         "doubts": [
             *(f"{folder / 'record.json'}: {doubt}" for doubt in doubts_of_record(found.record)),
             *(f"{figures['text']}: {doubt}" for figures in each for doubt in doubts_of_figures(figures)),
+        ],
+        "notes": [
+            f"{figures['text']}: {note}"
+            for figures in each
+            if not doubts_of_figures(figures)
+            for note in clip_notes(figures)
         ],
     }
 

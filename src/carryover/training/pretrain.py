@@ -39,7 +39,7 @@ from carryover.training.processes import Processes
 from carryover.training.run_folder import RunFolder, follow_run, open_run
 from carryover.training.schedules import Schedule
 from carryover.training.settings import PretrainSettings
-from carryover.training.soundness import doubts_of_record
+from carryover.training.soundness import doubts_of_record, warnings_and_notes
 from carryover.training.stopping import StopRequest, stop_signals
 
 _INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from those of the steps
@@ -103,8 +103,8 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
             f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
             f"(ended by {outcome.stopped_by}): {outcome.folder}"
         )
-    for doubt in () if outcome.process else outcome.record.get("doubts", ()):
-        say(f"carryover: warning: {doubt}")
+    for line in () if outcome.process else warnings_and_notes(outcome.record, quiet):
+        say(line)
     return outcome
 
 

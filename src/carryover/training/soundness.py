@@ -29,14 +29,21 @@ def doubts_of_figures(figures: Mapping[str, Any], repair: str = _RETRAIN) -> lis
             found.append(
                 f"the perplexity is {high:.2f} {worse} and {low:.2f} {better}: the {worse} model may be stuck; {repair}"
             )
-    for name in _sides(figures):
-        share = float(figures.get(f"{name}_clipped_share", 0.0))
-        if share > LARGEST_CLIPPED_SHARE:
-            found.append(
-                f"{share:.1%} of the states of the {name} model are at their clip, where it cannot learn (usual: below "
-                f"{LARGEST_CLIPPED_SHARE:.0%}); {repair}"
-            )
-    return found
+    return found + (clip_notes(figures) if found else [])
+
+
+def clip_notes(figures: Mapping[str, Any]) -> list[str]:
+    """What to know of states at their clip, a sentence a direction where it has more of them than usual.
+
+    Alone it is no reason for doubt: a small model may have many early in training and predict well all the same.
+    """
+    shares = {name: float(figures.get(f"{name}_clipped_share", 0.0)) for name in _sides(figures)}
+    return [
+        f"{share:.1%} of the states of the {name} model are at their clip (usual: below {LARGEST_CLIPPED_SHARE:.0%}), which does "
+        "no harm while the forward and the backward perplexity are alike"
+        for name, share in shares.items()
+        if share > LARGEST_CLIPPED_SHARE
+    ]
 
 
 def doubts_of_record(record: Mapping[str, Any]) -> list[str]:
@@ -54,6 +61,12 @@ def doubts_of_record(record: Mapping[str, Any]) -> list[str]:
                 f"one by one: the best model was chosen by a figure that may be wrong; {_MEASURE}"
             )
     return found
+
+
+def warnings_and_notes(record: Mapping[str, Any], quiet: bool) -> list[str]:
+    """What the end of a run says of its record: its doubts aloud, else what to know of clipped states."""
+    doubts = [f"carryover: warning: {doubt}" for doubt in record.get("doubts", ())]
+    return doubts if doubts or quiet else [f"note: {note}" for note in clip_notes(record.get("held_out") or {})]
 
 
 def _sides(figures: Mapping[str, Any]) -> list[str]:

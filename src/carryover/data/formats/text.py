@@ -150,7 +150,8 @@ def label_first_examples(path: Source, multi_label: str | None) -> Iterator[Text
 
 def _leading_labels(line: str) -> tuple[list[str], str]:
     """The first word of a line, or where that is a label of fastText all of them in front, and the text behind."""
-    found, place = [], 0
+    found: list[str] = []
+    place = 0
     while not found or (found[-1].startswith(FASTTEXT) and line.startswith(FASTTEXT, place)):
         word = _WORD.match(line, place)
         assert word is not None  # it matches nothing at all, too
