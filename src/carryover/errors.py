@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from os import PathLike
@@ -221,6 +221,19 @@ def check_schema(what: str, found: object, *known: str, path: str | PathLike[str
 
 
 def refuse_string(what: str, values: object) -> None:
-    """Raise TypeError where a list was wanted and one string given: it would be taken letter by letter."""
+    """Raise TypeError where a list was wanted and one string given, which would be taken letter by letter, or a dictionary."""
     if isinstance(values, str | bytes):
         raise TypeError(f"{what} is the string {values[:40]!r}: give a list, also of one text")
+    if isinstance(values, Mapping):
+        raise TypeError(f"{what} is a dictionary: give a list")
+
+
+def as_words(item: object) -> tuple[str, ...]:
+    """The words of a sentence, or other strings. Raises TypeError where something else was given than a sequence of strings."""
+    if isinstance(item, bytes | Mapping) or not isinstance(item, Iterable):
+        raise TypeError(f"an item is {item!r:.60}: give a text as a string, or a sentence as a list of words")
+    words = tuple(item)
+    for place, word in enumerate(words):
+        if not isinstance(word, str):
+            raise TypeError(f"number {place} of a list of strings is {word!r:.60}: give strings only")
+    return words

@@ -347,3 +347,10 @@ def test_borders_are_read_once_for_all_rows(kind: str) -> None:
     with torch.inference_mode():
         found = model.representations(batch).values
     torch.testing.assert_close(found.clone(), changed, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [1e308, 1e31, 0.0, -3.0])
+def test_a_clip_that_no_number_type_holds_is_refused(clip: float) -> None:
+    for name in ("cell_clip", "projection_clip"):
+        with pytest.raises(UsageError, match=name):
+            BiLanguageModel.Config.of_size("tiny", **{"vocabulary_size": 9, name: clip})

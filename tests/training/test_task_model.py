@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from carryover.data.formats.text import TaggedSentence, TextExample
-from carryover.errors import BadData
+from carryover.errors import BadData, as_words, refuse_string
 from carryover.sequence import Sequence
 from carryover.training.fitting.fit import CarryPlan, FitSettings, fit_task
 from carryover.training.fitting.task_encoders import MixedLanguageModel
@@ -146,3 +147,19 @@ def _artefact(parts: dict):  # type: ignore[no-untyped-def]
     from carryover.training.artefact import Artefact
 
     return Artefact(**parts)
+
+
+def test_what_is_no_sentence_is_named() -> None:
+    for item, message in (
+        (None, "an item is None: give a text"),
+        (1, "an item is 1"),
+        (b"abc", "an item is b'abc'"),
+        ({"a": 1}, "an item is {'a': 1}"),
+        (["a", None], "number 1 of a list of strings is None"),
+        ([1], "number 0 of a list of strings is 1"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            as_words(item)
+    assert as_words(["a", "b"]) == ("a", "b") and as_words(()) == ()
+    with pytest.raises(TypeError, match="items is a dictionary"):
+        refuse_string("items", {"a": 1})

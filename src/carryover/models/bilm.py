@@ -28,7 +28,7 @@ from carryover.errors import UsageError
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
 from carryover.layers.prepared import forget, prepared, wants_gradients
 from carryover.layers.products import product_type
-from carryover.layers.recurrent.lstm import LSTMState
+from carryover.layers.recurrent.lstm import LARGEST_CLIP, LSTMState
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.models.configuration import ModelConfig, check_field
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
@@ -98,8 +98,8 @@ class BiLanguageModel(nn.Module):
             self.check_at_least("reduction", 1)
             for name in ("cell_clip", "projection_clip"):
                 value = getattr(self, name)
-                if value is not None and value <= 0:
-                    raise UsageError(f"{name} is {value}", repair="give a positive bound, or null for no clipping")
+                if value is not None and not 0 < value <= LARGEST_CLIP:
+                    raise UsageError(f"{name} is {value}", repair="give a bound from 0 to 1e30, or null for no clipping")
             if (
                 self.characters < 2
                 or (self.word_forms > 0) != (self.word_size > 0)

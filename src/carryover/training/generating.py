@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.ambient import each_settled, settled
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import UsageError, refuse_string
+from carryover.errors import UsageError, as_words, refuse_string
 from carryover.training.artefact import Artefact
 from carryover.training.restoring import Pretrained, check_vocabulary, fill, parsed, read_heldout
 from carryover.training.written import Pieces, Written
@@ -186,6 +186,7 @@ class TextGenerator(Pretrained):
         from carryover.generation import generate
 
         refuse_string("prompts", prompts)
+        as_words(prompts)
         if not prompts:
             return []
         stops = self.stop_texts(stop)
@@ -222,6 +223,7 @@ class TextGenerator(Pretrained):
         from carryover.generation import beam_search
 
         refuse_string("prompts", prompts)
+        as_words(prompts)
         if not prompts:
             return []
         stops = self.stop_texts(stop)

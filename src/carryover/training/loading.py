@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover.ambient import settled
-from carryover.errors import BadData, refuse_string
+from carryover.errors import BadData, as_words, refuse_string
 from carryover.training.artefact import Artefact, load_artefact
 from carryover.training.restoring import Pretrained, check_coder, check_record, fill, parsed, read_heldout
 
@@ -99,6 +99,7 @@ class LanguageModel(Pretrained):
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: use coder.tokenize first")
+            as_words(sentence)
         order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
         found: dict[int, Tensor] = {}
         device = str(next(self.model.parameters()).device)

@@ -25,6 +25,9 @@ LEAST_ROWS, MOST_CELLS = 4, 160
 LOW_PRECISION_CELLS = 512
 """Fewest cells for which the scan trains faster in bfloat16 than the library's kernel (measured on a CPU at batch 32)."""
 
+LARGEST_CLIP = 1e30
+"""Larger bounds are none, and not every type of numbers can hold them."""
+
 
 class LSTMShape(NamedTuple):
     """What two LSTMs must share to run in one scan."""
@@ -84,6 +87,8 @@ class LSTM(Layer):
         ]:
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}: it must be positive (or None where it is optional)")
+        if max(cell_clip or 0, projection_clip or 0) > LARGEST_CLIP:
+            raise ValueError(f"a clip is above {LARGEST_CLIP:g}, which is none: give None instead")
         if projection is None and projection_clip is not None:
             raise ValueError(f"projection_clip is {projection_clip} without a projection: give both or neither")
         self.in_size, self.cell_size = in_size, cell_size

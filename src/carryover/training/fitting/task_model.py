@@ -26,7 +26,7 @@ from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
-from carryover.errors import BadData, UsageError, check_schema, refuse_string
+from carryover.errors import BadData, UsageError, as_words, check_schema, refuse_string
 from carryover.escaping import in_markdown
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.bilm import BiLanguageModel
@@ -188,7 +188,7 @@ class TaskPredictor:
             return tuple(self.coder.tokenize(item))
         if isinstance(item, TextExample | TaggedSentence):
             return self.task.words(item, self.coder.tokenize)
-        return tuple(item)
+        return as_words(item)
 
     def predict(self, items: ListOf[Item]) -> list[Labels]:
         """The labels of every item: those of a text, or one tag a word, in the scheme of the training data."""
