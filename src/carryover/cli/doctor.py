@@ -36,6 +36,7 @@ def doctor(
     an error: training would stop at it, or its result would be wrong.
     """
     from carryover.data.doctor import examine
+    from carryover.data.formats.spooling import is_stream
     from carryover.errors import BadData
 
     report = examine(
@@ -63,6 +64,8 @@ def doctor(
             f"{report.errors} {'finding is an error' if one else 'findings are errors'}",
             repair="correct first what is named there; faulty rows can be left out with --on-error skip",
         )
+    if any(path is not None and is_stream(path) for path in (raw, train, dev, test)):
+        return  # a command with a stream in it cannot be given again
     if train is not None and report.task is not None:
         if report.figures["train"]["rows"] < FEWEST_FOR_NEXT:
             return

@@ -317,7 +317,8 @@ def _examine_coverage(report: Report, name: str, words: Counter[str], known: str
     if known == "raw" and missing.total() > 2 * missing_in_any_case and share < 0.95:
         hint = f"; {1 - missing_in_any_case / total:.1%} if capitals are ignored"
     listed = [Case(0, word, times(count)) for word, count in missing.most_common()]
-    message = f"{name}: words that {known} does not hold; it covers {share:.1%}{hint}"
+    shown = min(share, 0.999) if missing else share  # not 100.0% while a word is missing
+    message = f"{name}: words that {known} does not hold; it covers {shown:.1%}{hint}"
     report.add(level, message, missing.total(), listed)
 
 
