@@ -124,7 +124,8 @@ def build_task_model(
         own, own_size = None, described.pop("own_size")
         if (own_size > 0) != (own_vocabulary is not None) or own_size < 0:
             raise BadData(
-                f"own_size is {own_size}, and the words it is for are {'not ' if own_size else ''}in tokenizer.json"
+                f"own_size is {own_size}, and the words it is for are {'not ' if own_size else ''}in tokenizer.json",
+                repair="restore the folder from a copy",
             )
         if own_vocabulary is not None:
             own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
@@ -132,7 +133,10 @@ def build_task_model(
     elif kind == "words":
         words = WordEncoder.Config.from_json(config)
         if words.vocabulary_size not in (0, len(coder.vocabulary)):
-            raise BadData(f"the encoder has vectors of {words.vocabulary_size} words, its tokenizer {len(coder.vocabulary)}")
+            raise BadData(
+                f"the encoder has vectors of {words.vocabulary_size} words, its tokenizer {len(coder.vocabulary)}",
+                repair="restore the folder from a copy",
+            )
         encoder = WordsAndSpelling(words, coder)
     else:
         raise BadData(

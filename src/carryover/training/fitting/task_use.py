@@ -48,8 +48,8 @@ def evaluate_task(
     """
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
-    _say_cut_words(predictor, test, examples)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
+    _say_cut_words(predictor, test, examples)
     return {
         "schema": "carryover.evaluate/1",
         "folder": str(folder),
