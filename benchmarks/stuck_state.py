@@ -84,7 +84,7 @@ def measure(model: BiLanguageModel, stream: LanguageModelStream) -> dict[str, An
 def case(
     train: Shards, held_out: Shards, steps: int, every: int, seed: int, resets: float, rate: float
 ) -> list[dict[str, Any]]:
-    """One run, measured every so many steps."""
+    """One run, measured at a fixed interval of steps."""
     torch.manual_seed(seed)
     model = BiLanguageModel(
         BiLanguageModel.Config.of_size("small", vocabulary_size=len(train.vocabulary), softmax="adaptive")

@@ -161,7 +161,7 @@ def write_examples(path: Path, examples: Examples) -> Path:
 
 
 def halves(examples: Examples, most: int) -> list[list[Any]]:
-    """Two stratified halves of at most so many examples each."""
+    """Two stratified halves of at most `most` examples each."""
     kept = [examples[i] for i in stratified_order(examples, 3)[: 2 * most]]
     return [[kept[i] for i in part] for part in stratified_split(kept, [0.5, 0.5], 4)]
 

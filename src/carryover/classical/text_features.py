@@ -244,7 +244,7 @@ def _folds(targets: np.ndarray, folds: int, multi_label: bool, seed: int) -> lis
 
 
 def most_features(classes: int) -> int:
-    """How many word n-grams, and how many character n-grams, a model of so many classes may have at most."""
+    """The largest number of word n-grams, and of character n-grams, for a model of `classes` classes."""
     return max(FEWEST_FEATURES, min(MOST_FEATURES, MOST_WEIGHTS // (2 * classes)))
 
 

@@ -61,7 +61,7 @@ def embed(
     """Turn every line of text into one vector a word, or with --pool into one vector.
 
     A line's vectors never depend on the lines beside it, unless --carry-state asks for that. Killed with --out, the same
-    command goes on with what was done; finished, it says so and does nothing, unless it reads a stream.
+    command continues. If the file is finished already, the command reports that and stops, unless it reads a stream.
     """
     from carryover.data.formats.word_stream import read_items
     from carryover.data.long_words import say_cut

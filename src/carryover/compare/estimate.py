@@ -114,7 +114,7 @@ def _sample(problem: Problem, count: int, most: int = _EXAMPLES) -> list[Any]:
 
 
 def _features_mib(problem: Problem, labels: int) -> float:
-    """Memory of a process that fits hand-made features to so many labelled examples; this one has done so with a few."""
+    """MiB of a process that fits hand-made features to `labels` examples, measured from this one, which has fitted a few."""
     sample = [content(example, problem.task) for example in _sample(problem, labels, most=_EXAMPLES_FOR_MEMORY)]
     kinds = len({label for example in problem.train for label in gold(example, problem.task)})
     more = feature_model(problem.task, multi_label=problem.multi_label).foretold_mib(sample, kinds, labels)
@@ -122,7 +122,7 @@ def _features_mib(problem: Problem, labels: int) -> float:
 
 
 def _calibrate_features(problem: Problem, labels: int) -> tuple[float, float]:
-    """Seconds whatever the budget, and seconds a labelled example, where the largest budget has so many `labels`."""
+    """Seconds whatever the budget, and seconds a labelled example, where the largest budget has `labels` examples."""
     from carryover.compare.resources import Resources
     from carryover.compare.rungs import run_rung
 

@@ -17,7 +17,7 @@ from carryover.compare.problem import content, gold
 from carryover.compare.resources import Resources
 from carryover.data.majority import majority_answers
 from carryover.data.metric_names import metric_of_labels
-from carryover.errors import NothingToLearn, UsageError
+from carryover.errors import NothingToLearn
 
 if TYPE_CHECKING:
     from carryover.training.carry import CarryPlan
@@ -105,10 +105,7 @@ def _neural(
     from carryover.training.fitting.fit import FitSettings, fit_task
 
     kept, held_out = split_budget(train, seed)
-    try:
-        settings = FitSettings(**{**fixed, **resources.fitting, "seed": seed})
-    except TypeError as error:
-        raise UsageError(f"fitting settings: {error}", repair="check their names") from error
+    settings = FitSettings(**{**fixed, **resources.fitting, "seed": seed})  # names were checked with the plan
     encoder = _load_encoder(str(resources.encoder), resources.device) if needs_encoder(rung) else None
     vectors = _load_vectors(str(resources.vectors)) if rung == "static" else None
     started = time.perf_counter()

@@ -86,7 +86,7 @@ class Task(nn.Module, ABC):
 
     @classmethod
     def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
-        """How many numbers the weights of a head for so many labels hold at least, with the options of `to_json`."""
+        """The least count of numbers in the weights of a head for `labels` labels, with the options of `to_json`."""
         return labels
 
     @abstractmethod

@@ -146,7 +146,7 @@ def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path
 
 
 def _no_more_than(calls: int, stored: int) -> AbstractContextManager[Any]:
-    """While the block runs, raise ValueError in this thread after so many calls of PyTorch.
+    """While the block runs, raise ValueError in this thread after `calls` calls of PyTorch.
 
     Never where gradients are switched: a block without them, left by the error, could not switch them on again.
     """

@@ -26,7 +26,7 @@ def csv_rows(path: Source) -> Iterator[tuple[int, list[str] | BadData, str]]:
     """Rows by RFC 4180 as (line of its first, cells or the fault, the row as it was); `;` for `,` is noticed.
 
     A quoted cell may span lines. Where these look like whole rows of the file, by their number of cells and by values that
-    repeat in a column, the quote was left open: the line it is in is the fault, and reading goes on behind it. Of any
+    repeat in a column, the quote was left open: the line it is in is the fault, and reading continues with the next line. Of any
     other faulty row each line is a fault, so that rows are counted by lines. A row of more than 100 lines is pointed out once.
     """
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long texts

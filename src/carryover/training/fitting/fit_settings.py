@@ -17,7 +17,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 class FitSettings:
     """How a task is trained. None is the default of the mode, see `resolve`. Raises UsageError naming the field.
 
-    epochs, least_updates : how long, whichever is longer; with `epochs` alone exactly so many passes. patience : end after so many evaluations without a better score; None
+    epochs, least_updates : how long, whichever is longer; `epochs` alone is the exact number of passes. patience : end after so many evaluations without a better score; None
         runs to the end, where the learning rate has fallen, which is what small held-out parts are best served by.
     evaluations : how often the held-out examples are scored in the whole run.
     token_budget : words in a batch, padding counted.
