@@ -99,7 +99,7 @@ def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(write_together.KINDS))
-@pytest.mark.skipif(os.name == "nt", reason="forks")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
 def test_writers_together_succeed_or_are_told_that_another_writes(tmp_path: Path, kind: str) -> None:
     """Never a false reason, and what is left is whole."""
     place = tmp_path / "deep" / kind
