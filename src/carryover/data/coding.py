@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from carryover.data.lexicon import Lexicon
-from carryover.data.long_words import BYTES_READ, count_cut
+from carryover.data.long_words import BYTES_READ, count_cut, say_cut
 from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import tokenizer_from_json
 from carryover.data.vocabulary import Vocabulary
@@ -239,6 +239,13 @@ class TokenCoder:
         if self.kind != "characters":
             return 0
         return count_cut(words) if self.lexicon is None else self.lexicon.count_cut(words)
+
+    def say_cut(self, where: str, sentences: Iterable[Words[str]]) -> None:
+        """Tell how many words of a text are longer than what is read of one; nothing when all are read whole."""
+        cut = count = 0
+        for words in sentences:
+            cut, count = cut + self.count_cut(words), count + len(words)
+        say_cut(where, cut, count, self.word_limit)
 
     @property
     def word_limit(self) -> str:

@@ -12,13 +12,17 @@ BYTES_READ = 48
 
 def count_cut(words: Iterable[str]) -> int:
     """How many of the words are longer than the 48 bytes that are read of a word."""
-    # A character takes up to four bytes, so most words need no look at theirs.
-    return sum(4 * len(word) > BYTES_READ and len(word.encode("utf-8", "surrogatepass")) > BYTES_READ for word in words)
+    return sum(map(_is_cut, words))
 
 
 def count_cut_occurrences(counts: Mapping[str, int]) -> int:
     """As `count_cut`, of words that occur more than once."""
-    return sum(count for word, count in counts.items() if 4 * len(word) > BYTES_READ and count_cut([word]))
+    return sum(count for word, count in counts.items() if _is_cut(word))
+
+
+def _is_cut(word: str) -> bool:
+    # A character takes up to four bytes, so most words need no look at theirs.
+    return 4 * len(word) > BYTES_READ and len(word.encode("utf-8", "surrogatepass")) > BYTES_READ
 
 
 def cut_sentence(cut: int, words: int, limit: str = f"{BYTES_READ} bytes") -> str:

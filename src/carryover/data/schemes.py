@@ -33,24 +33,8 @@ UNTYPED = "span"
 _ALSO = {"BIO": "IOB2", "IOB": "IOB2", "IOBES": "BIOES", "BILUO": "BILOU", "BMEOW": "BMEWO", "BMESO": "BMES"}
 _ALL_LETTERS = frozenset("".join(LETTERS.values()))
 _OUTSIDES = (
-    "O",
-    "o",
-    "0",
-    "_",
-    "-",
-    "*",
-    "OUT",
-    "Out",
-    "out",
-    "OTHER",
-    "Other",
-    "other",
-    "NONE",
-    "None",
-    "none",
-    "NIL",
-    "nil",
-)
+    "O", "o", "0", "_", "-", "*", "OUT", "Out", "out", "OTHER", "Other", "other", "NONE", "None", "none", "NIL", "nil",
+)  # fmt: skip
 _ROLES = "BIES"
 
 
@@ -168,9 +152,8 @@ class Scheme:
             if len(letters) == 4:
                 is_open = before in ("B", "I")
                 if role in ("I", "E") and not (is_open and same):
-                    return place, f"{tag} cannot follow {previous}: no {kind if self.typed else ''} span is open".replace(
-                        "  ", " "
-                    )
+                    span = f"{kind} span" if self.typed else "span"
+                    return place, f"{tag} cannot follow {previous}: no {span} is open"
                 if is_open and role not in ("I", "E"):
                     where = place if place < len(tags) else place - 1
                     follows = tag if place < len(tags) else "the end of the sentence"
@@ -281,8 +264,8 @@ def _detect(sentences: Sequence[Sequence[str]]) -> Scheme | None:
     """Told by the form of the tags, then by where they stand.
 
     Tags with a type are spans when all of them are. A few that are not are faults of the file and no sign that it holds something
-    else: fewer different ones, or on at most one in twenty of the words with a tag (on fewer than half of them beside O). Bare letters prove less: they
-    must hold B or I beside O, or without O stand as a scheme wants it in most sentences. Of the schemes the one counts that the
+    else: fewer different ones, or on at most one in twenty of the words with a tag (on fewer than half of them beside O). Bare
+    letters prove less: they must hold B or I beside O, or without O stand as a scheme wants it in most sentences. Of the schemes the one counts that the
     fewest sentences break. Between IOB1 and IOB2 the beginnings decide, so that one I after O is a fault of an IOB2 file.
     """
     counts = Counter(tag for tags in sentences for tag in tags)

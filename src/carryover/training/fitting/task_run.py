@@ -9,7 +9,6 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from collections.abc import Sequence as ListOf
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from carryover.data.coding import TokenCoder
 from carryover.data.formats.choosing import is_builtin
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
-from carryover.data.long_words import say_cut
 from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
 from carryover.data.shards import content_fingerprint
@@ -256,8 +254,9 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
             if material.held_out_of_train and not quiet:
                 whole = len(material.train) + len(material.dev)
                 say(f"no --dev: {len(material.dev):,} of the {whole:,} examples are held out to choose when to stop")
+            coder = TokenCoder("characters") if material.encoder is None else material.encoder.coder
             for _, path, result in material.read:
-                _say_cut_words(wanted.task, path, result.examples, material.encoder)
+                coder.say_cut(path, (TASKS[wanted.task].words(one, coder.tokenize) for one in result.examples))
             fitted = fit_task(
                 wanted.task,
                 material.train,
@@ -278,15 +277,6 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
             record["finished"] = fitted.stopped_by != "time limit"
             fitted.predictor.save(folder.out)
     return TaskRunResult(folder.out, record, fitted)
-
-
-def _say_cut_words(task: str, path: str, examples: ListOf[Any], encoder: LanguageModel | None) -> None:
-    coder = TokenCoder("characters") if encoder is None else encoder.coder
-    cut = count = 0
-    for example in examples:
-        words = TASKS[task].words(example, coder.tokenize)
-        cut, count = cut + coder.count_cut(words), count + len(words)
-    say_cut(path, cut, count, coder.word_limit)
 
 
 def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from carryover.data.formats.choosing import choose_format, is_builtin
 from carryover.data.formats.opening import read_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import TaggedSentence, TextExample
-from carryover.data.long_words import say_cut
 from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
@@ -49,7 +48,7 @@ def evaluate_task(
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
-    _say_cut_words(predictor, test, examples)
+    predictor.model.encoder.spelled_by.say_cut(test, map(predictor.words, examples))
     return {
         "schema": "carryover.evaluate/1",
         "folder": str(folder),
@@ -86,7 +85,7 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
         format = given.format  # a stream has no name that could tell
     items = _items(predictor, source, given, format)
-    _say_cut_words(predictor, source, items)
+    predictor.model.encoder.spelled_by.say_cut(source, map(predictor.words, items))
     return items
 
 
@@ -107,14 +106,6 @@ def _items(
     if kind == "tag":
         return [TaggedSentence(predictor.words(line), (), number) for number, line in lines]
     return [TextExample(line, (), number) for number, line in lines]
-
-
-def _say_cut_words(predictor: TaskPredictor, source: str, items: ListOf[Any]) -> None:
-    coder, cut, count = predictor.model.encoder.spelled_by, 0, 0
-    for item in items:
-        words = predictor.words(item)
-        cut, count = cut + coder.count_cut(words), count + len(words)
-    say_cut(source, cut, count, coder.word_limit)
 
 
 def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
