@@ -9,6 +9,7 @@ import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
+from carryover.data.metric_names import metric_title
 from carryover.errors import GateNotMet, UsageError
 from carryover.progress import say
 
@@ -72,7 +73,7 @@ def evaluate(
         print_lines(score_lines(scores))
     if require is not None and scores["scores"]["main"] < require:
         raise GateNotMet(
-            f"{scores['scores']['main_name']} {scores['scores']['main']:.4f} is below the required {require:g}",
+            f"{metric_title(scores['scores']['main_name'])} {scores['scores']['main']:.4f} is below the required {require:g}",
             repair="train longer or with more labels, or lower --require",
         )
     suggest_next(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from carryover.data.metric_names import metric_title
 from carryover.escaping import spelled_out
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -107,8 +108,11 @@ def _balance_lines(name: str, figures: dict[str, Any]) -> list[str]:
 def _majority_line(majority: dict[str, Any]) -> str:
     answer = majority["answer"]
     what = "each word its most frequent tag" if answer is None else f"always {spelled_out(answer)!r}"
-    names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "span_f1": "span F1"}
-    scores = [f"{shown} {majority[key]:.1%}" for key, shown in names.items() if majority[key] is not None]
+    scores = [
+        f"{metric_title(name)} {majority[name]:.1%}"
+        for name in ("accuracy", "macro_f1", "span_f1")
+        if majority[name] is not None
+    ]
     return f"{what} scores {', '.join(scores)}, counted in {majority['counted_in']}"
 
 

@@ -58,7 +58,7 @@ def choose_format(path: Source, format: str | None, reading: str, *, otherwise: 
     """
     known = [name for name, one in FORMATS.items() if reading in one.readings]
     if format is not None:
-        if format not in FORMATS and format not in known:
+        if format not in FORMATS:
             hint = nearest(format, known, otherwise="")
             listed = f"the formats are {', '.join(known)}"
             raise UsageError(

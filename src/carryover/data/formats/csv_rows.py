@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from carryover.data.formats.opening import BadLine, Source, scan_lines
 from carryover.errors import BadData
@@ -31,8 +32,7 @@ def csv_rows(path: Source) -> Iterator[tuple[int, list[str] | BadData, str]]:
     """
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long texts
     lines = scan_lines(path)
-    waiting: deque[_Line] = deque()
-    waiting.extend(line for line in [next(lines, None)] if line is not None)
+    waiting: deque[_Line] = deque(islice(lines, 1))
     delimiter = ","
     if waiting and isinstance(waiting[0][1], str) and ";" in waiting[0][1] and "," not in waiting[0][1]:
         delimiter = ";"
