@@ -50,7 +50,8 @@ def test_every_scheme_is_learned_as_spans_and_answered_in_its_letters(shell: She
     assert scores["main_name"] == "span_f1" and list(scores["per_label"]) == ["per" if scheme.typed else "span"]
     document = shell("predict", "model", test, "--json").document
     kinds = ["per" if scheme.typed else "span"]
-    assert document["labels"] == scheme.tags(kinds) or scheme.name == "IOB2"
+    assert set(document["labels"]) <= set(scheme.tags(kinds)), "IOB2 as learned, other schemes whole"
+    assert scheme.name == "IOB2" or len(document["labels"]) == len(scheme.tags(kinds))
     rows = [tuple(row["tags"]) for row in document["predictions"]]
     assert any(scheme.outside not in row[:1] for row in rows), "it has learned something"
     assert all(scheme.first_fault(row) is None for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,9 +302,7 @@ def test_intervals_end_where_scores_end() -> None:
     for gain in found.gains:
         assert abs(gain.per_doubling) <= 1 and -1 <= gain.interval.low <= gain.interval.high <= 1
         assert gain.doublings == pytest.approx(np.log2(50 / 48))
-    assert any("going from 48 to 50 gave" in one and "a doubling" not in one for one in verdict(found)) or (
-        found.recommended(50) is None
-    )
+    assert any("going from 48 to 50 gave" in one and "a doubling" not in one for one in verdict(found))
 
 
 def test_a_gain_is_read_between_budgets_at_least_a_doubling_apart() -> None:
@@ -402,8 +401,8 @@ def test_class_weights_belong_to_the_question(topics: Path, tmp_path: Path) -> N
         return compare(plan, tmp_path / "out", quiet=True)
 
     first = run(class_weights="balanced")
-    command = first.next_command()
-    assert command[0] == "python" or command[-4:-2] == ["--class-weights", "balanced"]
+    command = " ".join(replace(first, missing=(first.results[0].cell,)).next_command())
+    assert "--class-weights balanced --out" in command, "to continue, the same question is asked"
     with pytest.raises(UsageError, match="class weights balanced, now none is asked"):
         run()
     with pytest.raises(UsageError, match="class weights are for classification"):

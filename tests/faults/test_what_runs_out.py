@@ -65,7 +65,7 @@ def test_memory(material: Material, tmp_path: Path, mebibytes: int) -> None:
     """From PyTorch that cannot be loaded to a model that just fits."""
     command = f"ulimit -v {mebibytes << 10}; {PROGRAM} embed {material.encoder} {material.raw} --out v.npz -q"
     code, said = ended(command, tmp_path)
-    if code:
+    if code or mebibytes < 800:  # below that the command is refused before anything is loaded
         assert code == 69 and len(said) == 1 and said[0].startswith("carryover: ") and "(ulimit -v)" in said[0], said
         assert list(tmp_path.iterdir()) == []
 
@@ -74,7 +74,7 @@ def test_memory(material: Material, tmp_path: Path, mebibytes: int) -> None:
 def test_open_files(material: Material, tmp_path: Path, files: int) -> None:
     command = f"ulimit -n {files}; {PROGRAM} embed {material.encoder} {material.raw} --out v.npz -q"
     code, said = ended(command, tmp_path)
-    if code:
+    if code or files < 7:  # with seven the model may just be opened
         assert code == 69 and len(said) == 1 and f"the limit is {files}" in said[0] and "ulimit -n 4096" in said[0], said
 
 
