@@ -226,3 +226,14 @@ def test_error_reduction_of_a_baseline_without_errors() -> None:
     (found,) = Analysis(counts, {50: 50}, Metric("accuracy"), replicates=200).reductions
     assert found.absolute == pytest.approx(-0.1)
     assert (found.relative, found.relative_low, found.relative_high) == (None, None, None)
+
+
+def test_what_is_trained_is_counted_at_the_largest_budget(whole) -> None:
+    """As the parameters beside it are; of hand-made features both grow with the labels and are equal."""
+    grown = [
+        dataclasses.replace(row, parameters=100 * row.labels, trainable=100 * row.labels) if row.rung == "features" else row
+        for row in whole.results
+    ]
+    largest = max(row.labels for row in grown)
+    page = Page(render(dataclasses.replace(whole, results=grown)))
+    assert f"{largest / 10:.3g} k{largest / 10:.3g} k trained" in page.text.replace("\n", "")

@@ -13,7 +13,7 @@ from carryover.compare.figures import NARROW, WIDE, learning_curves
 from carryover.compare.findings import Budget, Saving
 from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
-from carryover.compare.table import amount, costs
+from carryover.compare.table import amount, costs, largest_cells
 from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
 from carryover.escaping import printable
 
@@ -82,9 +82,7 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "savings": _savings(analysis),
         "costs": [(rung, costs(result, rung)) for rung in sorted(analysis.rungs, key=table_rank)],
         "training": _training(result),
-        "trained": {
-            rung: amount(median(row.trainable for row in result.results if row.rung == rung)) for rung in analysis.rungs
-        },
+        "trained": {rung: amount(median(cell.trainable for cell in largest_cells(result, rung))) for rung in analysis.rungs},
         "made_once": [(name, duration_text(seconds)) for name, seconds in result.pretraining.items()],
         "choices": _choices(result),
         "versions": _versions(result),

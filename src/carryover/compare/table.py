@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from carryover.compare.analysis import Analysis
+    from carryover.compare.cells import CellResult
     from carryover.compare.findings import Point
     from carryover.compare.result import CompareResult
 
@@ -76,8 +77,7 @@ def costs(result: CompareResult, rung: str) -> tuple[str, str, str, str, str]:
     """Pretraining, training, milliseconds an example, parameters and memory of a rung at its largest finished budget."""
     if rung == REFERENCE:
         return "–", "–", "–", "–", "–"
-    budgets = [budget for budget in result.analysis.budgets if (rung, budget) in result.analysis.points]
-    cells = [row for row in result.results if row.rung == rung and row.budget == budgets[-1]]
+    cells = largest_cells(result, rung)
     pretraining = result.pretraining_seconds(rung)
     return (
         duration_text(pretraining) if pretraining else "–",
@@ -86,6 +86,12 @@ def costs(result: CompareResult, rung: str) -> tuple[str, str, str, str, str]:
         amount(median(cell.parameters for cell in cells)),
         f"{median(cell.peak_memory_mib for cell in cells):,.0f} MiB",
     )
+
+
+def largest_cells(result: CompareResult, rung: str) -> list[CellResult]:
+    """The cells of a rung at its largest finished budget."""
+    budgets = [budget for budget in result.analysis.budgets if (rung, budget) in result.analysis.points]
+    return [row for row in result.results if row.rung == rung and row.budget == budgets[-1]]
 
 
 def amount(number: float) -> str:
