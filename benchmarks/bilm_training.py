@@ -49,10 +49,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from carryover.data.coding import TokenBatch
 from carryover.data.stream import LanguageModelBatch
+from carryover.devices import autocast
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import BiLanguageModelObjective
 from carryover.sequence import Sequence
-from carryover.training.devices import autocast
 
 VOCABULARY, CELLS, SIZE, LAYERS, SAMPLES = 20_000, 512, 128, 2, 8192
 TARGETS = {"full over plain": 1.3, "adaptive or sampled over allennlp": 4.0}

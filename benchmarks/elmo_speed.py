@@ -53,7 +53,7 @@ from torch import Tensor
 
 from carryover.data.builtin import raw_lines
 from carryover.data.coding import TokenCoder
-from carryover.interop.elmo_layout import from_state, options_of
+from carryover.interop.elmo.layout import from_state, options_of
 from carryover.layers import CharacterCNN
 from carryover.layers.characters_compiled import forget_words
 from carryover.models.bilm import BiLanguageModel

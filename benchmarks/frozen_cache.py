@@ -23,12 +23,12 @@ from measuring.results import command_line, heading, write
 from carryover.data.buckets import BucketSampler
 from carryover.data.coding import TokenCoder
 from carryover.data.vocabulary import Vocabulary
+from carryover.encoders.vector_cache import RepresentationCache, Representations
 from carryover.models.bilm import BiLanguageModel
 from carryover.sequence import Sequence
 from carryover.tasks import Tag
-from carryover.training.fitting.cache import RepresentationCache, Representations
-from carryover.training.fitting.task_encoders import MixedLanguageModel
-from carryover.training.fitting.task_model import TaskModel
+from carryover.transfer.predictor import TaskModel
+from carryover.transfer.trainable_encoders import MixedLanguageModel
 
 LABELS = tuple(f"tag{number:02d}" for number in range(17))
 CELLS = 128

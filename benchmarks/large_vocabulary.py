@@ -39,9 +39,9 @@ from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.errors import UsageError
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.softmax import exact_losses
-from carryover.training.families import family_of, objective_and_optimiser
+from carryover.pretraining.families import family_of, objective_and_optimiser
+from carryover.pretraining.settings import PretrainSettings
 from carryover.training.optimisers import clip_gradients
-from carryover.training.settings import PretrainSettings
 
 OPTIMISERS = ("adam", "lazy-adam", "adagrad")
 LINES, LANES, STEPS, CHECKED = 3000, 32, 20, 64

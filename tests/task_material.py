@@ -12,10 +12,10 @@ import torch
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
+from carryover.encoders.language_model import LanguageModel
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import lines_perplexity
-from carryover.training.artefact import save_artefact
-from carryover.training.loading import LanguageModel
+from carryover.storage.artefact import save_artefact
 
 NOUNS = {"sea": ["boat", "wave", "gull", "port"], "farm": ["cow", "barn", "field", "plough"]}
 VERBS = ["sees", "likes", "finds", "hears"]

@@ -9,22 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see; loaded on first use
-    from carryover.interop.elmo_embedder import ElmoEmbedder, TextVectors
-    from carryover.interop.elmo_module import ElmoModule
-    from carryover.interop.estimators import SequenceTagger, TextClassifier
+    from carryover.encoders.loading import load
+    from carryover.interop.sklearn.embedder import ElmoEmbedder, TextVectors
+    from carryover.interop.sklearn.estimators import SequenceTagger, TextClassifier
+    from carryover.interop.torch_module import ElmoModule
     from carryover.sequence import Sequence
-    from carryover.training.loading import load
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Sequence": "carryover.sequence",
-    "load": "carryover.training.loading",
-    "TextClassifier": "carryover.interop.estimators",
-    "SequenceTagger": "carryover.interop.estimators",
-    "TextVectors": "carryover.interop.elmo_embedder",
-    "ElmoEmbedder": "carryover.interop.elmo_embedder",
-    "ElmoModule": "carryover.interop.elmo_module",
+    "load": "carryover.encoders.loading",
+    "TextClassifier": "carryover.interop.sklearn.estimators",
+    "SequenceTagger": "carryover.interop.sklearn.estimators",
+    "TextVectors": "carryover.interop.sklearn.embedder",
+    "ElmoEmbedder": "carryover.interop.sklearn.embedder",
+    "ElmoModule": "carryover.interop.torch_module",
 }
 _ROOMS = (
     "errors",
@@ -34,11 +34,14 @@ _ROOMS = (
     "models",
     "objectives",
     "tasks",
+    "encoders",
     "training",
-    "compare",
-    "bench",
+    "pretraining",
+    "transfer",
     "embeddings",
     "classical",
+    "compare",
+    "bench",
     "interop",
     "inspect",
 )

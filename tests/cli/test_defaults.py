@@ -9,11 +9,11 @@ import pytest
 
 from carryover.compare import ComparePlan
 from carryover.compare.resources import pretrain_settings
-from carryover.interop.embedded_parts import Choice
-from carryover.training.carry import CarryPlan
-from carryover.training.fitting.fit_settings import FitSettings
-from carryover.training.fitting.task_run import Columns, TaskRun
-from carryover.training.settings import PretrainSettings
+from carryover.encoders.vector_parts import Choice
+from carryover.pretraining.settings import PretrainSettings
+from carryover.transfer.plan import CarryPlan
+from carryover.transfer.settings import FitSettings
+from carryover.transfer.train import Columns, TaskRun
 from command_line import Material, Shell
 
 
@@ -25,9 +25,9 @@ class Caught(Exception):
 def caught(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the verbs hand on, their first argument; nothing is run."""
     import carryover.compare.run
-    import carryover.interop.vector_files
-    import carryover.training.fitting.task_run
-    import carryover.training.pretrain
+    import carryover.encoders.vector_files
+    import carryover.pretraining.pretrain
+    import carryover.transfer.train
 
     found: list[Any] = []
 
@@ -35,10 +35,10 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append((given[0], options))
         raise Caught
 
-    monkeypatch.setattr(carryover.training.pretrain, "pretrain", catch)
-    monkeypatch.setattr(carryover.training.fitting.task_run, "train_task", catch)
+    monkeypatch.setattr(carryover.pretraining.pretrain, "pretrain", catch)
+    monkeypatch.setattr(carryover.transfer.train, "train_task", catch)
     monkeypatch.setattr(carryover.compare.run, "compare", catch)
-    monkeypatch.setattr(carryover.interop.vector_files, "save_embedded", catch)
+    monkeypatch.setattr(carryover.encoders.vector_files, "save_embedded", catch)
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from carryover.data.formats.reading import read_texts
-from carryover.training.loading import load
+from carryover.encoders.loading import load
 from command_line import FEW_STEPS, Material, Shell
 
 ODD = ["plain", "a\tb", "two\nlines", "\r\n both", r"back\slash \n", "\u2028 and \x85", "", "\x1b[2J\u202eodd"]

@@ -80,7 +80,7 @@ def test_other_ways_to_write(shell: Shell, writer: Path) -> None:
 
 
 def test_a_line_that_ends_at_once_is_explained(shell: Shell, writer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carryover.training.generating.TextGenerator.stream", lambda *_, **__: iter(()))
+    monkeypatch.setattr("carryover.encoders.text_generator.TextGenerator.stream", lambda *_, **__: iter(()))
     done = shell("generate", writer, "--prompt", "the")
     assert done.code == 0 and done.out == "the\n" and "--across-lines writes on" in done.err
     assert "ends the line" not in shell("generate", writer, "--prompt", "the", "--across-lines").err

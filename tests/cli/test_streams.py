@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from carryover.training.fitting import task_use
+from carryover.transfer import predictions
 from command_line import Material, Shell
 
 PROGRAM = [sys.executable, "-m", "carryover.cli.main"]
@@ -63,7 +63,7 @@ def test_a_long_stream_keeps_its_order(shell: Shell, material: Material, monkeyp
     lines = [f"{'see ' * (number % 7)}house {number}" for number in range(53)]
     whole = shell("predict", material.classifier, "--json", stdin="\n".join(lines)).document["predictions"]
     assert [row["text"] for row in whole] == lines
-    monkeypatch.setattr(task_use, "ITEMS_AT_ONCE", 5)
+    monkeypatch.setattr(predictions, "ITEMS_AT_ONCE", 5)
     assert shell("predict", material.classifier, "--json", stdin="\n".join(lines)).document["predictions"] == whole
     backwards = shell("predict", material.classifier, "--json", stdin="\n".join(lines[::-1])).document["predictions"]
     assert backwards[::-1] == whole

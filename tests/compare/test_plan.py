@@ -12,7 +12,7 @@ from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question
 from carryover.compare.resources import check_material
 from carryover.compare.rungs import carry_plan
 from carryover.errors import UsageError
-from carryover.training.artefact import save_artefact
+from carryover.storage.artefact import save_artefact
 
 
 def plan(**options) -> ComparePlan:

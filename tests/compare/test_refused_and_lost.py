@@ -17,7 +17,7 @@ from carryover.compare import compare
 from carryover.compare.resources import pretrain_settings
 from carryover.compare.run import PLAN_FILE
 from carryover.errors import BadData, CannotWrite, UsageError
-from carryover.training.pretrain import pretrain
+from carryover.pretraining.pretrain import pretrain
 from compare.running import TINY, Running, plan
 
 

@@ -21,10 +21,10 @@ import torch
 from carryover import storage
 from carryover.data.vocabulary import Vocabulary
 from carryover.embeddings.vectors import WordVectors
+from carryover.encoders.vector_files import _writer
+from carryover.encoders.vector_parts import Choice, Parts
 from carryover.errors import CarryoverError
-from carryover.interop.embedded_parts import Choice, Parts
-from carryover.interop.vector_files import _writer
-from carryover.training.artefact import save_artefact
+from carryover.storage.artefact import save_artefact
 
 LINES, WORDS, SIZE = 60, 5, 64
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

@@ -19,8 +19,8 @@ import torch
 
 import carryover
 from carryover.data.coding import TokenCoder
+from carryover.encoders.language_model import LanguageModel
 from carryover.models.bilm import BiLanguageModel
-from carryover.training.loading import LanguageModel
 
 SECONDS = 60
 

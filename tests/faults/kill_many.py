@@ -40,16 +40,16 @@ def tiny(out: Path) -> object:
 
 
 def bilm(out: Path) -> object:
-    from carryover.training.pretrain import pretrain
-    from carryover.training.settings import PretrainSettings
+    from carryover.pretraining.pretrain import pretrain
+    from carryover.pretraining.settings import PretrainSettings
 
     return pretrain(PretrainSettings(**settings(out), model=MODEL, size="tiny", vocabulary_size=12), out, quiet=True)
 
 
 def continued(out: Path) -> object:
     """A run that begins with the model of an earlier one, `start` beside it, on the same text, with its own vocabulary."""
-    from carryover.training.continuing import continued
-    from carryover.training.pretrain import pretrain
+    from carryover.pretraining.initial_model import continued
+    from carryover.pretraining.pretrain import pretrain
 
     start = out.parent / "start"
     asked = settings(out)
@@ -179,8 +179,8 @@ def main() -> None:
     job, mode, kills, seed, folder = sys.argv[1:]
     torch.set_num_threads(1)
     if job != "tiny":
-        import carryover.training.continuing
-        import carryover.training.pretrain  # noqa: F401
+        import carryover.pretraining.initial_model
+        import carryover.pretraining.pretrain  # noqa: F401
     if job == "continued" and session(bilm, Path(folder) / "start"):  # before anything is counted
         raise SystemExit((Path(folder) / "start.error").read_text())
     inquiry = Inquiry({"tiny": tiny, "bilm": bilm, "continued": continued}[job], Path(folder), int(seed))

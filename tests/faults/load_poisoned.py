@@ -24,13 +24,13 @@ import torch
 
 import carryover
 from carryover.embeddings.vectors import WordVectors
+from carryover.encoders.proof import measure_again
 from carryover.errors import CarryoverError
-from carryover.training.artefact import load_artefact
-from carryover.training.carry import measure_again
-from carryover.training.continuing import read_start
-from carryover.training.fitting.task_model import task_card
-from carryover.training.fitting.task_use import trained_columns
-from carryover.training.measuring import measured_as_in_training
+from carryover.pretraining.evaluation import measured_as_in_training
+from carryover.pretraining.initial_model import read_start
+from carryover.storage.artefact import load_artefact
+from carryover.transfer.predictions import trained_columns
+from carryover.transfer.predictor import task_card
 from faults.poisons import MARK, poisons, poisons_of
 
 FORBIDDEN = ("pickle.find_class", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "socket.",

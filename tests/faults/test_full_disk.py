@@ -15,7 +15,7 @@ import pytest
 from carryover import storage
 from carryover.errors import CannotWrite, DiskFault
 from carryover.storage import faults as primitive
-from carryover.training.artefact import has_artefact, load_artefact
+from carryover.storage.artefact import has_artefact, load_artefact
 from carryover.training.checkpoint import load_newest_checkpoint
 from faults import tiny_run
 from faults.outcome import leftovers, outcome

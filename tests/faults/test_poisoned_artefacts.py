@@ -16,14 +16,14 @@ import pytest
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.subwords import SubwordTokenizer
+from carryover.encoders.language_model import LanguageModel as LanguageModelOf
+from carryover.encoders.text_generator import TextGenerator
 from carryover.errors import BadData, UsageError
 from carryover.models.bilm import BiLanguageModel
 from carryover.models.language_model import LanguageModel
-from carryover.training.artefact import load_artefact, save_artefact
+from carryover.storage.artefact import load_artefact, save_artefact
 from carryover.training.checkpoint import checkpoint_folders, load_newest_checkpoint
-from carryover.training.fitting.fit import CarryPlan, FitSettings, fit_task
-from carryover.training.generating import TextGenerator
-from carryover.training.loading import LanguageModel as LanguageModelOf
+from carryover.transfer.fit import CarryPlan, FitSettings, fit_task
 from faults import tiny_run
 from faults.poisons import CONTENTS, forge
 from golden.test_artefacts import RELEASES

@@ -15,7 +15,7 @@ import pytest
 
 from carryover import storage
 from carryover.errors import Busy, UsageError
-from carryover.training.artefact import load_artefact
+from carryover.storage.artefact import load_artefact
 from faults import tiny_run, write_together
 
 HOLD = (

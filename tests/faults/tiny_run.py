@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from carryover import storage
 from carryover.data.order import permutation
 from carryover.layers.base import detach_state
-from carryover.training.artefact import save_artefact
+from carryover.storage.artefact import save_artefact
 from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import open_run

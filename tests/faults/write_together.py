@@ -18,7 +18,7 @@ import torch
 from carryover.data.vocabulary import Vocabulary
 from carryover.embeddings.vectors import WordVectors
 from carryover.errors import CarryoverError
-from carryover.training.artefact import save_artefact
+from carryover.storage.artefact import save_artefact
 from carryover.training.run_folder import open_run
 
 

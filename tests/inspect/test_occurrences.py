@@ -13,13 +13,13 @@ import torch
 from carryover import load
 from carryover.data import builtin
 from carryover.data.formats.text import TaggedSentence
+from carryover.encoders.embed_lines import EmbeddedLine
 from carryover.errors import BadData, UsageError
 from carryover.inspect import occurrences, senses
 from carryover.inspect.occurrences import Occurrence, diverse, find_occurrences, neighbours_in_context, occurrence_vectors
 from carryover.inspect.senses import sense_accuracy, sense_occurrences
-from carryover.training.embedding import EmbeddedLine
-from carryover.training.pretrain import pretrain
-from carryover.training.settings import PretrainSettings
+from carryover.pretraining.pretrain import pretrain
+from carryover.pretraining.settings import PretrainSettings
 from task_material import language_model
 
 GRAMMAR = "grammar?raw=3000&labelled=400&words=60"

@@ -19,10 +19,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.loading import load
 from carryover.errors import BadData, CarryoverError
-from carryover.interop.allennlp_archive import import_allennlp
-from carryover.interop.elmo_loop import loop_sentence, loop_state
-from carryover.training.loading import LanguageModel, load
+from carryover.interop.elmo.allennlp_archive import import_allennlp
+from carryover.interop.elmo.reference_loop import loop_sentence, loop_state
 from command_line import Material, Shell
 from faults.one_line import Case, refuse
 from interop.elmo_files import OPTIONS, changed, random_arrays

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from carryover.data.coding import TokenCoder
-from carryover.interop.elmo_layout import options_of
+from carryover.encoders.embed_lines import embed_carrying
+from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.loading import load
+from carryover.interop.elmo.layout import options_of
 from carryover.models.bilm import BiLanguageModel
-from carryover.training.embedding import embed_carrying
-from carryover.training.loading import LanguageModel, load
 from interop.elmo_files import write_files
 
 pytest.importorskip("h5py", reason="published ELMo files need h5py: pip install carryover[published]")
@@ -47,7 +48,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Any]:
     """Our model and theirs, of the same files."""
     if not os.environ.get("CARRYOVER_ALLENNLP"):
         pytest.skip("AllenNLP's modules are not here, see the head of this file")
-    from carryover.interop.published_elmo import import_elmo
+    from carryover.interop.elmo.published import import_elmo
 
     sys.path.append(str(PEERS))
     try:

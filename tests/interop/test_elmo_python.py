@@ -19,10 +19,10 @@ from sklearn.utils import estimator_checks
 from torch import nn
 
 from carryover.data.formats.text import TextExample
+from carryover.encoders.language_model import LanguageModel
 from carryover.errors import BadData, UsageError
-from carryover.interop.elmo_embedder import ElmoEmbedder, TextVectors
-from carryover.interop.elmo_module import ElmoModule
-from carryover.training.loading import LanguageModel
+from carryover.interop.sklearn.embedder import ElmoEmbedder, TextVectors
+from carryover.interop.torch_module import ElmoModule
 from interop.test_estimators import CHECKS, PRETRAINING
 from task_material import classified, language_model, store_language_model
 

@@ -24,9 +24,9 @@ from sklearn.utils import estimator_checks
 import carryover
 from carryover import SequenceTagger, TextClassifier
 from carryover.data.schemes import Scheme
+from carryover.encoders.language_model import LanguageModel
 from carryover.errors import BadData, UsageError
-from carryover.interop.elmo_embedder import TextVectors
-from carryover.training.loading import LanguageModel
+from carryover.interop.sklearn.embedder import TextVectors
 from task_material import classified, language_model, tagged
 
 FITTING = {"least_updates": 60, "epochs": 1, "hidden": 8, "word_size": 8, "filters": ((2, 4),), "token_budget": 128}

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 import carryover
 from carryover.data.coding import TokenCoder
 from carryover.data.lexicon import Lexicon
+from carryover.encoders.embed_lines import cut_words, embed_carrying
 from carryover.errors import BadData, InputMissing, UsageError
-from carryover.interop.many_langs import import_many_langs
-from carryover.interop.published_elmo import export_elmo
+from carryover.interop.elmo.many_langs import import_many_langs
+from carryover.interop.elmo.published import export_elmo
+from carryover.pretraining.initial_model import read_start
 from carryover.storage import read_json
-from carryover.training.continuing import read_start
-from carryover.training.embedding import cut_words, embed_carrying
 from command_line import Shell
 
 Array = NDArray[np.float64]
@@ -237,7 +237,7 @@ def test_the_coder_comes_back_from_its_json() -> None:
 
 
 def test_an_artefact_whose_tables_do_not_fit_is_refused(tmp_path: Path) -> None:
-    from carryover.training.artefact import load_artefact, save_artefact
+    from carryover.storage.artefact import load_artefact, save_artefact
 
     import_many_langs(write_model(tmp_path / "144"), tmp_path / "elmo")
     stored = load_artefact(tmp_path / "elmo")
@@ -252,8 +252,8 @@ def test_an_artefact_whose_tables_do_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_it_is_no_model_to_export_or_to_pretrain_further(tmp_path: Path) -> None:
-    from carryover.training.continuing import continued
-    from carryover.training.pretrain import pretrain
+    from carryover.pretraining.initial_model import continued
+    from carryover.pretraining.pretrain import pretrain
 
     import_many_langs(write_model(tmp_path / "144"), tmp_path / "elmo")
     with pytest.raises(UsageError, match="reads words by tables of its own and the published layout"):

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from carryover.encoders.embed_lines import embed_carrying
+from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.loading import load
 from carryover.errors import UsageError
-from carryover.interop.elmo_layout import from_state, options_of, parse_options, published_shapes, to_state
-from carryover.interop.elmo_loop import loop_sentence, loop_state, loop_word
+from carryover.interop.elmo.layout import from_state, options_of, parse_options, published_shapes, to_state
+from carryover.interop.elmo.reference_loop import loop_sentence, loop_state, loop_word
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import lines_perplexity
-from carryover.training.embedding import embed_carrying
-from carryover.training.loading import LanguageModel, load
 from interop.elmo_files import OPTIONS, changed, random_arrays, write_files
 from task_material import language_model, store_language_model
 
@@ -43,7 +44,7 @@ def official(shared_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def imported(official: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    from carryover.interop.published_elmo import import_elmo
+    from carryover.interop.elmo.published import import_elmo
 
     out = tmp_path_factory.mktemp("elmo") / "elmo"
     import_elmo(official / "options.json", official / "lm_weights.hdf5", out, tokenizer="whitespace")
@@ -179,7 +180,7 @@ def test_options_and_arrays_come_back(shape: str) -> None:
 
 
 def test_what_is_trained_here_is_exported_and_read_back_equal(tmp_path: Path) -> None:
-    from carryover.interop.published_elmo import export_elmo, import_elmo
+    from carryover.interop.elmo.published import export_elmo, import_elmo
 
     ours = language_model()
     store_language_model(tmp_path / "lm", ours)
@@ -216,7 +217,7 @@ def test_a_model_without_output_layer_cannot_be_scored(tmp_path: Path) -> None:
 
 
 def test_the_same_import_again_is_safe_and_another_is_refused(tmp_path: Path) -> None:
-    from carryover.interop.published_elmo import import_elmo
+    from carryover.interop.elmo.published import import_elmo
 
     files = write_files(tmp_path / "one")
     first = import_elmo(*files, tmp_path / "elmo")

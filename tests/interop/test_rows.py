@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from carryover import ElmoEmbedder, SequenceTagger, TextClassifier, TextVectors
 from carryover.errors import UsageError
-from carryover.interop.rows import collections_of, is_missing, labels_of, rows_of, sentences_of, texts_of
+from carryover.interop.sklearn.rows import collections_of, is_missing, labels_of, rows_of, sentences_of, texts_of
 from task_material import classified, language_model, tagged
 
 QUICK = {"least_updates": 4, "epochs": 1, "evaluations": 2, "hidden": 4, "word_size": 4, "filters": ((2, 4),)}

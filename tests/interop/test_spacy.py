@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from carryover.errors import ExtraMissing, InputMissing, UsageError
-from carryover.interop.elmo_embedder import ElmoEmbedder
+from carryover.interop.sklearn.embedder import ElmoEmbedder
 from command_line import Material
 
 

@@ -17,11 +17,11 @@ import pytest
 from safetensors.torch import load_file
 
 from carryover import storage
+from carryover.encoders import vector_parts
+from carryover.encoders.embed_lines import embed_lines
+from carryover.encoders.vector_files import save_embedded
 from carryover.errors import BadData, Busy, CannotWrite, DiskFault, UsageError
-from carryover.interop import embedded_parts
-from carryover.interop.vector_files import save_embedded
 from carryover.storage import faults, load_tensors
-from carryover.training.embedding import embed_lines
 from task_material import classified, language_model
 
 LINES = [example.text for example in classified(30)]
@@ -43,7 +43,7 @@ def encoder() -> Any:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several parts of a few lines."""
-    monkeypatch.setattr(embedded_parts, "PART_BYTES", 1000)
+    monkeypatch.setattr(vector_parts, "PART_BYTES", 1000)
 
 
 def wanted(encoder: Any, choice: dict[str, Any]) -> list[tuple[list[str], np.ndarray]]:
@@ -122,7 +122,7 @@ def test_the_same_bytes_however_it_was_cut(
     encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     save_embedded(tmp_path / f"one{suffix}", encoder, ODD, carry_rows=2)  # in one order of computing
-    monkeypatch.setattr(embedded_parts, "PART_BYTES", 500)
+    monkeypatch.setattr(vector_parts, "PART_BYTES", 500)
     save_embedded(tmp_path / f"two{suffix}", encoder, ODD, carry_rows=2)
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
 
@@ -144,7 +144,7 @@ def test_a_stopped_run_goes_on(
     encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     computed: list[int] = []
-    real = embedded_parts.embed_lines
+    real = vector_parts.embed_lines
 
     def counting(own: Any, lines: Any, **choice: Any) -> Iterator[Any]:
         computed.append(len(lines))
@@ -154,7 +154,7 @@ def test_a_stopped_run_goes_on(
         yield from LINES[:20]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedded_parts, "embed_lines", counting)
+    monkeypatch.setattr(vector_parts, "embed_lines", counting)
     path = tmp_path / f"v{suffix}"
     with pytest.raises(KeyboardInterrupt):
         save_embedded(path, encoder, interrupted())
@@ -196,10 +196,10 @@ def test_parts_of_another_text_choice_or_model_and_damaged_ones_are_not_used(enc
 KILLED = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from carryover.interop import embedded_parts\n"
-    "from carryover.interop.vector_files import save_embedded\n"
+    "from carryover.encoders import vector_parts\n"
+    "from carryover.encoders.vector_files import save_embedded\n"
     "from task_material import classified, language_model\n"
-    "embedded_parts.PART_BYTES = 1000\n"
+    "vector_parts.PART_BYTES = 1000\n"
     "lines = [example.text for example in classified(30)]\n"
     "save_embedded(Path(sys.argv[1]), language_model(), lines, quiet=False)\n"
 )
@@ -210,7 +210,7 @@ KILLED = (
 def test_killed_and_run_again(encoder: Any, tmp_path: Path, suffix: str, last: bool) -> None:
     """A real SIGKILL at the third part, or when the file itself stands there but for its name; nothing of it is left."""
     path = tmp_path / f"v{suffix}"
-    with embedded_parts.embedded_parts(path, encoder, LINES, embedded_parts.Choice()) as parts:
+    with vector_parts.vector_parts(path, encoder, LINES, vector_parts.Choice()) as parts:
         renames = len(parts.files) + 1 if last else 3
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     line = [sys.executable, "-c", KILLED, str(path)]
@@ -229,11 +229,11 @@ def test_memory_does_not_follow_the_corpus(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from carryover.data.coding import TokenCoder\n"
         "from carryover.data.vocabulary import Vocabulary\n"
-        "from carryover.interop import embedded_parts\n"
-        "from carryover.interop.vector_files import save_embedded\n"
+        "from carryover.encoders import vector_parts\n"
+        "from carryover.encoders.vector_files import save_embedded\n"
         "from carryover.models.bilm import BiLanguageModel\n"
-        "from carryover.training.loading import LanguageModel\n"
-        "embedded_parts.PART_BYTES = 4 << 20\n"
+        "from carryover.encoders.language_model import LanguageModel\n"
+        "vector_parts.PART_BYTES = 4 << 20\n"
         "coder = TokenCoder('words', Vocabulary(['the', 'boat', 'sees']))\n"
         "config = BiLanguageModel.Config(input='words', vocabulary_size=len(coder.vocabulary), cells=4, projection=512)\n"
         "model = LanguageModel(BiLanguageModel(config), coder, {})\n"
@@ -296,7 +296,7 @@ def test_refusals_leave_nothing(encoder: Any, tmp_path: Path, monkeypatch: pytes
 
 def test_two_runs_of_one_file(encoder: Any, tmp_path: Path) -> None:
     with (
-        embedded_parts.embedded_parts(tmp_path / "v.npz", encoder, LINES, embedded_parts.Choice()),
+        vector_parts.vector_parts(tmp_path / "v.npz", encoder, LINES, vector_parts.Choice()),
         pytest.raises(Busy, match="is in use by process"),
     ):
         save_embedded(tmp_path / "v.npz", encoder, LINES)
@@ -321,9 +321,9 @@ def test_a_finished_file_is_said_to_be_there(
     path = tmp_path / f"v{suffix}"
     first = save_embedded(path, encoder, ODD, layers="top")
     before, computed = path.stat().st_mtime_ns, list[str]()
-    real = embedded_parts.embed_lines
+    real = vector_parts.embed_lines
     monkeypatch.setattr(
-        embedded_parts, "embed_lines", lambda *given, **options: computed.append("") or real(*given, **options)
+        vector_parts, "embed_lines", lambda *given, **options: computed.append("") or real(*given, **options)
     )
     assert save_embedded(path, encoder, ODD, layers="top", quiet=False) == first
     assert "finished before from the same model, options and text" in capsys.readouterr().err
@@ -338,15 +338,15 @@ def test_a_finished_file_is_said_to_be_there(
 def test_a_removed_folder_of_parts_is_no_success(
     encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
 ) -> None:
-    real = embedded_parts._save
+    real = vector_parts._save
 
     def removes(file: Path, *given: Any) -> None:
         real(file, *given)
         if len(list(file.parent.glob("*.safetensors"))) == 2:
             shutil.rmtree(file.parent)
 
-    monkeypatch.setattr(embedded_parts, "_save", removes)
+    monkeypatch.setattr(vector_parts, "_save", removes)
     with pytest.raises(CannotWrite, match="was removed while it was filled; run the same command again"):
         save_embedded(tmp_path / "v.npz", encoder, LINES)
-    monkeypatch.setattr(embedded_parts, "_save", real)
+    monkeypatch.setattr(vector_parts, "_save", real)
     assert save_embedded(tmp_path / "v.npz", encoder, LINES)["lines"] == len(LINES)

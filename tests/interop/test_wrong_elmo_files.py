@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from carryover.errors import BadData, CarryoverError, ExtraMissing
-from carryover.interop import hdf5
-from carryover.interop.published_elmo import read_elmo
+from carryover.interop.elmo.published import read_elmo
+from carryover.storage import hdf5
 from command_line import Material, Shell
 from faults.one_line import Case, refuse
 from interop.elmo_files import OPTIONS, changed, random_arrays, write_files, write_weights

@@ -15,14 +15,14 @@ import torch
 import carryover
 from carryover.ambient import each_settled
 from carryover.embeddings.vectors import WordVectors
+from carryover.encoders.embed_lines import embed_lines
 from carryover.layers import LSTM, check
-from carryover.training.artefact import load_artefact
-from carryover.training.embedding import embed_lines
-from carryover.training.fitting.fit import CarryPlan, FitSettings, fit_task
-from carryover.training.pretrain import pretrain
+from carryover.pretraining.pretrain import pretrain
+from carryover.storage.artefact import load_artefact
+from carryover.transfer.fit import CarryPlan, FitSettings, fit_task
 from golden.test_artefacts import RELEASES
+from pretraining.tiny_text import tiny, write_text
 from task_material import examples, tagged
-from training.tiny_text import tiny, write_text
 
 GOLDEN = RELEASES[-1]
 SENTENCES = [["the", "boat", "sees", "Ann"], ["Zoë"], []]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from carryover.devices import autocast, choose_device, choose_precision
 from carryover.errors import BadData, UsageError
 from carryover.training.checkpoint import save_checkpoint
-from carryover.training.devices import autocast, choose_device, choose_precision
 from carryover.training.run_folder import MetricsLog, RunFolder, open_run
 
 RULES = {"growing": ("epochs", "limit"), "free": ("path",), "told": ("threads",)}

@@ -15,7 +15,7 @@ import pytest
 from carryover.training import waiting
 from carryover.training.stopping import StopRequest, Terminated
 from carryover.training.waiting import Waiter
-from training.shared_run import free_port
+from pretraining.shared_run import free_port
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.name == "nt", reason="signals")]
 

@@ -58,7 +58,7 @@ def bench(
         raise UsageError(f"--seeds is {seeds} and --epochs {epochs}", repair="give whole numbers from 1")
     from carryover.bench import run
     from carryover.bench.table import plain_table, to_json, write_tables
-    from carryover.training.devices import choose_device
+    from carryover.devices import choose_device
 
     limit = options.seconds(time_limit)
     tasks = _words(task)

@@ -10,7 +10,7 @@ import typer
 
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
-from carryover.training.settings import PretrainSettings
+from carryover.pretraining.settings import PretrainSettings
 
 
 def compare(
@@ -63,7 +63,7 @@ def compare(
     from carryover.compare.run import compare as run_comparison
     from carryover.compare.run import estimate
     from carryover.compare.table import print_table
-    from carryover.training.devices import choose_device
+    from carryover.devices import choose_device
 
     pretraining: dict[str, Any] = {"size": size}
     if pretrain_time is not None:

@@ -65,10 +65,11 @@ def embed(
     """
     from carryover.data.formats.word_stream import read_items
     from carryover.data.long_words import say_cut
-    from carryover.interop.vector_files import Reread, save_embedded
-    from carryover.training.devices import choose_device, choose_precision
-    from carryover.training.embedding import embed_lines
-    from carryover.training.loading import LanguageModel, load, what_it_is
+    from carryover.devices import choose_device, choose_precision
+    from carryover.encoders.embed_lines import embed_lines
+    from carryover.encoders.language_model import LanguageModel
+    from carryover.encoders.loading import load
+    from carryover.encoders.vector_files import Reread, save_embedded
 
     if batch_size != 1 and not carry_state:
         raise UsageError(
@@ -80,7 +81,7 @@ def embed(
     encoder = load(model, device=device)
     if not isinstance(encoder, LanguageModel):
         raise UsageError(
-            f"is {what_it_is(encoder)} and has no vectors to give",
+            f"is {encoder.description} and has no vectors to give",
             path=model,
             repair="give a pretrained bidirectional language model",
         )
@@ -139,7 +140,7 @@ def embed(
 
 
 def _say_long_lines(lines: int) -> None:
-    from carryover.training.loading import LONG
+    from carryover.encoders.language_model import LONG
 
     if lines:
         say(f"lines longer than {LONG:,} words, read in pieces that carry their state on, so nothing is lost: {lines:,}")

@@ -37,10 +37,10 @@ def evaluate(
     With --on-error skip bad rows are written to TEST.rejected.jsonl in the working folder, and a label that was never
     trained counts as one that was missed.
     """
-    from carryover.training.devices import choose_device
-    from carryover.training.fitting.task_model import TaskPredictor
-    from carryover.training.fitting.task_use import evaluate_task, score_lines
-    from carryover.training.loading import load
+    from carryover.devices import choose_device
+    from carryover.encoders.loading import load
+    from carryover.transfer.predictions import evaluate_task, score_lines
+    from carryover.transfer.predictor import TaskPredictor
 
     device = choose_device(device)
     found = load(model, device=device)
@@ -84,7 +84,7 @@ def evaluate(
 def _language_model(
     found: Any, folder: Path, files: tuple[str, ...], require: float | None, how: dict[str, Any], as_json: bool
 ) -> None:
-    from carryover.training.measuring import evaluate_language_model, perplexity_lines
+    from carryover.pretraining.evaluation import evaluate_language_model, perplexity_lines
 
     if require is not None and not require >= 1:
         raise UsageError(f"--require is {require:g}", repair="give a perplexity of at least 1")

@@ -27,7 +27,7 @@ def export(
     """Write a model in a published format. The files are read back and compared before they take their place."""
     if format not in FORMATS:
         raise UsageError(f"cannot export {format!r}", repair=nearest(format, sorted(FORMATS)))
-    from carryover.interop.published_elmo import export_elmo
+    from carryover.interop.elmo.published import export_elmo
 
     found = export_elmo(model, out)
     if as_json:

@@ -53,10 +53,10 @@ def generate(
 ) -> None:
     """Write text that follows a prompt, to standard output as it comes."""
     from carryover.data.formats.opening import read_lines
+    from carryover.devices import choose_device
+    from carryover.encoders.loading import load
+    from carryover.encoders.text_generator import Continuation, TextGenerator
     from carryover.generation import Sampling
-    from carryover.training.devices import choose_device
-    from carryover.training.generating import Continuation, TextGenerator
-    from carryover.training.loading import load, what_it_is
 
     drawing = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p}
     given = [name for name, value in drawing.items() if value is not None]
@@ -84,7 +84,7 @@ def generate(
     writer = load(model, device=choose_device(device))
     if not isinstance(writer, TextGenerator):
         raise UsageError(
-            f"is {what_it_is(writer)} and cannot write",
+            f"is {writer.description} and cannot write",
             path=model,
             repair="give a language model pretrained with --objective lm",
         )

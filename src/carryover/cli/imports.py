@@ -49,15 +49,15 @@ def import_published(
     given = {"options": options_file, "weights": weights, "archive": archive, "folder": folder}
     sources = _sources("elmo --folder" if format == "elmo" and folder is not None else format, given)
     if format == "allennlp":
-        from carryover.interop.allennlp_archive import import_allennlp
+        from carryover.interop.elmo.allennlp_archive import import_allennlp
 
         result = import_allennlp(sources["archive"], out, options=sources.get("options"), tokenizer=tokenizer)
     elif "folder" in sources:
-        from carryover.interop.many_langs import import_many_langs
+        from carryover.interop.elmo.many_langs import import_many_langs
 
         result = import_many_langs(sources["folder"], out, options=sources.get("options"), tokenizer=tokenizer)
     else:
-        from carryover.interop.published_elmo import import_elmo
+        from carryover.interop.elmo.published import import_elmo
 
         result = import_elmo(sources["options"], sources["weights"], out, tokenizer=tokenizer)
     if as_json:

@@ -83,9 +83,10 @@ def _in_context(
     device: str,
 ) -> dict[str, Any]:
     from carryover.data.formats.word_stream import read_items
+    from carryover.devices import choose_device
+    from carryover.encoders.language_model import LanguageModel
+    from carryover.encoders.loading import load
     from carryover.inspect.occurrences import find_occurrences, neighbours_in_context
-    from carryover.training.devices import choose_device
-    from carryover.training.loading import LanguageModel, load
 
     model = load(encoder, device=choose_device(device))
     if not isinstance(model, LanguageModel):

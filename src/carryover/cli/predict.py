@@ -35,9 +35,9 @@ def predict(
     A row is one line: within a cell a tab is \t, a line break \n or \r, a backslash \\, a comma in a label \,.
     An answer never depends on the lines beside it.
     """
-    from carryover.training.devices import choose_device
-    from carryover.training.fitting.task_use import items_to_predict, prediction_cells, prediction_rows, require_task
-    from carryover.training.loading import load
+    from carryover.devices import choose_device
+    from carryover.encoders.loading import load
+    from carryover.transfer.predictions import items_to_predict, prediction_cells, prediction_rows, require_task
 
     predictor = require_task(load(model, device=choose_device(device)), model)
     predictor.task.write_in(scheme)

@@ -12,7 +12,7 @@ import typer
 from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 from carryover.errors import UsageError
-from carryover.training.settings import PretrainSettings
+from carryover.pretraining.settings import PretrainSettings
 
 
 def pretrain(
@@ -135,9 +135,9 @@ def pretrain(
     Killed or interrupted at any moment, the same command continues and ends with the same weights.
     Several processes: torchrun --nproc-per-node N -m carryover pretrain …
     """
-    from carryover.training.measuring import perplexity_of
-    from carryover.training.pretrain import pretrain as run_pretraining
-    from carryover.training.settings import usual_steps
+    from carryover.pretraining.evaluation import perplexity_of
+    from carryover.pretraining.pretrain import pretrain as run_pretraining
+    from carryover.pretraining.settings import usual_steps
 
     parts: dict[str, Any] = {"stack": stack, "layers": layers, "width": width, "cells": cells, "heads": heads}
     parts |= {"horizon": horizon, "kernel": kernel, "dropout": dropout, "samples": samples, "tied": tied}
@@ -153,7 +153,7 @@ def pretrain(
         settings: Callable[..., PretrainSettings] = PretrainSettings
         asked.setdefault("steps", usual_steps(objective or PretrainSettings.objective, input or PretrainSettings.input))
     else:
-        from carryover.training.continuing import continued
+        from carryover.pretraining.initial_model import continued
 
         settings = partial(continued, begin_with)
     wanted = settings(
@@ -177,7 +177,7 @@ def pretrain(
         device=device,
     )
     if dry_run:
-        from carryover.training.calibration import estimate
+        from carryover.pretraining.calibration import estimate
         from carryover.training.launched import started_processes
 
         if (count := started_processes()) > 1:

@@ -78,8 +78,8 @@ def train(
     Prints the carry-over proof: what was loaded, that it still scores as stored, how far each layer moved. Killed or
     interrupted, the same command continues.
     """
-    from carryover.training.devices import choose_device
-    from carryover.training.fitting.task_run import Columns, TaskRun, train_task
+    from carryover.devices import choose_device
+    from carryover.transfer.train import Columns, TaskRun, train_task
 
     mode = mode or ("frozen" if encoder is not None else "scratch")
     vectors = None
@@ -130,7 +130,7 @@ def train(
         device=choose_device(device),
     )
     if dry_run:
-        from carryover.training.calibration import estimate_task
+        from carryover.transfer.calibration import estimate_task
 
         forecast: dict[str, Any] = estimate_task(wanted, vectors)
         print_document(forecast) if as_json else print_lines(forecast["lines"])

@@ -102,7 +102,7 @@ def _cost_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Path,
 
 
 def _settings(plan: ComparePlan, rung: str) -> Any:
-    from carryover.training.fitting.fit import FitSettings
+    from carryover.transfer.fit import FitSettings
 
     return FitSettings(**plan.fitting).resolve(carry_plan(rung, plan.placement))
 
@@ -146,7 +146,7 @@ def _calibrate_neural(
     rung: str, plan: ComparePlan, problem: Problem, sample: list[Any], folder: Path
 ) -> tuple[float, float, float]:
     """Seconds whatever the budget, seconds an update, seconds to predict an example."""
-    from carryover.training.fitting.fit import FitSettings, fit_task
+    from carryover.transfer.fit import FitSettings, fit_task
 
     encoder = _encoder(plan, folder) if needs_encoder(rung) else None
     vectors = _vectors(plan, problem, sample) if rung == "static" else None
@@ -178,7 +178,8 @@ def _calibrate_neural(
 
 def _encoder(plan: ComparePlan, folder: Path) -> Any:
     """The language model if there is one, else an untrained one of the same size."""
-    from carryover.training.loading import LanguageModel, load
+    from carryover.encoders.language_model import LanguageModel
+    from carryover.encoders.loading import load
 
     for place in (plan.encoder, folder / ENCODER_FOLDER):
         try:
@@ -219,6 +220,6 @@ def _pretraining(plan: ComparePlan, folder: Path) -> float:
     if plan.encoder is not None or (folder / ENCODER_FOLDER / "config.json").exists():
         return 0.0
     from carryover.compare.resources import pretrain_settings
-    from carryover.training.calibration import estimate as estimate_pretraining
+    from carryover.pretraining.calibration import estimate as estimate_pretraining
 
     return float(estimate_pretraining(pretrain_settings(plan))["seconds"])

@@ -14,9 +14,9 @@ from carryover.compare.cells import needs_encoder
 from carryover.compare.plan import ComparePlan
 from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOLDER, WORD_VECTORS
 from carryover.errors import BadData, InputMissing, UsageError, check_fields
+from carryover.pretraining.settings import PretrainSettings
 from carryover.progress import say
 from carryover.storage import atomic_write, file_digest, read_json
-from carryover.training.settings import PretrainSettings
 
 if TYPE_CHECKING:
     from carryover.embeddings.vectors import WordVectors
@@ -53,8 +53,8 @@ def check_material(plan: ComparePlan) -> dict[str, str | None]:
     text or the encoder is not there, BadData when it is damaged.
     """
     from carryover.data.shards import content_fingerprint
-    from carryover.training.families import family_of
-    from carryover.training.fitting.fit_settings import FitSettings
+    from carryover.pretraining.families import family_of
+    from carryover.transfer.settings import FitSettings
 
     # Wrong settings are told now and not after half the work.
     vector_settings(plan)
@@ -88,7 +88,7 @@ def _encoder(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:
         record = read_json(Path(plan.encoder) / "record.json")
         seconds = record.get("seconds", 0.0) if isinstance(record, dict) else 0.0
         return Path(plan.encoder), float(seconds or 0.0)
-    from carryover.training.pretrain import pretrain
+    from carryover.pretraining.pretrain import pretrain
 
     folder = out / ENCODER_FOLDER
     settings = _as_begun(plan, folder)
@@ -164,9 +164,9 @@ def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: A
     """`train` on the tokenised raw text, which is gone again afterwards."""
     from carryover.data.shards import build_shards
     from carryover.data.words import WordTokenizer
+    from carryover.pretraining.held_out import RawText
     from carryover.progress import Progress
     from carryover.storage import remove_folder
-    from carryover.training.held_out import RawText
 
     place, raw = out / _VECTORS_TEXT, RawText((str(plan.raw),), False, plan.raw_column, plan.raw_format)
     size, minimum = sizes["vocabulary_size"], sizes["minimum_count"]
@@ -183,7 +183,7 @@ def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: A
 
 def _encoder_fingerprint(folder: Path) -> str:
     """Of what computes the vectors; how and when the model was made may be told anew."""
-    from carryover.training.artefact import load_artefact
+    from carryover.storage.artefact import load_artefact
 
     kind = load_artefact(folder).kind
     if kind != "bilm":

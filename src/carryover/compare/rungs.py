@@ -20,8 +20,8 @@ from carryover.data.metric_names import metric_of_labels
 from carryover.errors import NothingToLearn
 
 if TYPE_CHECKING:
-    from carryover.training.carry import CarryPlan
-    from carryover.training.loading import LanguageModel
+    from carryover.encoders.language_model import LanguageModel
+    from carryover.transfer.plan import CarryPlan
 
 HELD_OUT_SHARE = 0.2
 FEWEST_HELD_OUT = 4
@@ -102,7 +102,7 @@ def _neural(
     resources: Resources,
     fixed: Mapping[str, Any],
 ) -> CellOutcome:
-    from carryover.training.fitting.fit import FitSettings, fit_task
+    from carryover.transfer.fit import FitSettings, fit_task
 
     kept, held_out = split_budget(train, seed)
     settings = FitSettings(**{**fixed, **resources.fitting, "seed": seed})  # names were checked with the plan
@@ -137,7 +137,7 @@ def carry_plan(rung: str, placement: str = "input") -> CarryPlan:
     Word vectors are tuned: on English parts of speech (two seeds) fixed ones scored about the same with 50 labelled
     sentences and less than no vectors at all with 400.
     """
-    from carryover.training.carry import CarryPlan
+    from carryover.transfer.plan import CarryPlan
 
     if rung == "static":
         return CarryPlan(mode="static", tune_vectors=True)
@@ -159,7 +159,7 @@ def timed_prediction(predict: Callable[[list[Any]], Any], inputs: list[Any]) -> 
 
 @lru_cache(maxsize=1)
 def _load_encoder(folder: str, device: str) -> LanguageModel:
-    from carryover.training.loading import load
+    from carryover.encoders.loading import load
 
     model: LanguageModel = load(Path(folder), device=device)
     return model

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from carryover.encoders.embed_lines import Item, check_choice, embed_lines
+from carryover.encoders.language_model import LanguageModel
 from carryover.errors import BadData, UsageError
-from carryover.training.embedding import Item, check_choice, embed_lines
-from carryover.training.loading import LanguageModel
 
 MOST = 2000
 """Occurrences of a word that are looked at; more are sampled."""

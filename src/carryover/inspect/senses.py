@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from carryover.data.formats.text import TaggedSentence
+from carryover.encoders.language_model import LanguageModel
 from carryover.errors import BadData
 from carryover.inspect.occurrences import Occurrence, occurrence_vectors
-from carryover.training.loading import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ try:
 except ImportError as error:
     raise ExtraMissing("the pipeline component needs spaCy", repair="pip install carryover[spacy]") from error
 
-from carryover.interop.elmo_embedder import ElmoEmbedder
+from carryover.interop.sklearn.embedder import ElmoEmbedder
 
 NAME = "carryover_elmo"
 

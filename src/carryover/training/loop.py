@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from carryover import storage
 from carryover.data.order import random_bits
+from carryover.devices import autocast
 from carryover.errors import BadData, TrainingFailed
 from carryover.layers.base import State, map_state, state_tensors
 from carryover.progress import Progress, say
@@ -33,7 +34,6 @@ from carryover.training.checkpoint import (
     load_newest_checkpoint,
     save_checkpoint,
 )
-from carryover.training.devices import autocast
 from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
 from carryover.training.processes import OneProcess, Processes
 from carryover.training.run_folder import MetricsLog, RunFolder

@@ -48,11 +48,11 @@ def make(target: Path) -> None:
     import torch
 
     from carryover.embeddings.vectors import WordVectors
-    from carryover.training.fitting.fit import CarryPlan, FitSettings, fit_task
-    from carryover.training.loading import load
-    from carryover.training.pretrain import pretrain
+    from carryover.encoders.loading import load
+    from carryover.pretraining.pretrain import pretrain
+    from carryover.transfer.fit import CarryPlan, FitSettings, fit_task
+    from pretraining.tiny_text import tiny, write_text
     from task_material import examples, word_vectors
-    from training.tiny_text import tiny, write_text
 
     torch.set_num_threads(1)
     text = write_text(Path("text.txt"), lines=40)

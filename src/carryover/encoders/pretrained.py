@@ -1,0 +1,220 @@
+"""A pretrained model as it comes out of a folder, and the checks that its parts fit together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as ListOf
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from carryover.ambient import settled
+from carryover.errors import BadData
+from carryover.storage.artefact import Artefact
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from carryover.data.coding import TokenCoder
+    from carryover.models.bilm import BiLanguageModel
+    from carryover.models.language_model import LanguageModel
+
+Model = TypeVar("Model", bound="nn.Module")
+Value = TypeVar("Value")
+
+_CALLS = 50
+"""Of PyTorch, more than building a module takes for each of its tensors."""
+_SPARE = 64
+"""Tensors of parts that are built and then taken off, such as the output layer below a task."""
+_OBJECTS = ("heldout_check", "settings", "corpus", "columns", "plan", "versions", "mix", "imported", "held_out")
+"""Entries of a record that are read again, and are objects where they are there."""
+
+
+class Pretrained:
+    """A network in evaluation mode with what belongs to it.
+
+    `model` is the network, `coder` turns text into its input, `record` says how it came about, `heldout` are the lines
+    whose perplexity `record["heldout_check"]` holds, `folder` is where it was stored, None where it was not.
+    """
+
+    description: ClassVar[str]
+    """What it is in a few words, for messages."""
+    model: Any
+
+    def __init__(
+        self,
+        model: nn.Module,
+        coder: TokenCoder,
+        record: dict[str, Any],
+        heldout: ListOf[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.coder = coder
+        self.record = record
+        self.heldout = list(heldout)
+        self.folder = folder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+
+def check_coder(coder: TokenCoder, config: BiLanguageModel.Config) -> None:
+    """Raise BadData where a tokenizer is not that of the language model with this configuration."""
+    check_vocabulary(coder.kind, len(coder.vocabulary), config)
+    _check_lexicon(coder, config)
+
+
+def check_vocabulary(kind: str, entries: int, config: BiLanguageModel.Config | LanguageModel.Config) -> None:
+    """Raise BadData where the tokenizer, which has so many entries of a kind, and the configuration disagree."""
+    if kind != config.input or entries != config.vocabulary_size:
+        raise BadData(
+            f"tokenizer.json has {kind} with {entries} entries, config.json {config.input} with {config.vocabulary_size}",
+            repair="restore the folder from a copy",
+        )
+
+
+def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config) -> None:
+    """Raise BadData where the coder gives other numbers of characters or words than the model has vectors for."""
+    from carryover.data.coding import CHARACTER_IDS
+
+    if coder.lexicon is None:
+        found, wanted = (CHARACTER_IDS, 0), (config.characters, config.word_forms)
+        fits = found == wanted
+    else:
+        words = coder.lexicon.words
+        found = (max(coder.lexicon.characters.values()) + 2, 0 if words is None else max(words.values()) + 1)
+        wanted = (config.characters, config.word_forms)
+        fits = (words is None) == (config.word_forms == 0) and found[0] <= wanted[0] and found[1] <= wanted[1]
+        fits = fits and coder.lexicon.places >= max(width for width, _ in config.filters)
+    if not fits:
+        raise BadData(
+            f"tokenizer.json numbers {found[0]} characters and {found[1]} word forms, config.json has {wanted[0]} and "
+            f"{wanted[1]}",
+            repair="restore the folder from a copy",
+        )
+
+
+@settled()
+def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path) -> Model:
+    """The module that `build` makes, with `tensors` for its parameters and buffers.
+
+    It is built without memory and without random numbers, and no further than the weights go: a configuration that does not
+    fit them costs nothing, however large the sizes and however many the layers it names. Raises BadData naming the first
+    tensor that is missing, unknown, of another shape or not finite.
+    """
+    import torch
+
+    path = Path(folder) / "model.safetensors"
+    try:
+        with torch.device("meta"), _no_more_than(_CALLS * (len(tensors) + _SPARE), len(tensors)):
+            module = build()
+    except Exception as error:  # whatever a forged configuration makes a constructor stumble over
+        raise BadData(
+            f"cannot be built: {_short(error)}", path=Path(folder) / "config.json", repair="restore it from a copy"
+        ) from error
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in tensors:
+            raise BadData(
+                f"has no tensor {name!r}, which config.json asks for", path=path, repair="restore the folder from a copy"
+            )
+        if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
+            raise BadData(
+                f"tensor {name!r} is {_describe(tensors[name])}, config.json asks for {_describe(tensor)}",
+                path=path,
+                repair="restore the folder from a copy",
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise BadData(
+                f"tensor {name!r} holds NaN or infinity, and weights are finite",
+                path=path,
+                repair="restore the folder from a copy",
+            )
+    unknown = sorted(set(tensors) - set(wanted))
+    if unknown:
+        raise BadData(
+            f"has a tensor {unknown[0][:80]!r} that config.json does not ask for",
+            path=path,
+            repair="restore the folder from a copy",
+        )
+    module.load_state_dict(dict(tensors), assign=True)
+    return module
+
+
+def _no_more_than(calls: int, stored: int) -> AbstractContextManager[Any]:
+    """While the block runs, raise ValueError in this thread after `calls` calls of PyTorch.
+
+    Never where gradients are switched: a block without them, left by the error, could not switch them on again.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Counting(TorchFunctionMode):
+        made = 0
+
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.made += 1
+            if self.made > calls and function is not torch._C._set_grad_enabled:
+                raise ValueError(f"it asks for far more tensors than the {stored} of model.safetensors")
+            return function(*args, **(kwargs or {}))
+
+    return Counting()
+
+
+def read_heldout(stored: Artefact) -> list[str]:
+    """The held-out lines that go with a language model. Raises BadData when they are not UTF-8."""
+    try:
+        return stored.files.get("heldout.txt", b"").decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise BadData("is not UTF-8", path=stored.folder / "heldout.txt", repair="restore it from a copy") from error
+
+
+def check_record(record: Mapping[str, Any], folder: Path) -> None:
+    """Raise BadData where an entry of a record that carryover reads again is not what it writes there."""
+
+    def wrong(name: str, value: object, wanted: str) -> BadData:
+        return BadData(
+            f"{name} is {str(value)[:60]!r}, expected {wanted}",
+            path=Path(folder) / "record.json",
+            repair="restore it from a copy",
+        )
+
+    for name in _OBJECTS:
+        if not isinstance(record.get(name), dict | None):
+            raise wrong(name, record[name], "an object")
+    for name, value in (record.get("heldout_check") or {}).items():
+        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+            raise wrong(f"{name} of heldout_check", value, "a finite number of at least 0")
+    lines = record.get("proof_lines") or []
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise wrong("proof_lines", lines, "a list of texts")
+    tokens = (record.get("corpus") or {}).get("tokens", 0)
+    for name, value in (("seconds", record.get("seconds") or 0), ("tokens of corpus", tokens)):
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise wrong(name, value, "a finite number")
+
+
+def parsed(parse: Callable[[Any], Value], content: Any, path: Path) -> Value:
+    """What `parse` makes of a stored document; whatever it stumbles over is a fault of the document: BadData with its path."""
+    try:
+        return parse(content)
+    except BadData as error:
+        raise BadData(error.message, path=path, repair=error.repair) from error
+    except Exception as error:
+        raise BadData(f"cannot be used: {_short(error)}", path=path, repair="restore it from a copy") from error
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error)[:300] or type(error).__name__
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

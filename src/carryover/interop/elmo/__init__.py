@@ -1,0 +1,1 @@
+"""Published ELMo files of every kind, in and out."""

@@ -1,0 +1,1 @@
+"""Estimators and transformers for scikit-learn."""

@@ -1,0 +1,81 @@
+"""A language model's mixed layers as a torch module, for models that are written elsewhere."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence as ListOf
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from carryover.encoders.language_model import LanguageModel
+from carryover.interop.encoder_argument import language_model
+from carryover.layers import Dropout, ScalarMix
+from carryover.sequence import Sequence
+from carryover.transfer.trainable_encoders import layers_of
+
+
+class ElmoModule(nn.Module):
+    """Sentences as lists of words in; `mixes` mixtures γ Σ_j s_j h_j of one pass out, each with weights of its own.
+
+    Peters et al. 2018, section 3.3: one mixture for the input of a task's model, another for its output, dropout on them,
+    and λ ‖w‖² added to the loss to keep the shares s = softmax(w) near an even mixture.
+
+    Parameters
+    ----------
+    encoder : folder of a pretrained language model, or the model itself, which is copied and stays untouched.
+    mixes : how many mixtures; `forward` gives so many sequences.
+    dropout : on each mixture, in training.
+    layer_norm : normalise each layer's vectors before they are mixed.
+    l2 : λ of `penalty`.
+    fixed : keep the language model in evaluation mode and without gradients even while the rest is trained.
+    """
+
+    def __init__(
+        self,
+        encoder: LanguageModel | Path | str,
+        *,
+        mixes: int = 1,
+        dropout: float = 0.5,
+        layer_norm: bool = False,
+        l2: float = 0.0,
+        fixed: bool = True,
+    ) -> None:
+        super().__init__()
+        if mixes < 1:
+            raise ValueError(f"{mixes} mixtures: give at least one")
+        if l2 < 0:
+            raise ValueError(f"l2 is {l2}: give a number from 0")
+        source = language_model(encoder, device="cpu")
+        self.coder, self.fixed, self.l2 = source.coder, fixed, l2
+        self.model = copy.deepcopy(source.model)
+        self.model.output = nn.Identity()  # type: ignore[assignment]  # predicting words is not asked for
+        self.model.requires_grad_(not fixed)
+        self.out_size = self.model.out_size
+        self.mixes = nn.ModuleList(
+            ScalarMix(self.model.mixed_layers, self.out_size, layer_norm=layer_norm) for _ in range(mixes)
+        )
+        self.dropout = Dropout(self.out_size, dropout)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ElmoModule:
+        super().train(mode)
+        self.model.train(mode and not self.fixed)
+        return self
+
+    def forward(self, sentences: ListOf[ListOf[str]]) -> tuple[Sequence, ...]:
+        """One sequence [B, W, out_size] for each mixture. Raises TypeError for a sentence that is a string."""
+        for sentence in sentences:
+            if isinstance(sentence, str):
+                raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: cut it into words first")
+        layers = layers_of(self.model, self.coder, sentences, fixed=self.fixed)
+        return tuple(self.dropout(mix(layers)) for mix in self.mixes)
+
+    def penalty(self) -> Tensor:
+        """λ Σ ‖w‖² over the mixtures, to be added to the loss."""
+        return self.l2 * torch.stack([mix.layer_weights.square().sum() for mix in self.mixes]).sum()  # type: ignore[operator]
+
+    def shares(self) -> list[Tensor]:
+        """s of each mixture, [L+1] each, without gradients."""
+        return [mix.layer_weights.detach().softmax(0) for mix in self.mixes]  # type: ignore[operator]

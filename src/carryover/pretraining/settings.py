@@ -1,0 +1,166 @@
+"""What a pretraining run is asked for, checked before anything is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from carryover.errors import UsageError, check_choice
+
+OBJECTIVES = ("bilm", "lm")
+"""A forward and a backward language model for vectors (ELMo); one that predicts the next token and generates."""
+
+# What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
+GROWING = ("epochs",)
+FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
+CONTENT = {"corpus": "raw", "held_out_text": "valid"}
+TOLD = ("version", "threads", "processes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """Everything that decides the outcome of a pretraining run, and how long it may take.
+
+    raw, valid : a file of text lines (also .gz and .xz) or a built-in corpus by its name, `builtin:…`. Without `valid`,
+        `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line. `valid` may be several; then the
+        record holds the figures of each, too.
+    raw_column, raw_format : where the text of both is, and in which format they are, where they are no plain text.
+    objective : one of `OBJECTIVES`.
+    size, model : a named size of the model and single fields of its configuration on top.
+    input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
+    keep_spaces : for words and subwords of the objective lm: white space is part of what is read and written (see
+        `SpacedTokenizer`), so that text comes back exactly.
+    begin_with : the folder of a pretrained model whose weights the run begins with instead of random ones. Objective, input
+        and configuration must be that model's; `continuing.continued` makes such settings. new_vocabulary : predict the
+        words of the new text, with an output layer for them, instead of those the model knows.
+    batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
+    steps : tokens of a chunk of truncated back-propagation; see `usual_steps`. block_tokens : size of the blocks that are shuffled.
+    epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
+    optimiser : None is lazy-adam for a bidirectional model with a sampled softmax, else adam; see `optimisers`.
+    learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
+    evaluations : held-out measurements an epoch. log_steps : steps between lines of the metrics log.
+    checkpoint_seconds, checkpoint_steps : how often to save; the latter, if given, counts instead.
+    device, precision : "auto" chooses, see `devices`.
+    threads : of one process on a CPU; None is one for the size tiny, whose products are too small to be shared, else what
+        PyTorch is set to. Digits depend on it.
+
+    Raises UsageError naming the field that is wrong.
+    """
+
+    raw: str | Path
+    raw_column: str | int = "text"
+    raw_format: str | None = None
+    valid: str | Path | tuple[str | Path, ...] | None = None
+    held_out_share: float = 0.02
+    objective: str = "bilm"
+    size: str = "small"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    input: str = "characters"
+    vocabulary_size: int = 20_000
+    minimum_count: int = 1
+    softmax: str | None = None
+    keep_spaces: bool = False
+    begin_with: str | Path | None = None
+    new_vocabulary: bool = False
+    batch_size: int | None = None
+    steps: int = 20
+    block_tokens: int = 2048
+    epochs: int = 5
+    time_limit: float | None = None
+    patience: int | None = None
+    optimiser: str | None = None
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    warm_up: float = 0.02
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    evaluations: int = 2
+    log_steps: int = 50
+    checkpoint_seconds: float = 120.0
+    checkpoint_steps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        from carryover import devices
+        from carryover.training import optimisers, schedules  # PyTorch: not for who only asks for a default
+
+        check_choice("objective", self.objective, OBJECTIVES)
+        check_choice("schedule", self.schedule, schedules.KINDS)
+        if self.optimiser is not None:
+            check_choice("optimiser", self.optimiser, optimisers.KINDS)
+        check_choice("precision", self.precision, devices.PRECISIONS)
+        for name in ("vocabulary_size", "minimum_count", "steps", "block_tokens", "epochs", "evaluations", "log_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+        for name in ("batch_size", "patience", "checkpoint_steps", "threads"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+        for name in ("learning_rate", "time_limit", "clip"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name} is {value}", repair="give a positive number")
+        if not 0 < self.held_out_share < 1 or not 0 <= self.warm_up < 1:
+            raise UsageError(
+                f"held_out_share is {self.held_out_share}, warm_up is {self.warm_up}",
+                repair="give shares between 0 and 1",
+            )
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}", repair="give a whole number from 0")
+        if self.valid is not None and not self.valid_files:
+            raise UsageError("valid is an empty list", repair="name files of held-out text, or leave it out")
+        if self.keep_spaces and (self.objective != "lm" or self.input == "characters"):
+            raise UsageError(
+                f"keep_spaces is for words or subwords of the objective lm, and this is {self.input} of {self.objective}",
+                repair="leave it out" + (": characters keep all there is" if self.objective == "lm" else ""),
+            )
+        if self.new_vocabulary and self.begin_with is None:
+            raise UsageError(
+                "new_vocabulary is for a run that begins with a model", repair="give begin_with, or leave it out"
+            )
+
+    @property
+    def valid_files(self) -> tuple[str | Path, ...]:
+        """The files of held-out text; none where lines of `raw` are set aside."""
+        if self.valid is None or isinstance(self.valid, str | Path):
+            return () if self.valid is None else (self.valid,)
+        return tuple(self.valid)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object, paths as given."""
+        content = asdict(self)
+        names = [str(file) for file in self.valid_files]
+        content["raw"], content["valid"] = str(self.raw), names if len(names) > 1 else next(iter(names), None)
+        content["model"] = dict(self.model)
+        for name in ("keep_spaces", "raw_column", "raw_format"):
+            if content[name] == getattr(type(self), name):
+                del content[name]  # as before there was such a setting
+        if self.begin_with is None:
+            del content["begin_with"], content["new_vocabulary"]
+        else:
+            content["begin_with"] = str(self.begin_with)
+        return content
+
+
+def usual_steps(objective: str, input: str) -> int:
+    """Tokens of a chunk where none are asked for: 20, and 100 where single characters are predicted, which say less each."""
+    return 100 if objective == "lm" and input == "characters" else 20
+
+
+def check_samples(model: Mapping[str, Any], softmax: str) -> None:
+    """Raise UsageError where fields of a configuration ask for samples that the softmax does not draw."""
+    if "samples" in model and softmax != "sampled":
+        raise UsageError(
+            f"samples is {model['samples']} and the softmax is {softmax}, which draws none",
+            repair="choose the softmax sampled, or leave samples out",
+        )
+
+
+def deciding(stored: Any) -> Any:
+    """Stored settings without those that are only told when they change."""
+    return {name: value for name, value in stored.items() if name not in TOLD} if isinstance(stored, dict) else stored

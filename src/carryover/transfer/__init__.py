@@ -1,0 +1,1 @@
+"""From an encoder and labelled examples to a predictor: plan, proof, training, files in and out."""

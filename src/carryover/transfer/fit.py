@@ -1,0 +1,216 @@
+"""Training a task from labelled examples, by any plan of carrying over, continued exactly where it was killed.
+
+How long: `epochs` over large data, but never fewer than `least_updates` updates, so that fifty sentences train long enough;
+the score on the held-out examples decides which weights are kept and, with `patience`, when nothing more is to be expected. Examples held out
+come out of the caller's budget: nothing else is looked at.
+
+Update k draws its random numbers from a generator seeded with (seed, k), batches are a pure function of (seed, epoch), so a
+checkpoint of weights, moments and counts continues with the very updates of the uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence as ListOf
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import carryover
+from carryover.ambient import settled
+from carryover.data.coding import TokenCoder
+from carryover.encoders.proof import CarryProof, LanguageModelLike
+from carryover.encoders.vector_cache import RepresentationCache, encoder_hash
+from carryover.errors import BadData, check_choice
+from carryover.progress import say
+from carryover.tasks import TASKS, build_task
+from carryover.training.stopping import StopRequest
+from carryover.transfer.fit_loop import FitLoop, Part, update_seed
+from carryover.transfer.initial_encoder import Beginning, Vectors, begin, check_material, with_new_tensors
+from carryover.transfer.plan import CarryPlan
+from carryover.transfer.predictor import TaskModel, TaskPredictor, state_size
+from carryover.transfer.settings import FitSettings
+from carryover.transfer.trainable_encoders import MixedLanguageModel
+
+__all__ = ["CarryPlan", "CarryProof", "FitResult", "FitSettings", "fit_task"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training gave. `parameters` counts the whole model, `trainable` what was trained at any time.
+
+    `dev_score` is the score of the kept weights on the held-out examples, None without any. `stopped_by` is "updates",
+    "patience" or "time limit".
+    """
+
+    predictor: TaskPredictor
+    dev_score: dict[str, Any] | None
+    epochs_run: float
+    seconds: float
+    parameters: int
+    trainable: int
+    proof: CarryProof
+    updates: int
+    stopped_by: str
+
+
+@settled(gradients=True)
+def fit_task(
+    kind: str,
+    train: ListOf[Any],
+    dev: ListOf[Any],
+    *,
+    plan: CarryPlan,
+    encoder: LanguageModelLike | None = None,
+    vectors: Vectors | None = None,
+    settings: FitSettings | None = None,
+    device: str = "cpu",
+    checkpoint_folder: Path | None = None,
+    quiet: bool = True,
+    labels: ListOf[str] | None = None,
+    stop: StopRequest | None = None,
+    cache_folder: Path | None = None,
+) -> FitResult:
+    """Train a task on `train`; `dev` (may be empty) chooses when to stop and which weights to keep.
+
+    `kind` is "classify" (examples are `TextExample`) or "tag" (`TaggedSentence`). `encoder` is the language model of the
+    modes that carry one over and stays as it is; `vectors` are a vocabulary and one row a word for the mode static.
+    `labels` are all labels there are, where `train` and `dev` may lack some. With `checkpoint_folder` the same call
+    continues after an interruption; `stop` is looked at after every update then. The caller's random state is left alone.
+
+    Raises UsageError when plan and material do not fit, BadData when the examples cannot be learned from or the proof of
+    the carrying over fails, TrainingFailed on a loss that is not finite.
+    """
+    check_choice("task", kind, TASKS)
+    if not train:
+        raise BadData("there is no labelled example to train on", repair="give at least a few for each label")
+    settings = (settings or FitSettings()).resolve(plan)
+    check_material(plan, encoder, vectors)
+    began = time.monotonic()
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
+        beginning, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, labels, device)
+        own, task = beginning.encoder, model.task
+        ready = None
+        if isinstance(own, MixedLanguageModel) and own.fixed:
+            ready = RepresentationCache(own.model.eval(), own.coder, folder=cache_folder).get(words, quiet=quiet)
+        split = len(train)
+        loop = FitLoop(
+            model,
+            plan,
+            settings,
+            train=Part.of(task, train, words[:split], None if ready is None else ready.part(0, split)),
+            dev=Part.of(task, dev, words[split:], None if ready is None else ready.part(split, len(words))),
+            identity={
+                "language model": encoder_hash(own.model, own.coder)[:16] if isinstance(own, MixedLanguageModel) else ""
+            },
+            quiet=quiet,
+        )
+        proof = with_new_tensors(beginning.proof, len(model.state_dict()))
+        if not quiet:
+            for line in proof.lines():
+                say(line)
+        reason = loop.run(checkpoint_folder, stop or StopRequest(quiet))
+    return _result(loop, beginning, proof, encoder, reason, time.monotonic() - began)
+
+
+def _first_model(
+    kind: str,
+    train: ListOf[Any],
+    dev: ListOf[Any],
+    plan: CarryPlan,
+    settings: FitSettings,
+    encoder: LanguageModelLike | None,
+    vectors: Vectors | None,
+    labels: ListOf[str] | None,
+    device: str,
+) -> tuple[Beginning, TaskModel, list[tuple[str, ...]]]:
+    """The model before the first update, and the words of every example."""
+    torch.manual_seed(update_seed(settings.seed, 0))
+    task_class = TASKS[kind]
+    known = tuple(labels) if labels is not None else task_class.labels_of([*train, *dev])
+    coder = encoder.coder if encoder is not None and plan.uses_language_model else TokenCoder("words")
+    words = [task_class.words(example, coder.tokenize) for example in (*train, *dev)]
+    beginning = begin(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
+    own = beginning.encoder
+    context = settings.hidden if plan.has_context else 0
+    gold = [task_class.gold(example) for example in (*train, *dev)]
+    automatic = settings.metric == "auto"
+    metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
+    task = build_task(kind, known, state_size(own, context), **settings.task_options(), metric=metric)
+    if settings.class_weights == "balanced":
+        task.balance(gold[: len(train)])
+    return beginning, TaskModel(own, task, context_size=context).to(device), words
+
+
+def count_parameters(
+    kind: str,
+    train: ListOf[Any],
+    dev: ListOf[Any],
+    *,
+    plan: CarryPlan,
+    settings: FitSettings,
+    encoder: LanguageModelLike | None = None,
+    vectors: Vectors | None = None,
+    device: str = "cpu",
+) -> tuple[int, int]:
+    """Parameters of the model that `fit_task` trains with these arguments, and how many of them it trains."""
+    settings = settings.resolve(plan)
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
+        _, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
+        parts = {"train": (train, words[: len(train)]), "dev": (dev, words[len(train) :])}
+        given = {name: Part.of(model.task, examples, own, None) for name, (examples, own) in parts.items()}
+        loop = FitLoop(model, plan, settings, **given, identity={}, quiet=True)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return parameters, sum(parameter.numel() for parameter in loop.trained.values())
+
+
+def _result(
+    loop: FitLoop, beginning: Beginning, proof: CarryProof, encoder: LanguageModelLike | None, reason: str, seconds: float
+) -> FitResult:
+    proof = replace(proof, moved=beginning.moved())
+    if not loop.quiet and proof.moved:
+        say(proof.lines()[-1])
+    counts, model = loop.counts, loop.model
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trainable = sum(parameter.numel() for parameter in loop.trained.values())
+    epochs = counts.epoch + counts.position / len(loop.batches)
+    record: dict[str, Any] = {
+        "schema": "carryover.task-record/1",
+        "task": model.task.kind,
+        "seed": loop.settings.seed,
+        "plan": loop.plan.to_json(),
+        "settings": loop.settings.to_json(),
+        "train_examples": len(loop.train),
+        "dev_examples": len(loop.dev),
+        "identity": loop.identity,
+        "proof": proof.to_json(),
+        "proof_lines": proof.lines(),
+        "mix": {
+            place: {"scale": float(mix.scale.detach()), "shares": mix.shares().detach().tolist()}
+            for place, mix in model.mixtures().items()
+        },
+        "dev_score": counts.kept_score,
+        "updates": counts.update,
+        "kept_update": counts.kept_update,
+        "epochs": epochs,
+        "stopped_by": reason,
+        "seconds": counts.seconds,
+        "parameters": parameters,
+        "trainable": trainable,
+        "history": counts.history,
+        "versions": {
+            "carryover": carryover.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    if encoder is not None and loop.plan.uses_language_model:
+        names = ("corpus", "held_out", "heldout_check", "seed", "size")
+        record["language_model"] = {name: encoder.record[name] for name in names if name in encoder.record}
+    predictor = TaskPredictor(model, record)
+    return FitResult(predictor, counts.kept_score, epochs, seconds, parameters, trainable, proof, counts.update, reason)

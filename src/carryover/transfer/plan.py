@@ -1,0 +1,201 @@
+"""The plan of carrying a pretrained encoder over: what is loaded, what stays fixed, how fast the rest moves.
+
+Layer-wise rates, the slanted triangular schedule and gradual unfreezing are those of J. Howard and S. Ruder, "Universal
+language model fine-tuning for text classification", ACL 2018, sections 3.2 and 3.3: the layer at depth d below the task's
+own layers learns at η · decay^d, and layers are let go one after the other, the topmost first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence as ListOf
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from carryover.errors import UsageError, check_choice
+
+if TYPE_CHECKING:
+    from carryover.models.bilm import BiLanguageModel
+
+MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
+PLACEMENTS = ("input", "output", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryPlan:
+    """How what was learned before enters the task. Raises UsageError naming the option that is wrong.
+
+    Attributes
+    ----------
+    mode : one of `MODES`
+        scratch
+            nothing is carried over: word vectors, spelling and LSTM begin at random
+        static
+            word vectors are carried over, fixed or (`tune_vectors`) trained
+        frozen
+            the language model is fixed; its layers are mixed, beside word vectors of the task's own, into the input of
+            the task's own LSTM (ELMo)
+        head
+            the language model is fixed; only the mixture and a linear layer are trained
+        top-k
+            the topmost `top` layers of the language model are trained too
+        full
+            the whole language model is trained too
+    layer_rate_decay : the learning rate of a layer is that of the layer above times this.
+    gradual_unfreezing : let the language model's layers go one by one, the topmost first, each after a share
+        `unfreezing_share` of all updates; with False all are trained from the first update.
+    slanted_triangular : raise and lower the learning rate over the run instead of keeping it.
+    mix_layer_norm : normalise each layer's vectors before mixing them.
+    placement : where a mixture of the layers joins the task's own LSTM (Peters et al. 2018, sections 3.3 and 5.2): "input",
+        beside what it reads; "output", beside what it gives; "both", with a mixture of its own at each, of one pass.
+    mix_l2 : λ of λ ‖w‖² added to the loss for the mixtures' weights w, where s = softmax(w); it keeps the shares s even.
+    own_words : whether word vectors learned by the task stand beside the mixture; None for the mode's default: frozen.
+    context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default: frozen.
+    """
+
+    mode: str = "frozen"
+    top: int = 1
+    tune_vectors: bool = False
+    layer_rate_decay: float = 0.4
+    gradual_unfreezing: bool = True
+    unfreezing_share: float = 0.1
+    slanted_triangular: bool = True
+    mix_layer_norm: bool = False
+    placement: str = "input"
+    mix_l2: float = 0.0
+    own_words: bool | None = None
+    context: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, MODES)
+        if self.top < 1:
+            raise UsageError(f"top is {self.top}", repair="give the number of layers to train, at least 1")
+        if not 0 < self.layer_rate_decay <= 1:
+            raise UsageError(f"layer_rate_decay is {self.layer_rate_decay}", repair="give a number above 0, at most 1")
+        if not 0 <= self.unfreezing_share <= 0.5:
+            raise UsageError(f"unfreezing_share is {self.unfreezing_share}", repair="give a share from 0 to 0.5")
+        if not 0 <= self.mix_l2 < math.inf:
+            raise UsageError(f"mix_l2 is {self.mix_l2}", repair="give a number from 0")
+        for name in ("mix_l2", "mix_layer_norm"):
+            if getattr(self, name) and not self.uses_language_model:
+                raise UsageError(
+                    f"{name} is for a mixture of a language model's layers, and mode {self.mode} has none",
+                    repair="use mode frozen, head, top-k or full, or leave it out",
+                )
+        self._check_placement()
+
+    def _check_placement(self) -> None:
+        check_choice("placement", self.placement, PLACEMENTS)
+        if self.placement != "input" and not self.has_context:
+            raise UsageError(
+                f"placement {self.placement!r} needs an LSTM of the task's own, and mode {self.mode} has none",
+                repair="use mode frozen, or leave the placement out",
+            )
+        if self.placement == "output" and not self.has_own_words:
+            raise UsageError(
+                "with the mixture only at the output of the task's LSTM and no word vectors of the task's own, that LSTM has "
+                "nothing to read",
+                repair="use placement 'both', or own_words",
+            )
+
+    @property
+    def uses_language_model(self) -> bool:
+        return self.mode in ("frozen", "head", "top-k", "full")
+
+    @property
+    def tunes_language_model(self) -> bool:
+        return self.mode in ("top-k", "full")
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the task's own LSTM stands over the mixture. (Words have theirs in the encoder.)"""
+        if not self.uses_language_model:
+            return False
+        return self.mode == "frozen" if self.context is None else self.context
+
+    @property
+    def has_own_words(self) -> bool:
+        """Whether word vectors learned by the task stand beside the mixture."""
+        if not self.uses_language_model:
+            return False
+        return self.mode == "frozen" if self.own_words is None else self.own_words
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EncoderLayer:
+    """A layer of the language model with its parameters; depth 1 is the topmost."""
+
+    name: str
+    depth: int
+    parameters: dict[str, nn.Parameter]
+
+
+def encoder_layers(model: BiLanguageModel) -> list[EncoderLayer]:
+    """The layers of a language model from the topmost LSTM down to the token encoder; its output layer is none of them."""
+    top = len(model.forward_layers)
+    layers = []
+    for number in range(top, 0, -1):
+        parts = {"forward": model.forward_layers[number - 1], "backward": model.backward_layers[number - 1]}
+        parameters = {f"{side}.{name}": p for side, part in parts.items() for name, p in part.named_parameters()}
+        layers.append(EncoderLayer(f"layer {number}", top - number + 1, parameters))
+    layers.append(EncoderLayer("tokens", top + 1, dict(model.token_encoder.named_parameters())))
+    return layers
+
+
+def tuned_layers(plan: CarryPlan, model: BiLanguageModel) -> list[EncoderLayer]:
+    """The layers that `plan` trains. Raises UsageError when it asks for more than there are."""
+    layers = encoder_layers(model)
+    if plan.mode == "top-k" and plan.top > len(layers):
+        raise UsageError(
+            f"top-k with {plan.top} layers, but the language model has {len(layers)} ({', '.join(x.name for x in layers)})",
+            repair=f"give at most {len(layers)}",
+        )
+    return {"full": layers, "top-k": layers[: plan.top]}.get(plan.mode, [])
+
+
+class Thaw:
+    """Freezes what the plan does not train, and lets the rest go at its time; a pure function of the update's number."""
+
+    def __init__(self, plan: CarryPlan, model: BiLanguageModel, updates: int) -> None:
+        self.layers = tuned_layers(plan, model)
+        self.every = round(plan.unfreezing_share * updates) if plan.gradual_unfreezing else 0
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+
+    def at(self, update: int) -> list[str]:
+        """Set `requires_grad` as it is in this update; the names of the layers that are trained."""
+        free = [layer for layer in self.layers if update >= layer.depth * self.every]
+        for layer in free:
+            for parameter in layer.parameters.values():
+                parameter.requires_grad_(True)
+        for layer in self.layers[len(free) :]:
+            for parameter in layer.parameters.values():
+                parameter.requires_grad_(False)
+                parameter.grad = None
+        return [layer.name for layer in free]
+
+
+def parameter_groups(
+    plan: CarryPlan, own: Iterable[nn.Parameter], layers: ListOf[EncoderLayer], *, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser, each with the `scale` that its learning rate is to be multiplied with.
+
+    `own` are the task's parameters (depth 0). Vectors (biases, peepholes) are spared the weight decay.
+    """
+    groups: list[dict[str, Any]] = []
+    for scale, parameters in [(1.0, list(own))] + [
+        (plan.layer_rate_decay**layer.depth, list(layer.parameters.values())) for layer in layers
+    ]:
+        for decay, part in [
+            (weight_decay, [p for p in parameters if p.dim() > 1]),
+            (0.0, [p for p in parameters if p.dim() <= 1]),
+        ]:
+            if part:
+                groups.append({"params": part, "scale": scale, "weight_decay": decay})
+    return groups

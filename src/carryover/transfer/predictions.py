@@ -1,0 +1,139 @@
+"""From the artefact of a task to scores and predictions over files: what `evaluate` and `predict` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as ListOf
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from carryover.data.formats.choosing import choose_format, is_builtin
+from carryover.data.formats.opening import read_lines
+from carryover.data.formats.spooling import STANDARD_INPUT
+from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.metric_names import metric_title
+from carryover.data.schemes import AUTO, PLAIN
+from carryover.errors import BadData, UsageError
+from carryover.escaping import Cell
+from carryover.transfer.predictor import Prediction, TaskPredictor
+from carryover.transfer.train import Columns, read_examples
+
+ITEMS_AT_ONCE = 2048
+
+
+def require_task(loaded: Any, folder: Path) -> TaskPredictor:
+    """The task model that was loaded. Raises UsageError when it is a pretrained one."""
+    if not isinstance(loaded, TaskPredictor):
+        raise UsageError(
+            "is a pretrained model without a task", path=folder, repair="train one with `carryover train` first"
+        )
+    return loaded
+
+
+def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
+    """The columns of the training files, with what is `given` (not None) in their place."""
+    stored = {**predictor.record.get("columns", {}), "scheme": AUTO}  # the scheme is in the task itself
+    return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
+
+
+def evaluate_task(
+    predictor: TaskPredictor, folder: Path, test: str, *, rejects: Path | None = None, **columns: Any
+) -> dict[str, Any]:
+    """Scores of the task model that was loaded from `folder` on the labelled examples of `test`, as the JSON document of the command.
+
+    With `on_error="skip"` faulty rows go to `rejects`, and a label that the model cannot answer counts as one it missed
+    instead of ending in BadData. Span tags of another scheme than that of the training data are converted.
+    """
+    given = trained_columns(predictor, **columns)
+    examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
+    scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
+    predictor.model.encoder.spelled_by.say_cut(test, map(predictor.words, examples))
+    return {
+        "schema": "carryover.evaluate/1",
+        "folder": str(folder),
+        "test": test,
+        "examples": len(examples),
+        "scores": scores,
+    }
+
+
+def score_lines(document: Mapping[str, Any]) -> list[str]:
+    """The scores as a person reads them."""
+    scores = document["scores"]
+    lines = [f"{metric_title(scores['main_name'])} {scores['main']:.4f} on {document['examples']:,} examples"]
+    for name, value in scores.items():
+        if isinstance(value, float) and name not in ("main", scores["main_name"]):
+            lines.append(f"{metric_title(name)} {value:.4f}")
+    for label, row in scores.get("per_label", {}).items():
+        lines.append(
+            f"  {label}: precision {row['precision']:.4f} recall {row['recall']:.4f} F1 {row['f1']:.4f} "
+            f"({row['gold']:,} in the test examples)"
+        )
+    return lines
+
+
+def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[TextExample] | list[TaggedSentence]:
+    """What stands in a file or, for `-`, on standard input, in order.
+
+    A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
+    anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
+    InputMissing, BadData at the first row that cannot be read.
+    """
+    given = trained_columns(predictor, **{**columns, "on_error": "stop", "scheme": PLAIN})  # tags are passed over
+    format = columns.get("format")
+    if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
+        format = given.format  # a stream has no name that could tell
+    items = _items(predictor, source, given, format)
+    predictor.model.encoder.spelled_by.say_cut(source, map(predictor.words, items))
+    return items
+
+
+def _items(
+    predictor: TaskPredictor, source: str, given: Columns, format: str | None
+) -> list[TextExample] | list[TaggedSentence]:
+    kind = predictor.task.kind
+    if is_builtin(source):
+        return read_examples(kind, source, given, require_labels=False)
+    if format != "text":
+        # The name tells, and it need not be that of the training file.
+        format = choose_format(source, format, "tags" if kind == "tag" else "texts", otherwise="text")
+    if format != "text":
+        return read_examples(kind, source, replace(given, format=format), require_labels=False)
+    lines = list(read_lines(source))
+    if not lines:
+        raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
+    if kind == "tag":
+        return [TaggedSentence(predictor.words(line), (), number) for number, line in lines]
+    return [TextExample(line, (), number) for number, line in lines]
+
+
+def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
+    """One row an item, in order: labels and the probability of each of them."""
+    for start in range(0, len(items), ITEMS_AT_ONCE):
+        some = items[start : start + ITEMS_AT_ONCE]
+        for item, answer in zip(some, predictor.predictions(some), strict=True):
+            yield _row(predictor, item, answer)
+
+
+def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, Any]:
+    place = {label: number for number, label in enumerate(predictor.labels)}
+    if predictor.task.kind == "tag":
+        known = predictor.task.understood(answer.labels)
+        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, known, strict=True)]
+        return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
+    chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
+    return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
+
+
+def prediction_cells(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[tuple[Cell, ...]]:
+    """Answers as rows of cells: labels and text, or a row (word, tag) a word and an empty row after each sentence."""
+    for row in rows:
+        if "tokens" in row:
+            for word, tag, chance in zip(row["tokens"], row["tags"], row["probabilities"], strict=True):
+                yield (word, tag, f"{chance:.6f}") if probabilities else (word, tag)
+            yield ()
+        else:
+            labels = tuple(row["labels"])
+            chances = tuple(f"{value:.6f}" for value in row["probabilities"])
+            yield (labels, chances, row["text"]) if probabilities else (labels, row["text"])

@@ -1,0 +1,342 @@
+"""A model for a task: encoder, perhaps an LSTM of its own, and the task's head; and what predicts with it and stores it.
+
+    words → language model (fixed or tuned) → γ Σ s_j h_j → dropout ┐
+    words → word vectors and spelling → LSTM                        ┴→ [LSTM] → head
+
+A second mixture of the same layers may stand beside the output of the LSTM (`CarryPlan.placement`).
+
+A row is computed by itself, so a prediction does not depend on what else is in its batch or in which order it comes, but for
+the rounding of products of another size (below 1e-6 in a probability).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as ListOf
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from carryover.ambient import settled
+from carryover.data.coding import TokenCoder
+from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.metric_names import metric_title
+from carryover.data.vocabulary import Vocabulary
+from carryover.encoders.pretrained import check_coder, fill, parsed
+from carryover.encoders.vector_cache import batches_by_length
+from carryover.errors import BadData, UsageError, as_words, check_schema, refuse_string
+from carryover.escaping import in_markdown
+from carryover.layers import LSTM, Bidirectional, ScalarMix
+from carryover.models.bilm import BiLanguageModel
+from carryover.models.configuration import check_types, declared_types
+from carryover.models.tagger_encoder import WordEncoder
+from carryover.sequence import Sequence
+from carryover.storage.artefact import Artefact, save_artefact
+from carryover.tasks import TASKS, Labels, Task, task_from_json
+from carryover.transfer.trainable_encoders import Encoder, MixedLanguageModel, OwnWords, Words, WordsAndSpelling
+
+Item = str | Words | TextExample | TaggedSentence
+"""What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
+
+PREDICTION_TOKENS = 2048
+_TOKENIZERS = "carryover.task-tokenizers/1"
+
+# What the parts of a description declare, read from JSON again when a model is loaded.
+_ENCODER = declared_types(MixedLanguageModel.__init__)
+_OWN = {"context_size": int, "own_size": int}
+_OPTIONS = {
+    kind: {name: wanted for name, wanted in declared_types(task.__init__).items() if name != "labels"}
+    for kind, task in TASKS.items()
+}
+
+
+class TaskModel(nn.Module):
+    """Encoder → [bidirectional LSTM with `context_size` cells a direction] → task.
+
+    Raises ValueError when the task was built for states of another size.
+    """
+
+    def __init__(self, encoder: Encoder, task: Task, *, context_size: int = 0) -> None:
+        super().__init__()
+        self.encoder, self.task = encoder, task
+        self.context_size = context_size
+        size = encoder.out_size
+        self.context = Bidirectional(LSTM(size, context_size), LSTM(size, context_size)) if context_size else None
+        given = state_size(encoder, context_size)
+        if task.in_size != given:
+            raise ValueError(
+                f"the task reads states of size {task.in_size}, encoder and context give {given}: build it with their size"
+            )
+
+    def hidden(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """States of all words, [B, W, D]."""
+        if isinstance(self.encoder, MixedLanguageModel) and self.encoder.output_size:
+            layers = self.encoder.layers(sentences) if ready is None else ready  # one pass for both mixtures
+            x = self.encoder(sentences, layers)
+            return self.encoder.at_output(x if self.context is None else self.context(x), layers)
+        x = self.encoder(sentences, ready)
+        return x if self.context is None else self.context(x)
+
+    def loss(self, sentences: ListOf[Words], targets: Tensor, ready: Sequence | None = None) -> Tensor:
+        """Mean loss of a batch; see `Task.loss`."""
+        return self.task.loss(self.hidden(sentences, ready), targets)
+
+    def mixtures(self) -> dict[str, ScalarMix]:
+        """The mixtures of a language model's layers by their place, "input" or "output" of the task's LSTM."""
+        return self.encoder.mixtures() if isinstance(self.encoder, MixedLanguageModel) else {}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.task.parameters()).device
+
+    def description(self) -> dict[str, Any]:
+        task = self.task.to_json()
+        task.pop("labels")  # they have a file of their own
+        return {"encoder": self.encoder.description(), "context_size": self.context_size, "task": task}
+
+
+def state_size(encoder: Encoder, context_size: int) -> int:
+    """Size of the states that a task gets to see."""
+    return (2 * context_size if context_size else encoder.out_size) + encoder.output_size
+
+
+def build_task_model(
+    description: Mapping[str, Any], labels: ListOf[str], coder: TokenCoder, own_vocabulary: Vocabulary | None = None
+) -> TaskModel:
+    """A model with fresh weights, as `TaskModel.description` described it.
+
+    Raises BadData for a kind of encoder this version does not know and for a tokenizer that is not the encoder's, UsageError
+    for an option of another type than declared, KeyError and TypeError for a faulty description.
+    """
+    described = dict(description["encoder"])
+    kind, config = described.pop("kind"), described.pop("model")
+    check_types(_ENCODER, described)
+    check_types(_OWN, {"context_size": description["context_size"], "own_size": described.get("own_size", 0)})
+    check_types(_OPTIONS.get(description["task"]["kind"], {}), description["task"])
+    encoder: Encoder
+    if kind == "language-model":
+        known = BiLanguageModel.Config.from_json(config)
+        check_coder(coder, known)
+        own, own_size = None, described.pop("own_size")
+        if (own_size > 0) != (own_vocabulary is not None) or own_size < 0:
+            raise BadData(
+                f"own_size is {own_size}, and the words it is for are {'not ' if own_size else ''}in tokenizer.json",
+                repair="restore the folder from a copy",
+            )
+        if own_vocabulary is not None:
+            own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
+        encoder = MixedLanguageModel(BiLanguageModel(known), coder, own=own, **described)
+    elif kind == "words":
+        words = WordEncoder.Config.from_json(config)
+        if words.vocabulary_size not in (0, len(coder.vocabulary)):
+            raise BadData(
+                f"the encoder has vectors of {words.vocabulary_size} words, its tokenizer {len(coder.vocabulary)}",
+                repair="restore the folder from a copy",
+            )
+        encoder = WordsAndSpelling(words, coder)
+    else:
+        raise BadData(
+            f"the encoder is of kind {str(kind)[:80]!r}, this version knows language-model and words",
+            repair="upgrade carryover",
+        )
+    task = task_from_json({**description["task"], "labels": list(labels)})
+    return TaskModel(encoder, task, context_size=description["context_size"])
+
+
+# ---------------------------------------------------------------------- predicting
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one item: labels of the text, or one tag a word; and the probability of every possible label.
+
+    `probabilities` is [K] for a text and [W, K] for a sentence, columns in the order of `TaskPredictor.labels`: IOB2 tags for
+    spans, whatever scheme `labels` are written in.
+    """
+
+    words: tuple[str, ...]
+    labels: Labels
+    probabilities: np.ndarray
+
+
+class TaskPredictor:
+    """A trained task model, ready for use: texts or sentences in, labels out.
+
+    `record` says how it came about. Every method keeps the order of what it is given.
+    """
+
+    description = "a task model"
+
+    def __init__(self, model: TaskModel, record: dict[str, Any], folder: Path | None = None) -> None:
+        self.model = model.eval()
+        self.record = record
+        self.folder = folder
+
+    @property
+    def task(self) -> Task:
+        return self.model.task
+
+    @property
+    def labels(self) -> Labels:
+        return self.model.task.labels
+
+    @property
+    def coder(self) -> TokenCoder:
+        return self.model.encoder.coder
+
+    def words(self, item: Item) -> tuple[str, ...]:
+        """The words of an item; running text is split as the training data was."""
+        if isinstance(item, str):
+            return tuple(self.coder.tokenize(item))
+        if isinstance(item, TextExample | TaggedSentence):
+            return self.task.words(item, self.coder.tokenize)
+        return as_words(item)
+
+    def predict(self, items: ListOf[Item]) -> list[Labels]:
+        """The labels of every item: those of a text, or one tag a word, in the scheme of the training data."""
+        refuse_string("items", items)
+        return [self.task.written(labels) for labels in self._decoded(items)]
+
+    @settled()
+    @torch.no_grad()
+    def _decoded(self, items: ListOf[Item]) -> list[Labels]:
+        found: list[Labels] = [()] * len(items)
+        for positions, _, hidden in self._states(items):
+            for position, labels in zip(positions, self.task.decode(hidden), strict=True):
+                found[position] = labels
+        return found
+
+    @settled()
+    @torch.no_grad()
+    def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
+        """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
+        refuse_string("items", items)
+        found: list[np.ndarray] = [np.empty(0)] * len(items)
+        for positions, _, hidden in self._states(items):
+            for position, table in zip(positions, self.task.probabilities(hidden), strict=True):
+                found[position] = table.cpu().numpy()
+        return found
+
+    @settled()
+    @torch.no_grad()
+    def predictions(self, items: ListOf[Item]) -> list[Prediction]:
+        """Words, labels and probabilities of every item."""
+        refuse_string("items", items)
+        found: dict[int, Prediction] = {}
+        for positions, words, hidden in self._states(items):
+            answers = zip(positions, words, self.task.decode(hidden), self.task.probabilities(hidden), strict=True)
+            for position, own, labels, table in answers:
+                found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy())
+        return [found[position] for position in range(len(items))]
+
+    def score(self, examples: ListOf[Any], path: Path | str | None = None, *, unseen_labels: str = "stop") -> dict[str, Any]:
+        """Scores against the labels of `examples`; see `Task.score`.
+
+        A label that the training data did not have can never be answered. With "stop" the first one raises BadData naming
+        `path` and line; with "miss" each counts as one that was missed.
+        """
+        if unseen_labels not in ("stop", "miss"):
+            raise UsageError(f"unseen_labels is {unseen_labels!r}", repair='use "stop" or "miss"')
+        if unseen_labels == "stop":
+            self.task.check(examples, path)
+        return self.task.score([self.task.gold(example) for example in examples], self._decoded(examples))
+
+    def _states(self, items: ListOf[Item]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
+        """Positions, words and states of items of similar length, batch by batch."""
+        words = [self.words(item) for item in items]
+        self.model.eval()
+        for positions in batches_by_length([len(own) for own in words], PREDICTION_TOKENS):
+            chosen = [words[position] for position in positions]
+            yield positions, chosen, self.model.hidden(chosen)
+
+    # ------------------------------------------------------------------ storing
+
+    def save(self, folder: Path) -> None:
+        """Write an artefact of kind "task" that needs nothing beside itself. Raises CannotWrite, DiskFault."""
+        own = self.model.encoder.own
+        save_artefact(
+            folder,
+            kind="task",
+            config=self.model.description(),
+            tensors=self.model.state_dict(),
+            tokenizer={
+                "schema": _TOKENIZERS,
+                "encoder": self.coder.to_json(),
+                "own_words": None if own is None else own.coder.vocabulary.to_json(),
+            },
+            labels={"labels": list(self.labels)},
+            record=self.record,
+            card=task_card(self),
+            files=self._pictures(),
+        )
+
+    def _pictures(self) -> dict[str, bytes]:
+        """`mix.svg`, where a language model's layers were mixed."""
+        if not self.record.get("mix"):
+            return {}
+        from carryover.transfer.mix_figure import mixture_figure
+
+        task = {"classify": "classification", "tag": "tagging"}[self.task.kind]
+        return {"mix.svg": mixture_figure(self.record["mix"], f"How {task} mixes the layers of the language model").encode()}
+
+    @classmethod
+    def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
+        """Raises BadData where configuration, labels, vocabulary and weights disagree, showing both values."""
+        labels = (stored.labels or {}).get("labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
+        place = stored.folder / "tokenizer.json"
+        check_schema("the table of tokenizers", stored.tokenizer.get("schema"), _TOKENIZERS, path=place)
+        coder = parsed(TokenCoder.from_json, stored.tokenizer.get("encoder"), place)
+        own_words = stored.tokenizer.get("own_words")
+        own = None if own_words is None else parsed(Vocabulary.from_json, own_words, place)
+        parsed(
+            lambda config: _check_labels(config["task"], len(labels), stored), stored.config, stored.folder / "config.json"
+        )
+        model = fill(lambda: build_task_model(stored.config, labels, coder, own), stored.tensors, stored.folder)
+        return cls(model.to(device), stored.record, stored.folder)
+
+
+def _check_labels(task: Mapping[str, Any], labels: int, stored: Artefact) -> None:
+    """Raise BadData where there are more labels than weights for them, before tables of all pairs of labels are made."""
+    least = TASKS[task["kind"]].fewest_numbers(labels, task) if task["kind"] in TASKS else 0
+    numbers = sum(tensor.numel() for tensor in stored.tensors.values())
+    if least > numbers:
+        raise BadData(
+            f"{labels} labels need {least} numbers, model.safetensors has {numbers}", repair="restore the folder from a copy"
+        )
+
+
+def task_card(predictor: TaskPredictor) -> str:
+    """The README of an artefact: what it answers, how it was made, how good it was on the held-out part."""
+    record, task = predictor.record, predictor.task
+    proof = "\n".join(f"* {in_markdown(line)}" for line in record.get("proof_lines", []))
+    score = record.get("dev_score")
+    found = f"{metric_title(score['main_name'])} {score['main']:.4f}" if score else "not measured"
+    what = "Labels texts" if task.kind == "classify" else "Tags every word of a sentence"
+    labels = in_markdown(", ".join(task.labels[:20]))
+    return f"""# {what}: {labels}{", …" if len(task.labels) > 20 else ""}
+
+Trained by carryover {record.get("versions", {}).get("carryover", "")} on {record.get("train_examples", "?")} labelled
+examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("dev_examples", 0)} examples held out for
+early stopping: {found}. That part chose when to stop, so the figure is optimistic; score it on data of its own.
+
+{proof}
+{_mixture(record)}
+## Use
+
+```
+carryover predict FOLDER texts.txt
+carryover evaluate FOLDER --test FILE
+```
+
+Settings, seed and versions are in `record.json`. Labels it never saw in training it can never answer.
+"""
+
+
+def _mixture(record: dict[str, Any]) -> str:
+    return "\n![Shares of the language model's layers in the mixture](mix.svg)\n" if record.get("mix") else ""

@@ -1,0 +1,108 @@
+"""How a task is trained: the settings and, for each mode of carrying over, their defaults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from carryover.data.metric_names import metric_name
+from carryover.errors import UsageError, check_choice
+from carryover.transfer.plan import CarryPlan
+
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a task is trained. None is the default of the mode, see `resolve`. Raises UsageError naming the field.
+
+    epochs, least_updates : how long, whichever is longer; `epochs` alone is the exact number of passes. patience : end after so many evaluations without a better score; None
+        runs to the end, where the learning rate has fallen, which is what small held-out parts are best served by.
+    evaluations : how often the held-out examples are scored in the whole run.
+    token_budget : words in a batch, padding counted.
+    learning_rate, weight_decay, clip : of Adam.
+    dropout, hidden (cells a direction of the task's own LSTM), word_size, filters : the model.
+    output ("softmax", "crf"), pooling, multi_label, scheme : the task; see `carryover.tasks`.
+    metric : the score that decides which weights are kept; "auto" is span F1 for span tags, macro-F1 where one label is that
+        of more than two thirds of the texts or a text has several labels, else accuracy.
+    class_weights : "balanced" gives every class the same weight in the loss of classification, "none" every example.
+    time_limit : seconds after which training ends with what is best so far.
+    checkpoint_seconds, checkpoint_updates : how often to save; the latter, if given, counts instead.
+    """
+
+    seed: int = 0
+    epochs: int | None = None
+    least_updates: int | None = None
+    patience: int | None = None
+    evaluations: int = 25
+    token_budget: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    dropout: float | None = None
+    hidden: int = 128
+    word_size: int = 64
+    filters: tuple[tuple[int, int], ...] = ((2, 25), (3, 25), (4, 25))
+    output: str | None = None
+    pooling: str = "mean+max"
+    multi_label: bool = False
+    scheme: str | None = None
+    metric: str = "auto"
+    class_weights: str = "none"
+    time_limit: float | None = None
+    checkpoint_seconds: float = 60.0
+    checkpoint_updates: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.least_updates is None:
+            object.__setattr__(self, "least_updates", 1)
+        object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
+        object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
+        check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
+        counts = ("epochs", "least_updates", "patience", "evaluations", "token_budget", "hidden", "word_size")
+        for name in (*counts, "checkpoint_updates"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", repair="give a whole number of at least 1")
+        for name in ("learning_rate", "clip", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name} is {value}", repair="give a positive number")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
+        if self.seed < 0 or self.weight_decay < 0:
+            raise UsageError(f"seed is {self.seed}, weight_decay {self.weight_decay}", repair="give numbers from 0")
+
+    def resolve(self, plan: CarryPlan) -> FitSettings:
+        """The settings with the defaults of the plan's mode filled in."""
+        return replace(self, **{name: value for name, value in _DEFAULTS[plan.mode].items() if getattr(self, name) is None})
+
+    def task_options(self) -> dict[str, Any]:
+        """What `carryover.tasks.build_task` takes."""
+        return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label", "scheme")}
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide the outcome: all but how long it may take and how often it is saved."""
+        free = ("time_limit", "checkpoint_seconds", "checkpoint_updates")
+        return {name: value for name, value in self.asked().items() if name not in free}
+
+    def asked(self) -> dict[str, Any]:
+        """The settings as a run compares them with those it began with: what earlier versions did not have is left out
+        while it is as it was then. The scheme follows from the examples."""
+        added = {"metric": "auto", "class_weights": "none", "scheme": self.scheme}
+        return {name: value for name, value in self.to_json().items() if name not in added or value != added[name]}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+# Chosen on 50 to 400 labelled examples; see docs. A tuned language model costs far more an update and needs fewer.
+_WORDS = {"epochs": 10, "least_updates": 300, "token_budget": 512, "learning_rate": 1e-2, "dropout": 0.5}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "scratch": _WORDS,
+    "static": _WORDS,
+    "frozen": _WORDS,
+    "head": {**_WORDS, "learning_rate": 2e-2, "dropout": 0.2},
+    "top-k": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
+    "full": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
+}

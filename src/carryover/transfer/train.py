@@ -1,0 +1,323 @@
+"""A task from files of labelled examples to an artefact: what `train` does.
+
+Everything in a run folder is decided by the settings, the files and the seed; the same call continues a stopped run.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import carryover
+from carryover.ambient import settled
+from carryover.data.builtin import lines_fingerprint
+from carryover.data.coding import TokenCoder
+from carryover.data.formats.choosing import is_builtin
+from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
+from carryover.data.formats.text import ReadResult
+from carryover.data.metric_names import metric_title
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
+from carryover.data.shards import content_fingerprint
+from carryover.data.splits import stratified_split
+from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.loading import load
+from carryover.errors import BadData, UsageError, check_choice, check_fields
+from carryover.progress import say
+from carryover.storage import artefact, fingerprint
+from carryover.tasks import TASKS
+from carryover.training.run_folder import RunFolder, open_run
+from carryover.training.stopping import stop_signals
+from carryover.transfer.fit import FitResult, fit_task
+from carryover.transfer.initial_encoder import Vectors, check_material
+from carryover.transfer.plan import CarryPlan
+from carryover.transfer.settings import FitSettings
+
+DEV_SHARE = 0.2
+FEWEST_TO_DIVIDE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Where text and labels stand in a file; see `carryover.data.formats.reading`."""
+
+    text_column: str | int = "text"
+    label_column: str | int | None = None
+    format: str | None = None
+    multi_label: str | None = None
+    coarse: str | None = None
+    scheme: str = "auto"
+    on_error: str = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """What a training run of a task is asked for. `plan` and `fitting` set single fields of `CarryPlan`, `FitSettings`."""
+
+    task: str
+    train: str
+    dev: str | None = None
+    encoder: Path | None = None
+    mode: str = "scratch"
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    fitting: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns = field(default_factory=Columns)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class TaskRunResult:
+    """How a run ended and where its artefact is."""
+
+    folder: Path
+    record: dict[str, Any]
+    fitted: FitResult | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document `--json` prints."""
+        return {"schema": "carryover.train/1", "folder": str(self.folder), "record": self.record}
+
+    def lines(self) -> list[str]:
+        """What a person reads at the end."""
+        score = self.record.get("dev_score")
+        found = f"{metric_title(score['main_name'])} {score['main']:.4f} on the held-out examples" if score else "not scored"
+        return [
+            f"{self.folder}: {found} after {self.record['updates']:,} updates ({self.record['stopped_by']}), "
+            f"{self.record['trainable']:,} of {self.record['parameters']:,} parameters trained, seed {self.record['seed']}",
+        ]
+
+    def mix_lines(self) -> list[str]:
+        """How the language model's layers were mixed in the end."""
+        found = []
+        for place, mix in self.record.get("mix", {}).items():
+            names = ["tokens", *(f"layer {number}" for number in range(1, len(mix["shares"])))]
+            shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(names, mix["shares"], strict=True))
+            found.append(f"mixture at the {place}: {shares}, times {mix['scale']:.3f}")
+        return [*found, f"drawn in {self.folder / 'mix.svg'}"] if found else []
+
+    def proof_lines(self) -> list[str]:
+        """What was carried over, and how far it moved."""
+        return list(self.record.get("proof_lines", []))
+
+
+def read_examples(
+    task: str,
+    path: str | Path,
+    columns: Columns,
+    *,
+    require_labels: bool = True,
+    rejects: Path | None = None,
+    like: Like = None,
+) -> list[Any]:
+    """The examples of a file for a task. With `on_error="skip"` faulty rows go to `rejects` and are counted aloud.
+
+    `like` is the span scheme of the training data. Raises UsageError for an unknown task, BadData when nothing is left.
+    """
+    result = _read(task, path, columns, require_labels=require_labels, like=like)
+    if rejects is not None:
+        _set_aside(path, result, rejects)
+    return list(result.examples)
+
+
+def _read(
+    task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, like: Like = None
+) -> ReadResult[Any]:
+    check_choice("task", task, TASKS)
+    if task == "tag":
+        tagged = read_tagged(
+            path,
+            label_column=columns.label_column,
+            format=columns.format,
+            on_error=columns.on_error,
+            require_labels=require_labels,
+            scheme=columns.scheme,
+            like=like,
+        )
+        if isinstance(like, Scheme) and tagged.scheme is not None and tagged.scheme != like:
+            say(f"{path}: its tags are {tagged.scheme} and were converted; the training data has {like}")
+        return tagged
+    refuse_scheme(columns.scheme)
+    return read_texts(
+        path,
+        text_column=columns.text_column,
+        label_column="label" if columns.label_column is None else columns.label_column,
+        format=columns.format,
+        on_error=columns.on_error,
+        multi_label=columns.multi_label,
+        coarse=columns.coarse,
+        require_labels=require_labels,
+    )
+
+
+def _set_aside(path: str | Path, result: ReadResult[Any], rejects: Path) -> None:
+    if result.rejected:
+        write_rejected(rejects, result.rejected)
+        say(
+            f"{path}: {result.rows:,} rows = {len(result.examples):,} used + {len(result.rejected):,} rejected, written to "
+            f"{rejects}"
+        )
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training run works on, read and checked; nothing has been written for it."""
+
+    plan: CarryPlan
+    settings: FitSettings
+    encoder: LanguageModel | None
+    train: list[Any]
+    dev: list[Any]
+    read: tuple[tuple[str, str, ReadResult[Any]], ...]  # name, path and outcome of every file
+
+    @property
+    def held_out_of_train(self) -> bool:
+        return len(self.read) == 1
+
+
+def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
+    """Read and check everything that `wanted` names.
+
+    Raises UsageError where its parts do not fit together, InputMissing, BadData naming file and line.
+    """
+    check_choice("task", wanted.task, TASKS)
+    check_fields("plan", wanted.plan, CarryPlan)
+    check_fields("fitting", wanted.fitting, FitSettings)
+    plan = CarryPlan(mode=wanted.mode, **wanted.plan)
+    settings = FitSettings(**wanted.fitting)
+    encoder = _encoder(wanted, plan)
+    check_material(plan, encoder, vectors)
+    read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
+    train = list(read[0][2].examples)
+    scheme = read[0][2].scheme
+    settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
+    labels = TASKS[wanted.task].labels_of(train)
+    if not labels or (len(labels) < 2 and not settings.multi_label):
+        found = f"only the label {labels[0]!r}" if labels else "no label at all"
+        raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
+    if wanted.dev is None:
+        if len(train) < FEWEST_TO_DIVIDE:
+            raise BadData(
+                f"holds {len(train)} examples, too few to hold some out",
+                path=wanted.train,
+                repair="give more, or give --dev",
+            )
+        own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
+        train, dev = [train[i] for i in own], [train[i] for i in held_out]
+    else:
+        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
+        dev = list(read[1][2].examples)
+    return Material(plan, settings, encoder, train, dev, tuple(read))
+
+
+def _encoder(wanted: TaskRun, plan: CarryPlan) -> LanguageModel | None:
+    if not plan.uses_language_model:
+        if wanted.encoder is not None and plan.mode == "scratch":
+            raise UsageError(
+                "mode scratch carries nothing over and has no use for --encoder", repair="leave it out or choose --mode"
+            )
+        return None
+    if wanted.encoder is None:
+        raise UsageError(f"mode {plan.mode} carries a language model over", repair="give --encoder FOLDER")
+    encoder = load(wanted.encoder, device=wanted.device)
+    if not isinstance(encoder, LanguageModel):
+        raise UsageError(
+            f"is {encoder.description}, not a pretrained bidirectional language model",
+            path=wanted.encoder,
+            repair="give the folder of a pretrained one",
+        )
+    return encoder
+
+
+@settled(gradients=True)
+def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, quiet: bool = False) -> TaskRunResult:
+    """Train what `wanted` says into `out`; the same call continues a stopped run and returns at once after a finished one.
+
+    Everything that can be wrong with the input is found before the first byte is written. Raises UsageError, Busy,
+    InputMissing, BadData, CannotWrite, DiskFault, TrainingFailed, and after saving `stopping.Interrupted` or
+    `stopping.Terminated`.
+    """
+    with stop_signals(quiet) as stop:
+        material = read_material(wanted, vectors)
+        with open_run(out, artefact.is_artefact_file) as folder:
+            free = ("train", "dev", "encoder", "time_limit")  # files may move; what is in them must not change
+            content = {"train_content": "train", "dev_content": "dev"}
+            folder.settle(_resolved(wanted, material, vectors), free=free, told=("version",), content=content)
+            for name, path, result in material.read:
+                _set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
+            finished = _finished(folder, material.settings.time_limit)
+            if finished is not None:
+                return TaskRunResult(folder.out, finished, None)
+            if material.held_out_of_train and not quiet:
+                whole = len(material.train) + len(material.dev)
+                say(f"no --dev: {len(material.dev):,} of the {whole:,} examples are held out to choose when to stop")
+            coder = TokenCoder("characters") if material.encoder is None else material.encoder.coder
+            for _, path, result in material.read:
+                coder.say_cut(path, (TASKS[wanted.task].words(one, coder.tokenize) for one in result.examples))
+            fitted = fit_task(
+                wanted.task,
+                material.train,
+                material.dev,
+                plan=material.plan,
+                encoder=material.encoder,
+                vectors=vectors,
+                settings=material.settings,
+                device=wanted.device,
+                checkpoint_folder=folder.checkpoints,
+                quiet=quiet,
+                stop=stop,
+            )
+            folder.check_present()
+            record = fitted.predictor.record
+            record["command"] = shlex.join(sys.argv)
+            record["columns"] = asdict(wanted.columns)
+            record["finished"] = fitted.stopped_by != "time limit"
+            fitted.predictor.save(folder.out)
+    return TaskRunResult(folder.out, record, fitted)
+
+
+def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> dict[str, Any]:
+    encoder = material.encoder
+    resolved = {
+        "task": wanted.task,
+        "train": wanted.train,
+        "dev": wanted.dev,
+        "encoder": None if wanted.encoder is None else str(wanted.encoder),
+        "train_content": None,
+        "dev_content": None,
+        **{f"{name}_content": _content(path, result) for name, path, result in material.read},
+        "encoder_content": None if encoder is None else _encoder_content(encoder),
+        "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
+        "device": wanted.device,
+        "version": carryover.__version__,
+        **{f"plan.{name}": value for name, value in material.plan.to_json().items()},
+        **{f"columns.{name}": value for name, value in asdict(wanted.columns).items() if (name, value) != ("scheme", AUTO)},
+        **material.settings.asked(),
+    }
+    return dict(json.loads(json.dumps(resolved)))
+
+
+def _content(path: str, result: ReadResult[Any]) -> str:
+    """A file by its bytes, built-in examples by what they are."""
+    if not is_builtin(path):
+        return content_fingerprint(path)
+    return lines_fingerprint(json.dumps(asdict(example), ensure_ascii=False) for example in result.examples)
+
+
+def _encoder_content(encoder: LanguageModel) -> str:
+    tensors = (part for name, tensor in encoder.model.state_dict().items() for part in (name, tensor))
+    return fingerprint(repr(encoder.model.config), json.dumps(encoder.coder.to_json(), sort_keys=True), *tensors)
+
+
+def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | None:
+    """The record of the artefact in the folder when nothing is left to train."""
+    if not (folder.out / "record.json").exists():
+        return None
+    record = artefact.load_artefact(folder.out).record
+    if not record.get("finished") and (time_limit is None or time_limit > record.get("seconds", 0.0)):
+        return None
+    say(f"{folder.out}: finished before, nothing is left to do")
+    return record

@@ -1,0 +1,193 @@
+"""What stands between words and a task's head: a language model's mixed layers, or an encoder learned from labels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as ListOf
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carryover.data.coding import TokenBatch, TokenCoder
+from carryover.data.vocabulary import Vocabulary
+from carryover.encoders.vector_cache import represent
+from carryover.layers import Dropout, Embedding, ScalarMix
+from carryover.models.bilm import BiLanguageModel
+from carryover.models.tagger_encoder import WordEncoder
+from carryover.sequence import Sequence
+from carryover.transfer.plan import PLACEMENTS
+
+Words = ListOf[str]
+
+
+class OwnWords(nn.Module):
+    """Word vectors that a task learns for the words of its own training data.
+
+    In training a word that stands there only once (`rare`, bool [vocabulary]) is read as unknown half of the time, so that
+    the vector of the unknown word learns from something (Lample et al. 2016, section 4.1).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, size: int, *, rare: Tensor | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.coder = TokenCoder("words", vocabulary)
+        self.words = Embedding(len(vocabulary), size)
+        self.dropout = Dropout(size, dropout)
+        self.out_size = size
+        self.register_buffer("rare", rare, persistent=False)
+
+    def forward(self, sentences: ListOf[Words]) -> Sequence:
+        """[B, W, size]."""
+        batch = self.coder.batch(sentences, borders=False)
+        if self.training:
+            batch = hide_rare(batch, self._buffers["rare"])
+        return self.dropout(self.words(batch.to(self.words.weight.device).index))
+
+
+def hide_rare(batch: TokenBatch, rare: Tensor | None) -> TokenBatch:
+    """The batch with each rare word unknown half of the time; drawn from torch's generator on the CPU."""
+    if rare is None:
+        return batch
+    ids = batch.index.values
+    hidden = rare.cpu()[ids] & (torch.rand(ids.shape) < 0.5)
+    return replace(batch, index=batch.index.with_values(ids.masked_fill(hidden, Vocabulary.UNKNOWN_ID)))
+
+
+def layers_of(model: BiLanguageModel, coder: TokenCoder, sentences: ListOf[Words], *, fixed: bool) -> Sequence:
+    """All layers' vectors of one pass, [B, W, L+1, 2P]; with gradients unless the model is `fixed` or none are wanted."""
+    if model.training or (torch.is_grad_enabled() and not fixed):
+        return model.representations(coder.batch(sentences, borders=True).to(next(model.parameters()).device))
+    return Sequence.pad(represent(model, coder, sentences))
+
+
+class MixedLanguageModel(nn.Module):
+    """A language model whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
+
+    `fixed`: the language model is in evaluation mode and without gradients even while the rest is trained; then its
+    vectors may also be given ready-made. With `own` the mixture stands beside vectors of the task's own, [x_k; ELMo_k] as
+    in section 3.3 of the paper. The model's output layer is taken off: a task has no use for it.
+
+    `placement` "output" or "both": a mixture with weights of its own is for the output of the task's LSTM. `at_output` puts it
+    there, of the same pass over the language model; with "output" it is the only one and `forward` gives `own` alone.
+    """
+
+    def __init__(
+        self,
+        model: BiLanguageModel,
+        coder: TokenCoder,
+        *,
+        fixed: bool,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        own: OwnWords | None = None,
+        placement: str = "input",
+    ) -> None:
+        super().__init__()
+        if placement not in PLACEMENTS:
+            raise ValueError(f"placement is {placement!r}: it must be one of {', '.join(PLACEMENTS)}")
+        self.coder, self.fixed, self.placement, self.layer_norm = coder, fixed, placement, layer_norm
+        self.model = model
+        self.model.output = nn.Identity()  # type: ignore[assignment]
+
+        def mixture(wanted: bool) -> ScalarMix | None:
+            return ScalarMix(self.model.mixed_layers, self.model.out_size, layer_norm=layer_norm) if wanted else None
+
+        self.mix = mixture(placement != "output")
+        self.output_mix = mixture(placement != "input")
+        self.dropout = Dropout(self.model.out_size, dropout)
+        self.own = own
+        self.out_size = (self.model.out_size if self.mix else 0) + (own.out_size if own is not None else 0)
+        self.output_size = self.model.out_size if self.output_mix else 0
+
+    def train(self, mode: bool = True) -> MixedLanguageModel:
+        super().train(mode)
+        self.model.train(mode and not self.fixed)
+        return self
+
+    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """[B, W, out_size]. `ready` are the language model's own vectors [B, W, L+1, 2P] of these sentences."""
+        if self.mix is None:
+            assert self.own is not None
+            return self.own(sentences)
+        mixed = self.dropout(self.mix(self.layers(sentences) if ready is None else ready))
+        if self.own is None:
+            return mixed
+        own = self.own(sentences)
+        # States given ready-made may be padded wider than the words.
+        beside = nn.functional.pad(own.values, (0, 0, 0, mixed.time - own.time))
+        return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
+
+    def layers(self, sentences: ListOf[Words]) -> Sequence:
+        """The language model's vectors [B, W, L+1, 2P], to be given to `forward` and `at_output`."""
+        return layers_of(self.model, self.coder, sentences, fixed=self.fixed)
+
+    def at_output(self, states: Sequence, layers: Sequence) -> Sequence:
+        """The states of the task's LSTM [B, W, D] with the mixture for its output beside them, [B, W, D + 2P]."""
+        assert self.output_mix is not None
+        mixed = self.dropout(self.output_mix(layers))
+        beside = nn.functional.pad(states.values, (0, 0, 0, mixed.time - states.time))
+        return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
+
+    @property
+    def spelled_by(self) -> TokenCoder:
+        """What makes numbers of the spelling of words."""
+        return self.coder
+
+    def mixtures(self) -> dict[str, ScalarMix]:
+        """The mixtures by the place where they stand, "input" or "output"."""
+        both = {"input": self.mix, "output": self.output_mix}
+        return {place: mix for place, mix in both.items() if mix is not None}
+
+    def description(self) -> dict[str, Any]:
+        """What `build_task_model` needs beside coder and vocabulary, as JSON."""
+        return {
+            "kind": "language-model",
+            "model": self.model.config.to_json(),
+            "fixed": self.fixed,
+            "layer_norm": self.layer_norm,
+            "placement": self.placement,
+            "dropout": self.dropout.probability,
+            "own_size": 0 if self.own is None else self.own.out_size,
+        }
+
+
+class WordsAndSpelling(nn.Module):
+    """The encoder learned from labels alone, read from words: `WordEncoder` with its two coders.
+
+    `rare` as in `OwnWords`.
+    """
+
+    own: OwnWords | None = None
+    output_size = 0
+
+    def __init__(
+        self, config: WordEncoder.Config, coder: TokenCoder, *, vectors: Tensor | None = None, rare: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.coder = coder
+        self.spelling = TokenCoder("characters", tokenizer=coder.tokenizer)
+        self.encoder = WordEncoder(config, vectors)
+        self.out_size = self.encoder.out_size
+        self.register_buffer("rare", rare, persistent=False)
+
+    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """[B, W, out_size]."""
+        assert ready is None, "ready-made vectors belong to a fixed language model"
+        device = next(self.encoder.parameters()).device
+        words = self.coder.batch(sentences, borders=False)
+        spelling = self.spelling.batch(sentences, borders=False)
+        if self.training:
+            words = hide_rare(words, self._buffers["rare"])
+        return self.encoder(words.to(device), spelling.to(device))
+
+    @property
+    def spelled_by(self) -> TokenCoder:
+        """What makes numbers of the spelling of words."""
+        return self.spelling
+
+    def description(self) -> dict[str, Any]:
+        """What `build_task_model` needs beside the coder, as JSON."""
+        return {"kind": "words", "model": self.encoder.config.to_json()}
+
+
+Encoder = MixedLanguageModel | WordsAndSpelling
