@@ -210,7 +210,7 @@ KILLED = (
 def test_killed_and_run_again(encoder: Any, tmp_path: Path, suffix: str, last: bool) -> None:
     """A real SIGKILL at the third part, or when the file itself stands there but for its name; nothing of it is left."""
     path = tmp_path / f"v{suffix}"
-    with vector_parts.vector_parts(path, encoder, LINES, vector_parts.Choice()) as parts:
+    with vector_parts.embedded_parts(path, encoder, LINES, vector_parts.Choice()) as parts:
         renames = len(parts.files) + 1 if last else 3
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     line = [sys.executable, "-c", KILLED, str(path)]
@@ -296,7 +296,7 @@ def test_refusals_leave_nothing(encoder: Any, tmp_path: Path, monkeypatch: pytes
 
 def test_two_runs_of_one_file(encoder: Any, tmp_path: Path) -> None:
     with (
-        vector_parts.vector_parts(tmp_path / "v.npz", encoder, LINES, vector_parts.Choice()),
+        vector_parts.embedded_parts(tmp_path / "v.npz", encoder, LINES, vector_parts.Choice()),
         pytest.raises(Busy, match="is in use by process"),
     ):
         save_embedded(tmp_path / "v.npz", encoder, LINES)
