@@ -12,7 +12,6 @@ from carryover.compare.analysis import Analysis
 from carryover.compare.cells import NOT_LEARNED, REFERENCE, Cell, CellFailure, CellResult, needs_encoder
 from carryover.compare.findings import Point, plain
 from carryover.compare.plan import ComparePlan
-from carryover.compare.table import plain_table
 from carryover.compare.verdict import cost_sentences, verdict
 from carryover.data.schemes import AUTO
 
@@ -121,12 +120,6 @@ class CompareResult:
                 }
             )
         return rows
-
-    def lines(self) -> list[str]:
-        """What the command prints: table, verdict, costs and where the page is, without decoration."""
-        table = plain_table(self).splitlines()
-        cost = ["", *self.cost] if self.cost else []
-        return [*table, *([""] if table else []), *self.verdict, *cost, "", f"report: {self.page}"]
 
     def next_command(self) -> list[str]:
         """The likely next command: to continue when something is missing, else to train what the verdict takes."""
