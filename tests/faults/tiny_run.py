@@ -101,7 +101,7 @@ def run(
         tokens=stream.batches * ROWS * STEPS,
     )
     with open_run(out) as folder:
-        folder.settle({"epochs": settings.epochs, "seed": settings.seed}, growing=("epochs",))
+        folder.check_settings({"epochs": settings.epochs, "seed": settings.seed}, may_grow=("epochs",))
         result = TrainingLoop(job, settings, folder, stop=stop, quiet=True).run()
         if publish:
             save_artefact(

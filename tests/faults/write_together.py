@@ -42,7 +42,7 @@ def vectors(place: Path, number: int) -> None:
 
 def run(place: Path, number: int) -> None:
     with open_run(place) as folder:
-        folder.settle({"seed": 1})
+        folder.check_settings({"seed": 1})
         artefact(place, number)
 
 

@@ -12,21 +12,21 @@ from carryover.errors import BadData, UsageError
 from carryover.training.checkpoint import save_checkpoint
 from carryover.training.run_folder import MetricsLog, RunFolder, open_run
 
-RULES = {"growing": ("epochs", "limit"), "free": ("path",), "told": ("threads",)}
+RULES = {"may_grow": ("epochs", "limit"), "may_differ": ("path",), "warn_if_differ": ("threads",)}
 SETTINGS = {"epochs": 3, "limit": 60.0, "path": "a", "threads": 1, "rate": 0.1}
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
-    assert folder.settle(SETTINGS, **RULES) is False
+    assert folder.check_settings(SETTINGS, **RULES) is False
     save_checkpoint(folder.checkpoints, 1, {}, {})
     return folder
 
 
 @pytest.mark.parametrize("changes", [{}, {"epochs": 4}, {"limit": 61.0}, {"limit": None}, {"path": "b"}])
 def test_what_may_change(begun: RunFolder, changes: dict[str, object]) -> None:
-    assert begun.settle({**SETTINGS, **changes}, **RULES) is True
+    assert begun.check_settings({**SETTINGS, **changes}, **RULES) is True
     assert json.loads(begun.settings_file.read_text())["settings"] == {**SETTINGS, **changes}
 
 
@@ -41,35 +41,35 @@ def test_what_may_change(begun: RunFolder, changes: dict[str, object]) -> None:
 )
 def test_what_may_not(begun: RunFolder, changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        begun.settle({**SETTINGS, **changes}, **RULES)
-    assert begun.settle(SETTINGS, **RULES) is True
+        begun.check_settings({**SETTINGS, **changes}, **RULES)
+    assert begun.check_settings(SETTINGS, **RULES) is True
 
 
 def test_a_limit_once_lifted_does_not_come_back(begun: RunFolder) -> None:
-    begun.settle({**SETTINGS, "limit": None}, **RULES)
+    begun.check_settings({**SETTINGS, "limit": None}, **RULES)
     with pytest.raises(UsageError, match=r"limit = null, now it is 60\.0"):
-        begun.settle(SETTINGS, **RULES)
+        begun.check_settings(SETTINGS, **RULES)
 
 
 def test_what_is_only_pointed_out(begun: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert begun.settle({**SETTINGS, "threads": 2}, **RULES) is True
+    assert begun.check_settings({**SETTINGS, "threads": 2}, **RULES) is True
     assert "threads = 1, now it is 2: digits may differ" in capsys.readouterr().err
 
 
 def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.settle(SETTINGS, **RULES)
+    folder.check_settings(SETTINGS, **RULES)
     (folder.run / "shards").mkdir()
-    assert folder.settle(SETTINGS, **RULES) is False
+    assert folder.check_settings(SETTINGS, **RULES) is False
     assert (folder.run / "shards").exists(), "the same settings keep what was prepared"
-    assert folder.settle({**SETTINGS, "rate": 0.5}, **RULES) is False
+    assert folder.check_settings({**SETTINGS, "rate": 0.5}, **RULES) is False
     assert not (folder.run / "shards").exists()
 
 
 def test_wrong_input_leaves_no_run(tmp_path: Path) -> None:
     for begun in (False, True):
         with pytest.raises(BadData), open_run(tmp_path / "out") as folder:
-            folder.settle(SETTINGS, **RULES)
+            folder.check_settings(SETTINGS, **RULES)
             if begun:
                 save_checkpoint(folder.checkpoints, 1, {}, {})
             raise BadData("a bad line")

@@ -35,11 +35,11 @@ meeting.distributed.rendezvous = said
 def work(arguments):
     with stopping.stop_signals() as stop, meeting.open_processes("cpu", stop) as run:
         stop.gentle = sys.argv[1] == "within a step"
-        run.total([1.0])
+        run.all_reduce([1.0])
         print("met", file=sys.stderr, flush=True)
         if run.rank == 1:
             time.sleep(100)  # in C, as a process that hangs: it hears signals, and nobody hears from it
-        run.total([1.0])
+        run.all_reduce([1.0])
     return 0
 
 main._invoke = work

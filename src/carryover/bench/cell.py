@@ -144,9 +144,9 @@ def run_cell(
                 run.discard()
         return finished
     with open_run(folder, _is_ours) as run:
-        run.settle(
+        run.check_settings(
             {**settings, "cell": cell.name, "data": data or {}, "device": device, "threads": torch.get_num_threads()},
-            told=("device", "threads"),
+            warn_if_differ=("device", "threads"),
             repair=OTHER_SETTINGS,
         )
         model = build_model(

@@ -27,7 +27,7 @@ from carryover.models.language_model import LanguageModel
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
 from carryover.objectives.adaptive import AdaptiveSoftmax
 from carryover.objectives.sampled import SampledSoftmax
-from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets
+from carryover.objectives.scoring import batches_of, evaluation_mode, next_targets, perplexity
 from carryover.objectives.softmax import FullSoftmax, Softmax
 
 CLIPPED_CELLS = 1 / 3
@@ -164,12 +164,12 @@ def evaluate(
     stream: LanguageModelStream | Iterable[LanguageModelBatch],
     *,
     device: torch.device | str | None = None,
-    total: Callable[[list[float]], list[float]] = list,
+    all_reduce: Callable[[list[float]], list[float]] = list,
 ) -> dict[str, float]:
     """Exact perplexities over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
 
     Keys: `forward_perplexity`, `backward_perplexity`, `perplexity` (of both together), `tokens` (forward targets), and
-    `forward_clipped_share` and `backward_clipped_share`, how often a state was at its clip. The model is put into evaluation mode meanwhile. `total` adds up sums over the processes that share the stream's lanes.
+    `forward_clipped_share` and `backward_clipped_share`, how often a state was at its clip. The model is put into evaluation mode meanwhile. `all_reduce` adds up sums over the processes that share the stream's lanes.
     Raises ValueError when there is nothing to score.
     """
     batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
@@ -189,7 +189,9 @@ def evaluate(
             sides, lanes = clipped_states(model, batch, state)
             clipped, read = [sum(pair) for pair in zip(clipped, sides, strict=True)], read + lanes
         exact.finish()
-    of_forward, of_backward, forward_count, backward_count, *states = total([*exact.sums, *exact.counts, *clipped, read])
+    of_forward, of_backward, forward_count, backward_count, *states = all_reduce(
+        [*exact.sums, *exact.counts, *clipped, read]
+    )
     return {
         **perplexities(of_forward, int(forward_count), of_backward, int(backward_count)),
         "forward_clipped_share": states[0] / max(1, states[2]),
@@ -230,9 +232,9 @@ def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float,
         raise ValueError("there is no word to score: give held-out text of at least one line with a word in it")
     both = (forward_nats + backward_nats) / (forward_tokens + backward_tokens)
     return {
-        "forward_perplexity": exponential(forward_nats / forward_tokens),
-        "backward_perplexity": exponential(backward_nats / backward_tokens),
-        "perplexity": exponential(both),
+        "forward_perplexity": perplexity(forward_nats / forward_tokens),
+        "backward_perplexity": perplexity(backward_nats / backward_tokens),
+        "perplexity": perplexity(both),
         "tokens": forward_tokens,
     }
 

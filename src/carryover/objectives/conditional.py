@@ -17,7 +17,7 @@ from torch import Tensor
 from carryover.generation import Sampling, generate
 from carryover.models.conditional import ConditionalLanguageModel
 from carryover.objectives.scheduled_sampling import draw_inputs
-from carryover.objectives.scoring import evaluation_mode, exponential
+from carryover.objectives.scoring import evaluation_mode, perplexity
 from carryover.objectives.softmax import FullSoftmax
 from carryover.sequence import Sequence
 
@@ -98,4 +98,4 @@ def evaluate_conditional(
                 right += one.stopped_by == end and one.tokens == wanted.tolist()
     if not rows:
         raise ValueError("there is no row to score: give at least one batch")
-    return {"perplexity": exponential(nats / tokens), "exact": right / rows, "rows": rows, "tokens": tokens}
+    return {"perplexity": perplexity(nats / tokens), "exact": right / rows, "rows": rows, "tokens": tokens}

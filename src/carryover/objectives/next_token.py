@@ -21,7 +21,7 @@ from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.layers.base import State, choose_rows, detach_state
 from carryover.models.language_model import LanguageModel
 from carryover.objectives.bilm import softmax_of
-from carryover.objectives.scoring import batches_of, evaluation_mode, exponential, next_targets
+from carryover.objectives.scoring import batches_of, evaluation_mode, next_targets, perplexity
 from carryover.sequence import Sequence
 
 
@@ -69,12 +69,12 @@ def evaluate_next_token(
     *,
     characters: int,
     device: torch.device | str | None = None,
-    total: Callable[[list[float]], list[float]] = list,
+    all_reduce: Callable[[list[float]], list[float]] = list,
 ) -> dict[str, float]:
     """Exact figures over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
 
     Keys: `perplexity`, `bits_per_character` (of a text of so many `characters`) and `tokens` (targets). The model is put
-    into evaluation mode meanwhile. `total` adds up sums over the processes that share the stream's lanes. Raises
+    into evaluation mode meanwhile. `all_reduce` adds up sums over the processes that share the stream's lanes. Raises
     ValueError when there is nothing to score.
     """
     batches = batches_of(stream) if isinstance(stream, LanguageModelStream) else stream
@@ -91,7 +91,7 @@ def evaluate_next_token(
             targets = batch.forward_targets.flatten()
             nats += float(softmax_of(model).negative_log_likelihood(hidden, targets).double().sum())
             tokens += int((targets >= 0).sum())
-    nats, targets_scored = total([nats, tokens])
+    nats, targets_scored = all_reduce([nats, tokens])
     return _figures(nats, int(targets_scored), characters)
 
 
@@ -123,7 +123,7 @@ def _figures(nats: float, tokens: int, characters: int) -> dict[str, float]:
     if not tokens:
         raise ValueError("there is no token to score: give held-out text of at least one line")
     return {
-        "perplexity": exponential(nats / tokens),
+        "perplexity": perplexity(nats / tokens),
         "bits_per_character": nats / math.log(2) / characters,
         "tokens": tokens,
     }

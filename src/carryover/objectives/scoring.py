@@ -23,7 +23,7 @@ def next_targets(ids: Sequence) -> Tensor:
     return targets.masked_fill(~real, -1)
 
 
-def exponential(nats: float) -> float:
+def perplexity(nats: float) -> float:
     """e to the power of a mean in nats; infinity where no number is as large."""
     return math.exp(nats) if nats < 700 else math.inf
 

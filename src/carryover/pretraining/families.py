@@ -22,7 +22,7 @@ from carryover.pretraining.settings import PretrainSettings, check_samples
 from carryover.training.loop import Objective
 from carryover.training.optimisers import build_optimiser, takes_sparse_gradients
 
-Total = Callable[[list[float]], list[float]]
+AllReduce = Callable[[list[float]], list[float]]
 
 
 class Family(ABC):
@@ -40,7 +40,7 @@ class Family(ABC):
         """The network."""
 
     @abstractmethod
-    def draws_rows(self, config: Any) -> bool:
+    def samples_output_rows(self, config: Any) -> bool:
         """Whether a step of such a model looks up some rows of its output layer and can do without the gradient of others."""
 
     @abstractmethod
@@ -53,9 +53,9 @@ class Family(ABC):
 
     @abstractmethod
     def evaluate(
-        self, model: Any, stream: LanguageModelStream, corpus: Corpus, device: str, total: Total = list
+        self, model: Any, stream: LanguageModelStream, corpus: Corpus, device: str, all_reduce: AllReduce = list
     ) -> dict[str, float]:
-        """Held-out figures, `perplexity` among them; `total` adds up sums over the processes that share the stream."""
+        """Held-out figures, `perplexity` among them; `all_reduce` adds up sums over the processes that share the stream."""
 
     @abstractmethod
     def check(self, model: Any, corpus: Corpus) -> dict[str, float]:
@@ -86,7 +86,7 @@ class Bidirectional(Family):
     def build(self, config: BiLanguageModel.Config) -> BiLanguageModel:
         return BiLanguageModel(config)
 
-    def draws_rows(self, config: BiLanguageModel.Config) -> bool:
+    def samples_output_rows(self, config: BiLanguageModel.Config) -> bool:
         return config.softmax == "sampled"
 
     def objective(self, logits_dtype: torch.dtype | None, *, sparse_gradient: bool = False) -> Objective:
@@ -96,9 +96,9 @@ class Bidirectional(Family):
         return model.initial_state(lanes, device=device)
 
     def evaluate(
-        self, model: BiLanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str, total: Total = list
+        self, model: BiLanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str, all_reduce: AllReduce = list
     ) -> dict[str, float]:
-        return evaluate(model, stream, device=device, total=total)
+        return evaluate(model, stream, device=device, all_reduce=all_reduce)
 
     def check(self, model: BiLanguageModel, corpus: Corpus) -> dict[str, float]:
         return lines_perplexity(model, corpus.coder, corpus.sample)
@@ -134,7 +134,7 @@ class NextToken(Family):
     def build(self, config: LanguageModel.Config) -> LanguageModel:
         return LanguageModel(config)
 
-    def draws_rows(self, config: LanguageModel.Config) -> bool:
+    def samples_output_rows(self, config: LanguageModel.Config) -> bool:
         return False  # its output layer is, as a rule, the table of its input too
 
     def objective(self, logits_dtype: torch.dtype | None, *, sparse_gradient: bool = False) -> Objective:
@@ -144,9 +144,9 @@ class NextToken(Family):
         return model.initial_state(lanes, device=device)
 
     def evaluate(
-        self, model: LanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str, total: Total = list
+        self, model: LanguageModel, stream: LanguageModelStream, corpus: Corpus, device: str, all_reduce: AllReduce = list
     ) -> dict[str, float]:
-        return evaluate_next_token(model, stream, characters=corpus.valid_characters, device=device, total=total)
+        return evaluate_next_token(model, stream, characters=corpus.valid_characters, device=device, all_reduce=all_reduce)
 
     def check(self, model: LanguageModel, corpus: Corpus) -> dict[str, float]:
         return lines_next_token(model, corpus.coder, corpus.sample)
@@ -160,7 +160,7 @@ def objective_and_optimiser(
 ) -> tuple[Objective, torch.optim.Optimizer]:
     """What the settings train by, with sparse gradients of the output layer where both can do with them."""
     kind = optimiser_of(family, model.config, wanted)
-    sparse = family.draws_rows(model.config) and takes_sparse_gradients(kind, wanted.weight_decay)
+    sparse = family.samples_output_rows(model.config) and takes_sparse_gradients(kind, wanted.weight_decay)
     optimiser = build_optimiser(model, kind, learning_rate=learning_rate, weight_decay=wanted.weight_decay)
     return family.objective(logits_dtype, sparse_gradient=sparse), optimiser
 
@@ -169,7 +169,7 @@ def optimiser_of(family: Family, config: Any, wanted: PretrainSettings) -> str:
     """The optimiser asked for; where none is, one whose step does not cost more for a larger vocabulary, if there can be."""
     if wanted.optimiser is not None:
         return wanted.optimiser
-    return "lazy-adam" if family.draws_rows(config) and not wanted.weight_decay else "adam"
+    return "lazy-adam" if family.samples_output_rows(config) and not wanted.weight_decay else "adam"
 
 
 def family_of(objective: str) -> Family:

@@ -124,11 +124,11 @@ def _run(
     if processes.leads:
         fingerprint = content_fingerprint(wanted.raw)
         valid_fingerprint = fingerprint if wanted.valid is None else texts_fingerprint(wanted.valid_files)
-        processes.tell([fingerprint, valid_fingerprint, wanted.to_json()])
+        processes.broadcast([fingerprint, valid_fingerprint, wanted.to_json()])
     else:
-        fingerprint, valid_fingerprint, led = processes.hear()
+        fingerprint, valid_fingerprint, led = processes.receive()
         _check_same(led, _comparable(wanted.to_json()), processes.rank)
-    processes.total([1.0])  # nothing is written before all have come so far
+    processes.all_reduce([1.0])  # nothing is written before all have come so far
     with open_run(out, artefact.is_artefact_file) if processes.leads else follow_run(out) as folder:
         resolved = {
             **wanted.to_json(),
@@ -143,15 +143,19 @@ def _run(
             **({} if start is None else {"begun_with": start.fingerprint}),
         }
         if processes.leads:
-            folder.settle(
-                resolved, growing=settings.GROWING, free=settings.FREE, told=settings.TOLD, content=settings.CONTENT
+            folder.check_settings(
+                resolved,
+                may_grow=settings.MAY_GROW,
+                may_differ=settings.MAY_DIFFER,
+                warn_if_differ=settings.WARN_IF_DIFFER,
+                content=settings.CONTENT,
             )
             coder = None if start is None else start.coder
             corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
-            processes.tell(corpus_facts(corpus))
+            processes.broadcast(corpus_facts(corpus))
         else:
-            corpus = open_corpus(folder, processes.hear())
-        processes.total([1.0])  # all have opened it, before anything can go wrong that removes it
+            corpus = open_corpus(folder, processes.receive())
+        processes.all_reduce([1.0])  # all have opened it, before anything can go wrong that removes it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
             config = family.config(wanted, len(corpus.coder.vocabulary))
@@ -163,9 +167,9 @@ def _run(
             result = _train(wanted, folder, corpus, family, model, place, precision, stop, quiet, processes)
         if processes.leads:
             record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result, begun)
-            processes.tell(record)
+            processes.broadcast(record)
         else:
-            record = processes.hear()
+            record = processes.receive()
     assert result.state.best is not None
     return PretrainResult(
         folder=folder.out,
@@ -212,7 +216,7 @@ def _begin_with(
     processes: Processes,
 ) -> Continuation:
     if not processes.leads:
-        processes.total([1.0])  # the figures that the leader measures are there now
+        processes.all_reduce([1.0])  # the figures that the leader measures are there now
     lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
     stream = held_out_stream(
         corpus.valid,
@@ -224,7 +228,7 @@ def _begin_with(
     stored = folder.run / "before.json"
     begun = Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
     if processes.leads:
-        processes.total([1.0])
+        processes.all_reduce([1.0])
     return begun
 
 
@@ -272,7 +276,7 @@ def _train(
         stream=stream,
         optimiser=optimiser,
         initial_state=processes.of_part(lambda: family.initial_state(model, len(part), device), lanes),
-        evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.total),
+        evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.all_reduce),
         tokens=corpus.train.tokens - corpus.train.lines,
         digest=lambda batch: batch.digest,
         part=part,

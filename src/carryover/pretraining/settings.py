@@ -14,10 +14,10 @@ OBJECTIVES = ("bilm", "lm")
 """A forward and a backward language model for vectors (ELMo); one that predicts the next token and generates."""
 
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
-GROWING = ("epochs",)
-FREE = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
+MAY_GROW = ("epochs",)
+MAY_DIFFER = ("raw", "valid", "begin_with", "time_limit", "checkpoint_seconds", "checkpoint_steps")
 CONTENT = {"corpus": "raw", "held_out_text": "valid"}
-TOLD = ("version", "threads", "processes")
+WARN_IF_DIFFER = ("version", "threads", "processes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,4 +163,6 @@ def check_samples(model: Mapping[str, Any], softmax: str) -> None:
 
 def deciding(stored: Any) -> Any:
     """Stored settings without those that are only told when they change."""
-    return {name: value for name, value in stored.items() if name not in TOLD} if isinstance(stored, dict) else stored
+    return (
+        {name: value for name, value in stored.items() if name not in WARN_IF_DIFFER} if isinstance(stored, dict) else stored
+    )

@@ -225,7 +225,7 @@ class TrainingLoop:
             if state.step % self.settings.evaluate_steps == 0 or state.step == self.total:
                 self._evaluate(progress)
             seconds = self._earlier_seconds + time.monotonic() - began
-            stop, state.seconds, due = self.processes.agree(self.stop.pending, seconds, self._checkpoint_is_due())
+            stop, state.seconds, due = self.processes.all_equal(self.stop.pending, seconds, self._checkpoint_is_due())
             if stop is not None and state.step < self.total:
                 self._save()
                 raise stop(
@@ -423,9 +423,9 @@ class TrainingLoop:
         if self.processes.leads:
             storage.sweep(self.folder.best)
             found = load_newest_checkpoint(self.folder.checkpoints)
-            self.processes.tell(None if found is None else found.step)
+            self.processes.broadcast(None if found is None else found.step)
             return found
-        step = self.processes.hear()
+        step = self.processes.receive()
         return None if step is None else load_checkpoint(checkpoint_folder(self.folder.checkpoints, step))
 
     @contextmanager

@@ -92,26 +92,26 @@ class Processes(ABC):
         """Fill in the gradients of the whole batch's mean loss, given the part's mean loss and its figures."""
 
     @abstractmethod
-    def total(self, numbers: list[float]) -> list[float]:
+    def all_reduce(self, numbers: list[float]) -> list[float]:
         """Sums over the processes."""
 
     @abstractmethod
-    def agree(
+    def all_equal(
         self, stop: type[CarryoverError] | None, seconds: float, due: bool
     ) -> tuple[type[CarryoverError] | None, float, bool]:
-        """What all do after a step: stop if any was asked to; time and the next checkpoint are the leader's."""
+        """What all do after a step, equal in all of them: stop if any was asked to; time and checkpoint are the leader's."""
 
     @abstractmethod
     def gather(self, carried: State) -> State:
         """The state of all lanes in order, for the leader; the others give theirs and keep it."""
 
     @abstractmethod
-    def tell(self, content: Any) -> None:
-        """Give all others a JSON value, once they ask; they wait for it however long it takes."""
+    def broadcast(self, content: Any) -> None:
+        """Send a JSON value from the leader to all others; they wait for it however long it takes."""
 
     @abstractmethod
-    def hear(self) -> Any:
-        """What the leader tells. Raises ProcessLost when it ends before."""
+    def receive(self) -> Any:
+        """The next value that the leader broadcasts. Raises ProcessLost when it ends before."""
 
 
 @final
@@ -132,10 +132,10 @@ class OneProcess(Processes):
             loss.backward()
         return Update(value, int(figures.get("tokens", 1)), digest, *(figures.get(name, 0.0) for name in _STATES))
 
-    def total(self, numbers: list[float]) -> list[float]:
+    def all_reduce(self, numbers: list[float]) -> list[float]:
         return numbers
 
-    def agree(
+    def all_equal(
         self, stop: type[CarryoverError] | None, seconds: float, due: bool
     ) -> tuple[type[CarryoverError] | None, float, bool]:
         return stop, seconds, due
@@ -143,11 +143,11 @@ class OneProcess(Processes):
     def gather(self, carried: State) -> State:
         return carried
 
-    def tell(self, content: Any) -> None:
+    def broadcast(self, content: Any) -> None:
         pass
 
-    def hear(self) -> Any:
-        raise RuntimeError("there is no other process to hear from")
+    def receive(self) -> Any:
+        raise RuntimeError("one process alone has nothing to receive")
 
 
 @final
@@ -156,7 +156,7 @@ class ManyProcesses(Processes):
 
     def __init__(self, store: distributed.Store, rank: int, size: int, waiter: Waiter) -> None:
         self.store, self.rank, self.size, self._waiter = store, rank, size, waiter
-        self._told = 0
+        self._broadcasts = 0
 
     def device(self, device: str) -> str:
         if torch.device(device).type != "cuda":
@@ -188,7 +188,7 @@ class ManyProcesses(Processes):
         reached = [float(parameter.grad is not None) for parameter in parameters]
         sparse = [float(parameter.grad is not None and parameter.grad.is_sparse) for parameter in parameters]
         own = [float(loss.detach()) * targets, targets, figures["tokens"], *(figures.get(name, 0.0) for name in _STATES)]
-        sums = self.total([*own, *pieces, *reached, *sparse])
+        sums = self.all_reduce([*own, *pieces, *reached, *sparse])
         nats, targets, tokens, *states = sums[:5]
         digest = sum(int(piece) << _CARRY_BITS * place for place, piece in enumerate(sums[5 : 5 + len(pieces)]))
         counts = sums[5 + len(pieces) :]
@@ -230,7 +230,8 @@ class ManyProcesses(Processes):
         gradient = torch.zeros_like(parameter, layout=torch.sparse_coo) if parameter.grad is None else parameter.grad
         gradient = gradient.coalesce()
         counts = [
-            int(count) for count in self.total([float(rank == self.rank) * gradient._nnz() for rank in range(self.size)])
+            int(count)
+            for count in self.all_reduce([float(rank == self.rank) * gradient._nnz() for rank in range(self.size)])
         ]
         rows, values = gradient.indices()[0], gradient.values()
         parts = []
@@ -248,7 +249,7 @@ class ManyProcesses(Processes):
             touched.unsqueeze(0), sums.mul_(scale), parameter.shape, check_invariants=True, is_coalesced=True
         )
 
-    def total(self, numbers: list[float]) -> list[float]:
+    def all_reduce(self, numbers: list[float]) -> list[float]:
         def add() -> list[float]:
             sums = torch.tensor(numbers, dtype=torch.float64)
             distributed.all_reduce(sums)
@@ -256,15 +257,19 @@ class ManyProcesses(Processes):
 
         return self._together(add)
 
-    def agree(
+    def all_equal(
         self, stop: type[CarryoverError] | None, seconds: float, due: bool
     ) -> tuple[type[CarryoverError] | None, float, bool]:
         own = [float(stop is Interrupted), float(stop not in (None, Interrupted))]
-        interrupted, terminated, seconds, late = self.total([*own, *([seconds, float(due)] if self.leads else [0.0, 0.0])])
+        interrupted, terminated, seconds, late = self.all_reduce(
+            [*own, *([seconds, float(due)] if self.leads else [0.0, 0.0])]
+        )
         return (Terminated if terminated else Interrupted if interrupted else None), seconds, bool(late)
 
     def gather(self, carried: State) -> State:
-        rows = [int(count) for count in self.total([float(rank == self.rank) * _rows(carried) for rank in range(self.size)])]
+        rows = [
+            int(count) for count in self.all_reduce([float(rank == self.rank) * _rows(carried) for rank in range(self.size)])
+        ]
         return map_state(lambda tensor: self._gathered(tensor, rows), carried)
 
     def _gathered(self, own: Tensor, rows: list[int]) -> Tensor:
@@ -285,31 +290,31 @@ class ManyProcesses(Processes):
 
         return torch.cat(self._together(collect)) if self.leads else self._together(collect)[0]
 
-    def tell(self, content: Any) -> None:
-        self._told += 1
+    def broadcast(self, content: Any) -> None:
+        self._broadcasts += 1
 
         def send() -> None:
             message = torch.frombuffer(bytearray(json.dumps(content).encode()), dtype=torch.uint8)
-            self.store.set(f"told {self._told}", str(len(message)))
+            self.store.set(f"broadcast {self._broadcasts}", str(len(message)))
             distributed.broadcast(message, 0)
 
         self._together(send)
 
-    def hear(self) -> Any:
-        self._told += 1
+    def receive(self) -> Any:
+        self._broadcasts += 1
 
-        def receive() -> bytes:
+        def wait() -> bytes:
             pause = 0.01
-            while not self.store.check([f"told {self._told}"]):
+            while not self.store.check([f"broadcast {self._broadcasts}"]):
                 if self.store.check(["failed"]):
                     raise self._lost()
                 time.sleep(pause)
                 pause = min(1.0, 1.5 * pause)
-            message = torch.empty(int(self.store.get(f"told {self._told}")), dtype=torch.uint8)
+            message = torch.empty(int(self.store.get(f"broadcast {self._broadcasts}")), dtype=torch.uint8)
             distributed.broadcast(message, 0)
             return message.numpy().tobytes()
 
-        return json.loads(self._together(receive))
+        return json.loads(self._together(wait))
 
     def failed(self, error: BaseException) -> None:
         """Tell the others why this process ends, so that they can say so."""

@@ -40,27 +40,27 @@ class RunFolder:
         self.checkpoints = self.run / "checkpoints"
         self.best = self.run / "best"
 
-    def settle(
+    def check_settings(
         self,
         settings: Mapping[str, Any],
         *,
-        growing: tuple[str, ...] = (),
-        free: tuple[str, ...] = (),
-        told: tuple[str, ...] = (),
+        may_grow: tuple[str, ...] = (),
+        may_differ: tuple[str, ...] = (),
+        warn_if_differ: tuple[str, ...] = (),
         content: Mapping[str, str] | None = None,
         repair: str | None = None,
     ) -> bool:
         """Store the settings of a new run (False), or compare them with those it was started with (True: it continues).
 
-        Settings named in `growing` may be larger than before (None is without limit), those in `free` anything, and for
-        those in `told` a change is only pointed out. `content` names the fingerprints among them, each with the setting that
-        says where its text is: one of built-in text that an earlier version stored is taken for the same. Raises UsageError naming the first other one that differs, with
-        both values and `repair`, or how to give the old one again. A run that has saved no checkpoint yet begins anew with
-        whatever it is given.
+        Settings named in `may_grow` may be larger than before (None is without limit), those in `may_differ` may be anything,
+        and for those in `warn_if_differ` a change is only pointed out. `content` names the fingerprints among them, each with
+        the setting that says where its text is: one of built-in text that an earlier version stored is taken for the same.
+        Raises UsageError naming the first other one that differs, with both values and `repair`, or how to give the old one
+        again. A run that has saved no checkpoint yet begins anew with whatever it is given.
         """
         wanted = json.loads(json.dumps(settings))
         if not checkpoint_folders(self.checkpoints):
-            if not self._is_settled(wanted):
+            if not self._is_stored(wanted):
                 self.discard()
                 self._store(wanted)
             return False
@@ -72,15 +72,15 @@ class RunFolder:
             )
         for name in sorted(set(before) | set(wanted)):
             old, new = before.get(name), wanted.get(name)
-            if name in free or old == new:
+            if name in may_differ or old == new:
                 continue
-            if name in growing and old is not None and (new is None or new > old):
+            if name in may_grow and old is not None and (new is None or new > old):
                 continue
             source = (content or {}).get(name)
             if source and before.get(source) == wanted.get(source) and is_earlier_fingerprint(old, new):
                 say(f"this run was started by an earlier version, and {wanted[source]} is taken to be the same text")
                 continue
-            if name in told:
+            if name in warn_if_differ:
                 say(f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}: digits may differ")
                 continue
             raise UsageError(
@@ -94,7 +94,7 @@ class RunFolder:
             self._store(wanted)
         return True
 
-    def _is_settled(self, wanted: dict[str, Any]) -> bool:
+    def _is_stored(self, wanted: dict[str, Any]) -> bool:
         try:
             return bool(storage.read_json(self.settings_file) == {"schema": SCHEMA, "settings": wanted})
         except CarryoverError:

@@ -245,7 +245,9 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
         with open_run(out, artefact.is_artefact_file) as folder:
             free = ("train", "dev", "encoder", "time_limit")  # files may move; what is in them must not change
             content = {"train_content": "train", "dev_content": "dev"}
-            folder.settle(_resolved(wanted, material, vectors), free=free, told=("version",), content=content)
+            folder.check_settings(
+                _resolved(wanted, material, vectors), may_differ=free, warn_if_differ=("version",), content=content
+            )
             for name, path, result in material.read:
                 _set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
             finished = _finished(folder, material.settings.time_limit)
