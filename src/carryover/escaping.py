@@ -39,11 +39,11 @@ def spelled_out(text: str) -> str:
     return "".join(shown)
 
 
-Cell = str | tuple[str, ...]
+TableCell = str | tuple[str, ...]
 """A text, or values that stand in one cell with commas between them."""
 
 
-def one_cell(cell: Cell) -> str:
+def one_cell(cell: TableCell) -> str:
     r"""One cell of a row of tab-separated values: a tab in it is `\t`, a line break `\n` or `\r`, the backslash `\\`, another control
     character `\x1b` or `\u2028`, and a comma within one of several values `\,`. So a row is one line, and the text is given back.
     """

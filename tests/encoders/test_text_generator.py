@@ -16,7 +16,7 @@ from carryover import Sequence
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.text_generator import TextGenerator
-from carryover.encoders.text_of_ids import Pieces, Written
+from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import BadData, UsageError
 from carryover.generation import Sampling
 from carryover.objectives.next_token import lines_next_token
@@ -172,7 +172,7 @@ def test_text_comes_back_exactly(writers: dict[str, TextGenerator], name: str) -
     for line in [*writer.heldout, "Zoë runs", "1917 , the river", "e", "😀 naïve", "don't stop, e.g. (Zoë's)!"]:
         prompt = writer.encode(line)
         if not prompt.unknown:
-            pieces = Pieces(writer.coder, "")
+            pieces = IncrementalDecoder(writer.coder, "")
             assert "".join(pieces.add(number) for number in prompt.ids[1:]) + pieces.rest() == line
     assert writer.encode("the river").unknown == 0
 
@@ -355,7 +355,7 @@ def test_a_beam_ends_before_a_text_of_several_tokens(writers: dict[str, TextGene
 def test_what_may_become_a_stop_is_held_back(writers: dict[str, TextGenerator]) -> None:
     writer = writers["characters"]
     ids = {letter: writer.stop_ids([letter])[0] for letter in "the"}
-    written = Written(writer.coder, "", ["tet", "hh"])
+    written = TextUntilStop(writer.coder, "", ["tet", "hh"])
     seen = []
     for letter in "hteth":
         written.add(ids[letter])
@@ -365,7 +365,7 @@ def test_what_may_become_a_stop_is_held_back(writers: dict[str, TextGenerator]) 
     assert seen == ["", "h", "h", "h"] and written.stopped
     written.end()
     assert written.text == "h"
-    open_end = Written(writer.coder, "", ["tet"])
+    open_end = TextUntilStop(writer.coder, "", ["tet"])
     for letter in "hte":
         open_end.add(ids[letter])
     assert open_end.text == "h"

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from carryover.errors import CannotWrite, DiskFault
-from carryover.escaping import Cell, one_cell, one_json, printable
+from carryover.escaping import TableCell, one_cell, one_json, printable
 from carryover.progress import say
 from carryover.storage.faults import is_disk_fault
 
@@ -36,7 +36,7 @@ def print_lines(lines: Iterable[str]) -> None:
     _print(printable(line) for line in lines)
 
 
-def print_rows(rows: Iterable[Sequence[Cell]]) -> None:
+def print_rows(rows: Iterable[Sequence[TableCell]]) -> None:
     """Rows of cells with tabs between them on standard output, one a line. On a terminal nothing acts on it."""
     shown = printable if sys.stdout.isatty() else str
     _print("\t".join(shown(one_cell(cell)) for cell in row) for row in rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from carryover.ambient import each_settled, settled
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.pretrained import Pretrained, check_vocabulary, fill, parsed, read_heldout
-from carryover.encoders.text_of_ids import Pieces, Written
+from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import UsageError, as_words, refuse_string
 from carryover.storage.artefact import Artefact
 
@@ -95,7 +95,7 @@ class TextGenerator(Pretrained):
     def decode(self, ids: ListOf[int]) -> str:
         """The text of ids, those of `encode` among them: exactly the text that was encoded where the model reads characters,
         or keeps spaces, and knows all of it."""
-        pieces = Pieces(self.coder, "")
+        pieces = IncrementalDecoder(self.coder, "")
         return "".join(pieces.add(number) for number in ids if number != Vocabulary.BEGIN_ID) + pieces.rest()
 
     def stop_ids(self, stops: ListOf[str]) -> list[int]:
@@ -154,7 +154,7 @@ class TextGenerator(Pretrained):
         """
         from carryover.generation import stream as tokens_of
 
-        written = Written(self.coder, prompt, self.stop_texts(stop), at_least=min_tokens)
+        written = TextUntilStop(self.coder, prompt, self.stop_texts(stop), at_least=min_tokens)
         tokens = tokens_of(
             _Lines(self.model),
             [self.encode(prompt).ids],
@@ -191,7 +191,7 @@ class TextGenerator(Pretrained):
         if not prompts:
             return []
         stops = self.stop_texts(stop)
-        written = [Written(self.coder, prompt, stops, at_least=min_tokens) for prompt in prompts]
+        written = [TextUntilStop(self.coder, prompt, stops, at_least=min_tokens) for prompt in prompts]
         found = generate(
             _Lines(self.model),
             [self.encode(prompt).ids for prompt in prompts],
@@ -229,8 +229,8 @@ class TextGenerator(Pretrained):
             return []
         stops = self.stop_texts(stop)
 
-        def written(prompt: str, tokens: ListOf[int]) -> Written:
-            text = Written(self.coder, prompt, stops, at_least=min_tokens)
+        def written(prompt: str, tokens: ListOf[int]) -> TextUntilStop:
+            text = TextUntilStop(self.coder, prompt, stops, at_least=min_tokens)
             for number in tokens:
                 text.add(number)
             return text
@@ -274,7 +274,7 @@ class _Lines:
         return scores.with_values(torch.where(ended.unsqueeze(2), after.values, scores.values)), state
 
 
-def _continuation(written: Written, found: Generated) -> Continuation:
+def _continuation(written: TextUntilStop, found: Generated) -> Continuation:
     written.end()
     ended = {None: "length", Vocabulary.END_ID: "line"}.get(found.stopped_by, "stop")
     return Continuation(
@@ -282,7 +282,7 @@ def _continuation(written: Written, found: Generated) -> Continuation:
     )
 
 
-def _texts(tokens: Iterator[Token], written: Written) -> Iterator[str]:
+def _texts(tokens: Iterator[Token], written: TextUntilStop) -> Iterator[str]:
     given = 0
     for token in tokens:
         if token.ends:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 _LONGEST_CHARACTER = 4  # bytes of a code point in UTF-8
 
 
-class Written:
+class TextUntilStop:
     """The text of one row, id by id, up to the first of the texts `stops`; what may yet become one of them is held back.
 
     Of the first `at_least` ids nothing is looked at.
     """
 
     def __init__(self, coder: TokenCoder, prompt: str, stops: ListOf[str] = (), *, at_least: int = 0) -> None:
-        self.pieces, self.stops, self.at_least = Pieces(coder, prompt), stops, at_least
+        self.pieces, self.stops, self.at_least = IncrementalDecoder(coder, prompt), stops, at_least
         self.text = ""
         self.stopped = False
         self._held = ""
@@ -55,7 +55,7 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
-class Pieces:
+class IncrementalDecoder:
     """Ids to text, each as soon as its characters are whole."""
 
     def __init__(self, coder: TokenCoder, prompt: str) -> None:

@@ -38,10 +38,10 @@ class Steppable(Protocol):
 
 
 @dataclass(frozen=True)
-class Started:
+class PrimedModel:
     """A model of which row b begins with row b of a given state: what a decoder knows of its source.
 
-    `generate(Started(model, state), prompts, …)` and `beam_search` take one prompt for each row of the state. Raises
+    `generate(PrimedModel(model, state), prompts, …)` and `beam_search` take one prompt for each row of the state. Raises
     UsageError for another number of prompts.
     """
 
@@ -176,13 +176,13 @@ def _precision(model: Any) -> torch.dtype | None:
 
 
 def _parameters(model: Any) -> Iterator[Tensor]:
-    model = model.model if isinstance(model, Started) else model
+    model = model.model if isinstance(model, PrimedModel) else model
     return model.parameters() if isinstance(model, torch.nn.Module) else iter(())
 
 
 def check_evaluating(model: Any) -> None:
     """Raise UsageError for a model in training mode, whose dropout would make it another model at every step."""
-    model = model.model if isinstance(model, Started) else model
+    model = model.model if isinstance(model, PrimedModel) else model
     if isinstance(model, torch.nn.Module) and model.training:
         raise UsageError("the model is in training mode", repair="call model.eval() first")
 

@@ -42,7 +42,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True)
-class Found:
+class Occurrences:
     """`occurrences` in the order of the corpus: all `total` there are, or that many of them drawn at random.
 
     `spellings` are those of the word that were found, how often each: other than asked for only where it does not occur so.
@@ -60,13 +60,13 @@ def find_occurrences(
     *,
     most: int = MOST,
     seed: int = 0,
-) -> Found:
+) -> Occurrences:
     """Where `word` stands in numbered lines (running text, or words); the same sentence counts once.
 
     At most `most` are kept, each with the same chance (reservoir sampling); of the others only a hash is. Where the word
     does not stand as it is spelled, it is taken in any other case. Raises BadData when there is none of these either.
     """
-    exact, folded = _Drawn(most, seed), _Drawn(most, seed)
+    exact, folded = _Reservoir(most, seed), _Reservoir(most, seed)
     for line, item in items:
         if isinstance(item, str) and word.casefold() not in item.casefold():
             continue
@@ -81,10 +81,10 @@ def find_occurrences(
         raise BadData(
             f"the text does not hold the word {word!r}, in whatever case", repair="is it one word as the tokenizer cuts it?"
         )
-    return Found(sorted(drawn.kept, key=lambda one: (one.line, one.position)), drawn.total, dict(drawn.spellings))
+    return Occurrences(sorted(drawn.kept, key=lambda one: (one.line, one.position)), drawn.total, dict(drawn.spellings))
 
 
-class _Drawn:
+class _Reservoir:
     """At most `most` of different occurrences, each with the same chance."""
 
     def __init__(self, most: int, seed: int) -> None:
@@ -136,7 +136,7 @@ def diverse(vectors: np.ndarray, count: int) -> list[int]:
 
 
 def neighbours_in_context(
-    encoder: LanguageModel, found: Found, *, contexts: int = 3, top: int = 10, layers: str = "top"
+    encoder: LanguageModel, found: Occurrences, *, contexts: int = 3, top: int = 10, layers: str = "top"
 ) -> list[dict[str, Any]]:
     """For each of a few diverse occurrences the `top` nearest others with their cosine, as JSON. Raises UsageError."""
     for name, value in (("contexts", contexts), ("top", top)):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from carryover.errors import UsageError
-from carryover.generation.steps import Started
+from carryover.generation.steps import PrimedModel
 from carryover.layers import Conditioned, Dropout, Embedding, FirstStateCondition, Layer, RepeatedCondition, State
 from carryover.models.output import OutputLayer
 from carryover.models.stacks import StackConfig
@@ -56,9 +56,9 @@ class ConditionalLanguageModel(nn.Module, ABC):
         return self._scores(self.hidden(source, ids))
 
     @torch.no_grad()
-    def given(self, source: Any) -> Started:
+    def given(self, source: Any) -> PrimedModel:
         """This model as one for `carryover.generation`, which writes about these sources, one prompt for each."""
-        return Started(self, self.remember(source))
+        return PrimedModel(self, self.remember(source))
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from carryover.data.companding import CLASSES
 from carryover.errors import UsageError
-from carryover.generation.steps import Started
+from carryover.generation.steps import PrimedModel
 from carryover.layers import Embedding, State, WaveNet
 from carryover.models.configuration import ModelConfig
 from carryover.sequence import Sequence
@@ -85,7 +85,7 @@ class SignalModel(nn.Module):
         return self.wavenet(self.embedding(ids), local, context)
 
     @torch.no_grad()
-    def given(self, local: Tensor | None = None, context: Tensor | None = None, *, batch_size: int = 1) -> Started:
+    def given(self, local: Tensor | None = None, context: Tensor | None = None, *, batch_size: int = 1) -> PrimedModel:
         """This model about `local` [B, S, local_size] and `context` [B, global_size], one prompt a row; `batch_size` prompts
         where it is about nothing. Raises ValueError for a condition that is missing, not wanted or of another shape."""
         state = self.initial_state(batch_size)
@@ -105,7 +105,7 @@ class SignalModel(nn.Module):
                 f"SignalModel got {rows} rows of local and {len(context)} of global conditions: make them equal"
             )
         state = self.initial_state(rows)
-        return Started(
+        return PrimedModel(
             self,
             SignalState(
                 state.layer,

@@ -15,7 +15,7 @@ from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
-from carryover.escaping import Cell
+from carryover.escaping import TableCell
 from carryover.transfer.predictor import Prediction, TaskPredictor
 from carryover.transfer.train import Columns, read_examples
 
@@ -126,7 +126,7 @@ def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, A
     return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
 
 
-def prediction_cells(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[tuple[Cell, ...]]:
+def prediction_cells(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
     """Answers as rows of cells: labels and text, or a row (word, tag) a word and an empty row after each sentence."""
     for row in rows:
         if "tokens" in row:

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from carryover.errors import UsageError
-from carryover.generation import Started, beam_search, generate
+from carryover.generation import PrimedModel, beam_search, generate
 from carryover.layers import Embedding, Perceptron, Stacked
 from carryover.sequence import Sequence
 from generation.perfect import Perfect, scrambled
 
 
-def after(model: Perfect, *prefixes: list[int]) -> Started:
+def after(model: Perfect, *prefixes: list[int]) -> PrimedModel:
     """The model when each row has read a prefix of its own."""
     ids = Sequence.pad([torch.tensor(prefix) for prefix in prefixes])
-    return Started(model, model.step(ids, model.initial_state(len(prefixes)))[1])
+    return PrimedModel(model, model.step(ids, model.initial_state(len(prefixes)))[1])
 
 
 def test_rows_go_on_from_their_own_states() -> None:
@@ -38,7 +38,7 @@ def test_another_number_of_prompts_is_refused() -> None:
 def test_a_module_in_training_mode_is_still_seen() -> None:
 
     model = Stacked(Embedding(4, 3), Perceptron(3, (), 4))
-    started = Started(model.train(), model.initial_state(1))
+    started = PrimedModel(model.train(), model.initial_state(1))
     with pytest.raises(UsageError, match="training mode"):
         generate(started, [[1]], max_tokens=1)
     model.eval()
