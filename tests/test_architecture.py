@@ -20,7 +20,7 @@ SOURCE = ROOT / "src" / "carryover"
 LEVELS: list[tuple[str, ...]] = [
     ("escaping",),
     ("errors",),
-    ("ambient", "forking"),
+    ("ambient", "forking", "setting"),
     ("progress", "sequence", "devices"),
     ("storage",),
     ("data",),

@@ -58,7 +58,7 @@ def test_of_compare_and_its_language_model(shell: Shell, material: Material, cau
 def test_of_train(shell: Shell, caught: list[Any]) -> None:
     shell("train", "--task", "tag", "--train", "train.conll", "--out", "tagger")
     wanted: TaskRun = caught[0][0]
-    assert CarryPlan(mode=wanted.mode, **wanted.plan) == CarryPlan(mode="scratch")
+    assert CarryPlan(mode=wanted.carry_mode, **wanted.plan) == CarryPlan(mode="scratch")
     assert FitSettings(**wanted.fitting) == FitSettings()
     assert wanted.columns == Columns()
     few = FitSettings(epochs=2)

@@ -8,9 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import options
+from carryover.cli.options import Given, filling
 from carryover.cli.output import given_words, print_document, print_lines, suggest_again, suggest_next
 from carryover.errors import UsageError, nearest
+from carryover.pretraining.settings import PretrainSettings
 from carryover.progress import duration, say
+from carryover.setting import DATA, MODEL, OUTPUT, RUN, TRAINING
 
 TABLES = ("sequence-models",)
 
@@ -20,37 +23,60 @@ def bench(
         str, typer.Argument(metavar="TABLE", help="sequence-models: LSTM, GRU, Elman network and TCN (Bai et al. 2018).")
     ],
     out: options.Out,
+    limits: Annotated[Given, filling(PretrainSettings, "time_limit")],
     task: Annotated[
         str,
         typer.Option(
             "--task",
             help="Some of adding,copy-memory,sequential-mnist,permuted-mnist,jsb-chorales,nottingham,ptb-words,"
             "ptb-characters, or all.",
+            metavar="NAMES",
+            rich_help_panel=DATA,
         ),
     ] = "all",
     length: Annotated[
-        str, typer.Option("--length", help="adding: 200,600; copy-memory: 500,1000. Default: all of them.")
+        str,
+        typer.Option(
+            "--length",
+            help="adding: 200,600; copy-memory: 500,1000. Default: all of them.",
+            metavar="NUMBERS",
+            rich_help_panel=DATA,
+        ),
     ] = "",
-    model: Annotated[str, typer.Option("--model", help="Some of lstm,gru,elman,tcn, or all.")] = "all",
-    seed: options.Seed = 1,
-    seeds: Annotated[int, typer.Option("--seeds", help="So many seeds, counted up from --seed.")] = 1,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of the files that are not made here: MNIST, music, Penn Treebank.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder of the files that are not made here: MNIST, music, Penn Treebank.",
+            metavar="FOLDER",
+            rich_help_panel=DATA,
+        ),
     ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="Some of lstm,gru,elman,tcn, or all.", metavar="NAMES", rich_help_panel=MODEL)
+    ] = "all",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Another number of epochs than published, for a trial; the table says so.")
+        int | None,
+        typer.Option(
+            "--epochs",
+            help="Number of epochs, for a trial; the table marks such results. Default: as published.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
-    time_limit: options.TimeLimit = None,
+    seed: options.Seed = 1,
+    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds, counted from --seed.", rich_help_panel=RUN)] = 1,
     device: options.Device = "auto",
-    show: Annotated[bool, typer.Option("--show", help="Run nothing: print the table of what is there.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Run nothing. Print the table of the finished cells.", rich_help_panel=OUTPUT)
+    ] = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the models of a published table and set the results beside it.
+    """Train the models of a published table and show the results next to the published ones.
 
-    A cell is a model, a task and a seed. Finished cells are kept and not run again, one that was stopped goes on where it
-    was; several commands may work in one folder at once, each cell is held by one of them.
+    A cell is a model, a task and a seed. Finished cells are kept and not run again; a stopped one continues. Several commands
+    may work in one folder at once: each cell is held by one of them.
     """
     if table not in TABLES:
         raise UsageError(f"there is no table {table!r}", repair=nearest(table, sorted(TABLES)))
@@ -60,7 +86,6 @@ def bench(
     from carryover.bench.table import plain_table, to_json, write_tables
     from carryover.devices import choose_device
 
-    limit = options.seconds(time_limit)
     tasks = _words(task)
     cells = run.choose_cells(tasks, _numbers(length), _words(model), range(seed, seed + seeds))
     device = choose_device(device)
@@ -78,7 +103,7 @@ def bench(
         data=data,
         epochs=epochs,
         device=device,
-        time_limit=limit,
+        **limits,
         skip_missing="all" in tasks,
         quiet=quiet,
     )

@@ -10,58 +10,72 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import options
+from carryover.cli.options import Given, filling
 from carryover.cli.output import print_document, print_json_lines, print_lines, say_when_waiting, suggest_next
+from carryover.data.columns import Columns
 from carryover.errors import UsageError
 from carryover.progress import say
+from carryover.setting import OUTPUT, RESULT, RUN
 
 
 def embed(
     model: Annotated[Path, typer.Argument(help="Folder of a pretrained language model.")],
-    source: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="Texts or sentences; - or nothing reads standard input.")
-    ] = "-",
+    columns: Annotated[Given, filling(Columns, "text_column", "format")],
+    source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Texts or sentences. Default: standard input.")] = "-",
     layers: Annotated[
         str,
-        typer.Option("--layers", help="mix (mean of all layers), top, a layer's number (0: tokens), or all (each kept)."),
+        typer.Option(
+            "--layers",
+            help="mix (mean of all layers), top, all (each layer kept), or the number of a layer (0: tokens).",
+            rich_help_panel=RESULT,
+        ),
     ] = "mix",
-    pool: Annotated[str | None, typer.Option("--pool", help="mean or max: one vector a line instead of one a word.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="A .safetensors, .npz, .hdf5 or .parquet file; without it JSON lines on standard output."
-        ),
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", help="mean or max: one vector per line. Default: one per word.", rich_help_panel=RESULT),
     ] = None,
-    format: options.Format = None,
-    text_column: Annotated[
-        str,
-        typer.Option(
-            "--text-column", help="Column of the text in a table, or in JSON rows without words: a name, or a number from 0."
-        ),
-    ] = "text",
     carry_state: Annotated[
         bool,
-        typer.Option("--carry-state", help="Go on from the state of the lines before, as the published ELMo programs do."),
+        typer.Option(
+            "--carry-state",
+            help="Start each line from the state after the lines before, as the published ELMo programs do.",
+            rich_help_panel=RESULT,
+        ),
     ] = False,
     batch_size: Annotated[
         int,
-        typer.Option("--batch-size", help="With --carry-state: lines side by side; each goes on from the one so far back."),
+        typer.Option(
+            "--batch-size",
+            help="With --carry-state: number of lines read side by side. Each continues from the line this many lines before.",
+            rich_help_panel=RESULT,
+        ),
     ] = 1,
     precision: Annotated[
         str,
         typer.Option(
             "--precision",
-            help="float32, bfloat16 (faster where the processor has it; a word's vectors at cosine 0.9999 of the exact ones), "
-            "or auto: bfloat16 on a GPU that has it.",
+            help="float32; bfloat16 (faster if the processor has it; vectors at cosine 0.9999 of the exact ones); "
+            "auto: bfloat16 on a GPU that has it.",
+            rich_help_panel=RUN,
         ),
     ] = "float32",
     device: options.Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="A .safetensors, .npz, .hdf5 or .parquet file. Default: JSON lines on standard output.",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn every line of text into one vector a word, or with --pool into one vector.
+    """Turn every line of text into one vector per word, or with --pool into one vector.
 
-    A line's vectors never depend on the lines beside it, unless --carry-state asks for that. Killed with --out, the same
-    command continues. If the file is finished already, the command reports that and stops, unless it reads a stream.
+    The vectors of a line never depend on other lines, unless --carry-state is given. With --out, the same command continues
+    after an interruption. If the file is finished already, the command reports that and stops, unless it reads a stream.
     """
     from carryover.data.formats.word_stream import read_items
     from carryover.data.long_words import say_cut
@@ -86,7 +100,7 @@ def embed(
             repair="give a pretrained bidirectional language model",
         )
     say_when_waiting(source)
-    read = partial(read_items, source, format=format, text_column=options.column(text_column))
+    read = partial(read_items, source, **columns)
     lines = read()
     choice: dict[str, Any] = {
         "layers": layers,

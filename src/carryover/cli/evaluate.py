@@ -8,34 +8,45 @@ from typing import Annotated, Any
 import typer
 
 from carryover.cli import options
+from carryover.cli.options import Given, filling
 from carryover.cli.output import print_document, print_lines, suggest_next
+from carryover.data.columns import Columns
 from carryover.data.metric_names import metric_title
+from carryover.data.schemes import AUTO
 from carryover.errors import GateNotMet, UsageError
 from carryover.progress import say
+from carryover.setting import DATA, RESULT, sources
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a trained task or of a pretrained language model.")],
+    columns: Annotated[Given, filling(Columns, "text_column", "label_column", otherwise="as in training")],
+    reading: Annotated[Given, filling(Columns, "format", "scheme", "on_error")],
     test: Annotated[
-        str, typer.Option("--test", help="Labelled examples; for a language model text, or several: a.txt,b.txt.")
+        str,
+        typer.Option(
+            "--test",
+            help="Labelled examples. For a language model: text, or several: a.txt,b.txt.",
+            metavar="FILE",
+            rich_help_panel=DATA,
+        ),
     ],
-    text_column: Annotated[str | None, typer.Option("--text-column", help="Default: as in training.")] = None,
-    label_column: Annotated[str | None, typer.Option("--label-column", help="Default: as in training.")] = None,
-    format: options.Format = None,
-    scheme: options.Scheme = "auto",
-    on_error: options.OnError = "stop",
     require: Annotated[
         float | None,
-        typer.Option("--require", help="Leave with exit code 4 when the main score is below this, the perplexity above it."),
+        typer.Option(
+            "--require",
+            help="End with exit code 4 if the main score is lower than this, or the perplexity higher.",
+            rich_help_panel=RESULT,
+        ),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Score a trained task: accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label; or a
-    pretrained language model: its perplexity on each text and on all together.
+    """Score a trained task (accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label) or a pretrained
+    language model (perplexity on each text and on all together).
 
-    With --on-error skip bad rows are written to TEST.rejected.jsonl in the working folder, and a label that was never
-    trained counts as one that was missed.
+    With --on-error skip, bad rows are written to TEST.rejected.jsonl in the working folder, and a label that was not in the
+    training data counts as missed.
     """
     from carryover.devices import choose_device
     from carryover.encoders.loading import load
@@ -45,14 +56,14 @@ def evaluate(
     device = choose_device(device)
     found = load(model, device=device)
     if not isinstance(found, TaskPredictor):
-        for_tasks = {"--label-column": label_column, "--scheme": None if scheme == "auto" else scheme}
-        given = [name for name, value in for_tasks.items() if value is not None]
+        for_tasks = {"--label-column": "label_column" in columns, "--scheme": reading.get("scheme", AUTO) != AUTO}
+        given = [name for name, is_given in for_tasks.items() if is_given]
         if given:
             raise UsageError(
                 f"{given[0]} is for a trained task, and this is a language model", path=model, repair="leave it out"
             )
-        how = {"device": device, "raw_column": options.column(text_column), "raw_format": format}
-        _language_model(found, model, options.sources(test), require, how, as_json)
+        how = {"device": device, "raw_column": columns.get("text_column"), "raw_format": reading.get("format")}
+        _language_model(found, model, sources(test), require, how, as_json)
         return
     if require is not None and not 0 <= require <= 1:
         raise UsageError(f"--require is {require:g}", repair="give a score from 0 to 1")
@@ -60,11 +71,7 @@ def evaluate(
         found,
         model,
         test,
-        text_column=options.column(text_column),
-        label_column=options.column(label_column),
-        format=format,
-        scheme=scheme,
-        on_error=on_error,
+        **{"on_error": Columns.on_error, **columns, **reading},
         rejects=Path(Path(test).name + ".rejected.jsonl"),
     )
     if as_json:

@@ -11,6 +11,7 @@ from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.errors import UsageError, nearest
 from carryover.progress import say
+from carryover.setting import OUTPUT
 
 FORMATS = ("elmo",)
 
@@ -19,12 +20,18 @@ def export(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="elmo: options.json and HDF5 weights as published.")],
     model: Annotated[Path, typer.Argument(help="Folder of the model.")],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the files; one that is not there yet, or an earlier export.")
+        Path,
+        typer.Option(
+            "--out",
+            help="Folder for the files: a new one, or one with an earlier export.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a model in a published format. The files are read back and compared before they take their place."""
+    """Write a model in a published format. The files are read back and compared before they replace others."""
     if format not in FORMATS:
         raise UsageError(f"cannot export {format!r}", repair=nearest(format, sorted(FORMATS)))
     from carryover.interop.elmo.published import export_elmo

@@ -11,47 +11,92 @@ from carryover.cli import options
 from carryover.cli.output import given_words, print_document, print_text, suggest_next
 from carryover.errors import BadData, UsageError
 from carryover.progress import say
+from carryover.setting import DATA, RESULT
 
 
 def generate(
     model: Annotated[Path, typer.Argument(help="Folder of a language model pretrained with --objective lm.")],
-    prompt: Annotated[str, typer.Option("--prompt", help="How the text begins; may be empty.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="Start of the text. May be empty.", rich_help_panel=DATA)] = "",
     prompts: Annotated[
         str | None,
-        typer.Option("--prompts", help="A file of prompts, one a line (- for standard input), written side by side."),
+        typer.Option(
+            "--prompts",
+            help="A file with one prompt per line (- for standard input). All are continued side by side.",
+            metavar="FILE",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Write at most so many tokens.")] = 200,
-    min_tokens: Annotated[int, typer.Option("--min-tokens", help="Do not end the line before so many tokens.")] = 0,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Largest number of tokens to generate.", rich_help_panel=RESULT)
+    ] = 200,
+    min_tokens: Annotated[
+        int, typer.Option("--min-tokens", help="Do not end the line before this number of tokens.", rich_help_panel=RESULT)
+    ] = 0,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Above 0; below 1 likely tokens become likelier. Default 1.")
+        float | None,
+        typer.Option(
+            "--temperature",
+            help="A number above 0. Below 1, likely tokens become likelier. Default: 1.",
+            rich_help_panel=RESULT,
+        ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw among so many likeliest tokens only.")] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k", help="Sample only from this number of likeliest tokens. Default: from all.", rich_help_panel=RESULT
+        ),
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", help="Draw among the likeliest tokens that hold this share of probability.")
+        float | None,
+        typer.Option(
+            "--top-p",
+            help="Sample only from the likeliest tokens that hold this share of the probability. Default: from all.",
+            rich_help_panel=RESULT,
+        ),
     ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Always take the likeliest token.", rich_help_panel=RESULT)
+    ] = False,
     beam: Annotated[
-        int | None, typer.Option("--beam", help="Search for the likeliest line with so many beams instead of drawing.")
+        int | None,
+        typer.Option(
+            "--beam",
+            help="Search for the likeliest line with this number of beams. Default: sample.",
+            rich_help_panel=RESULT,
+        ),
     ] = None,
     length_penalty: Annotated[
-        float, typer.Option("--length-penalty", help="With --beam: 0 for none; more prefers longer lines (Wu et al. 2016).")
+        float,
+        typer.Option(
+            "--length-penalty",
+            help="With --beam: a higher penalty prefers longer lines (Wu et al. 2016); 0 is none.",
+            rich_help_panel=RESULT,
+        ),
     ] = 0.0,
     stop: Annotated[
         list[str] | None,
         typer.Option(
-            "--stop", help=r"End before this text too, such as '.', 'The end' or '\n\n'; several times for several."
+            "--stop",
+            help=r"End before this text too, such as '.', 'The end' or '\n\n'. May be given several times.",
+            rich_help_panel=RESULT,
         ),
     ] = None,
-    number: Annotated[int, typer.Option("--number", help="So many texts; the n-th draws with seed + n − 1.")] = 1,
+    number: Annotated[
+        int,
+        typer.Option(
+            "--number", help="Number of texts. The n-th is sampled with the seed --seed + n − 1.", rich_help_panel=RESULT
+        ),
+    ] = 1,
     across_lines: Annotated[
-        bool, typer.Option("--across-lines", help="Go on after the end of a line, up to --max-tokens.")
+        bool,
+        typer.Option("--across-lines", help="Continue after the end of a line, up to --max-tokens.", rich_help_panel=RESULT),
     ] = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write text that follows a prompt, to standard output as it comes."""
+    """Continue a prompt. The text is written to standard output while it is generated."""
     from carryover.data.formats.opening import read_lines
     from carryover.devices import choose_device
     from carryover.encoders.loading import load

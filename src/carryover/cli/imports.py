@@ -11,6 +11,7 @@ from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.errors import UsageError, nearest
 from carryover.progress import say
+from carryover.setting import DATA, MODEL, OUTPUT
 
 # What each format is read from: what must be given, what may be.
 FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -29,23 +30,50 @@ def import_published(
             "allennlp: the ELMo inside a model.tar.gz.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model that is made; the same command again is safe.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Folder of the model that is made. It is safe to run the same command again.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
     options_file: Annotated[
         Path | None,
-        typer.Option("--options", help="ELMo's options.json; with --archive or --folder: only where these lack it."),
+        typer.Option(
+            "--options",
+            help="ELMo's options.json; with --archive or --folder only if these lack it.",
+            metavar="FILE",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="elmo: the HDF5 file of the weights.", metavar="FILE", rich_help_panel=DATA),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="elmo: a model of ELMoForManyLangs, with encoder.pkl and char.dic.")
+        Path | None,
+        typer.Option(
+            "--folder",
+            help="elmo: a model of ELMoForManyLangs, with encoder.pkl and char.dic.",
+            metavar="FOLDER",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="elmo: the HDF5 file of the weights.")] = None,
-    archive: Annotated[Path | None, typer.Option("--archive", help="allennlp: the model.tar.gz.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", help="allennlp: the model.tar.gz.", metavar="FILE", rich_help_panel=DATA)
+    ] = None,
     tokenizer: Annotated[
-        str, typer.Option("--tokenizer", help="words (by rule) or whitespace (for text that is tokenised already).")
+        str,
+        typer.Option(
+            "--tokenizer", help="words (by rule) or whitespace (for text that is tokenized already).", rich_help_panel=MODEL
+        ),
     ] = "words",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a model folder of published files, for embed, train and compare. Nothing in the files is ever executed."""
+    """Make a model folder from published files, for embed, train and compare. Nothing in the files is executed."""
     given = {"options": options_file, "weights": weights, "archive": archive, "folder": folder}
     sources = _sources("elmo --folder" if format == "elmo" and folder is not None else format, given)
     if format == "allennlp":

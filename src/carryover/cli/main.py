@@ -32,8 +32,10 @@ from carryover.cli import (
     version,
 )
 from carryover.cli.configuration import read_defaults
+from carryover.cli.help import Verb
 from carryover.cli.memory import COMMANDS, NEEDS_LITTLE, keep_memory, room_for_pytorch
 from carryover.cli.near_misses import where_it_belongs
+from carryover.cli.options import as_command
 from carryover.errors import CannotWrite, CarryoverError, DiskFault, UsageError, exhausted, nearest, working_folder
 from carryover.progress import say
 from carryover.storage.faults import is_disk_fault
@@ -54,8 +56,8 @@ app = typer.Typer(
 )
 for module in (doctor, pretrain, compare, train, evaluate, predict, embed, generate, neighbours, export, bench, version):
     name = module.__name__.rpartition(".")[2]
-    app.command(name)(getattr(module, name))
-app.command("import")(imports.import_published)  # its own name is a word of the language
+    app.command(name, cls=Verb)(as_command(getattr(module, name)))
+app.command("import", cls=Verb)(as_command(imports.import_published))  # its own name is a word of the language
 
 
 @app.callback()

@@ -11,34 +11,67 @@ from carryover.cli import options
 from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.errors import BadData, UsageError
 from carryover.progress import say
+from carryover.setting import DATA, RESULT
 
 
 def neighbours(
-    word: Annotated[str, typer.Argument(help="The word; in another case where the text does not hold it so.")],
+    word: Annotated[
+        str,
+        typer.Argument(help="The word to look up. If it does not occur in this spelling, upper and lower case are ignored."),
+    ],
     in_context: Annotated[
-        bool, typer.Option("--in-context", help="Compare the word's occurrences in --raw by their contextual vectors.")
+        bool,
+        typer.Option(
+            "--in-context",
+            help="Compare the occurrences of the word in --raw by their contextual vectors.",
+            rich_help_panel=DATA,
+        ),
     ] = False,
-    encoder: Annotated[Path | None, typer.Option("--encoder", help="Folder of a pretrained language model.")] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option("--encoder", help="Folder of a pretrained language model.", metavar="FOLDER", rich_help_panel=DATA),
+    ] = None,
     raw: Annotated[
-        str | None, typer.Option("--raw", help="Text to find the word in: a file, - for standard input, or builtin:…")
+        str | None,
+        typer.Option(
+            "--raw",
+            help="Text to find the word in: a file, - for standard input, or builtin:NAME.",
+            metavar="TEXT",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     vectors: Annotated[
-        Path | None, typer.Option("--vectors", help="Folder of static word vectors, for the word's neighbours by them.")
+        Path | None,
+        typer.Option(
+            "--vectors",
+            help="Folder of static word vectors, for the neighbours by these.",
+            metavar="FOLDER",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", help="How many neighbours.")] = 10,
-    contexts: Annotated[int, typer.Option("--contexts", help="How many different occurrences to start from.")] = 3,
-    layers: Annotated[str, typer.Option("--layers", help="top, mix, or a layer's number (0: tokens).")] = "top",
     format: Annotated[
         str | None,
-        typer.Option("--format", help="text (one a line), jsonl, conll or conllu; default: by the file's name, else text."),
+        typer.Option(
+            "--format",
+            help="Format of --raw: text (one sentence per line), jsonl, conll or conllu. Default: by the file's name, else text.",
+            metavar="FORMAT",
+            rich_help_panel=DATA,
+        ),
     ] = None,
+    top: Annotated[int, typer.Option("--top", help="Number of neighbours.", rich_help_panel=RESULT)] = 10,
+    contexts: Annotated[
+        int, typer.Option("--contexts", help="Number of different occurrences to start from.", rich_help_panel=RESULT)
+    ] = 3,
+    layers: Annotated[
+        str, typer.Option("--layers", help="top, mix, or the number of a layer (0: tokens).", rich_help_panel=RESULT)
+    ] = "top",
     seed: options.Seed = 0,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Show what a word is like: in each of a few contexts the nearest other ones, beside its static neighbours.
+    """Show the nearest neighbours of a word: by its static vector, and by its contextual vector in each of a few contexts.
 
-    A static vector is the same wherever the word stands; a contextual one tells its senses apart.
+    A static vector is the same in every context. A contextual vector tells the senses of a word apart.
     """
     if not in_context and vectors is None:
         raise UsageError(

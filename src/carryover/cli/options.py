@@ -1,96 +1,125 @@
-"""Options that several verbs share, spelled and explained once."""
+"""Options of the verbs: those that fill settings are made from their fields, those that several verbs share stand here."""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from carryover.errors import UsageError
+from carryover.data.columns import Columns
+from carryover.setting import DEVICE, OUTPUT, RUN, SEED, Option, option_of
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; the same seed gives the same numbers.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU when there is one.")]
-Task = Annotated[str, typer.Option("--task", help="classify (one text, one or more labels) or tag (a label a token).")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, estimate time and memory, do nothing.")]
-TextColumn = Annotated[
-    str, typer.Option("--text-column", help="Column of the text: a name, or a number from 0 for files without header.")
-]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option("--label-column", help="Column of the label: a name, or a number from 0 for files without header."),
-]
-Format = Annotated[
-    str | None,
+Json = Annotated[
+    bool,
     typer.Option(
-        "--format",
-        help="text, tsv, csv, jsonl, parquet, label-first, conll or conllu; default: by the file's name, else its beginning.",
+        "--json", help="Print one JSON document on standard output and nothing else there.", rich_help_panel=OUTPUT
     ),
 ]
-RawColumn = Annotated[
-    str,
-    typer.Option("--raw-column", help="Column of the text where --raw is a table or JSON rows: a name, or a number from 0."),
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on standard error.", rich_help_panel=OUTPUT)]
+Seed = Annotated[int, typer.Option("--seed", help=SEED, rich_help_panel=RUN)]
+Device = Annotated[str, typer.Option("--device", help=DEVICE, rich_help_panel=RUN)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, estimate time and memory, train nothing.", rich_help_panel=RUN)
 ]
-RawFormat = Annotated[
-    str | None,
-    typer.Option("--raw-format", help="Format of --raw: text, or one of those of --format; default: by the file's name."),
-]
-OnError = Annotated[
-    str, typer.Option("--on-error", help="stop at the first bad row, or skip bad rows and write them to a rejects file.")
-]
-MultiLabel = Annotated[
-    str | None, typer.Option("--multi-label", help="Separator between the labels of a text, for several labels a text.")
-]
-Coarse = Annotated[
-    str | None,
-    typer.Option("--coarse", help="Keep of each label what stands before this sign: with ':' NUM:dist is read as NUM."),
-]
-Scheme = Annotated[
-    str,
+Out = Annotated[
+    Path,
     typer.Option(
-        "--scheme",
-        help="Span scheme of the tags: iob1, iob2, bioes, bilou, bmes, bmewo; plain: they are no spans; auto: by the file.",
-    ),
-]
-Metric = Annotated[
-    str,
-    typer.Option(
-        "--metric",
-        help="accuracy, macro_f1, micro_f1 or span_f1. auto: span_f1 for span tags, macro_f1 where more than two thirds of "
-        "the examples have one label or texts have several, else accuracy.",
-    ),
-]
-ClassWeights = Annotated[
-    str,
-    typer.Option("--class-weights", help="balanced: rare classes weigh as much as frequent ones in the loss; or none."),
-]
-TimeLimit = Annotated[
-    str | None, typer.Option("--time-limit", help="Stop after this long: seconds, or 90s, 15m, 2h. What is done is kept.")
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder for everything the run makes; the same command continues it.")]
-
-Placement = Annotated[
-    str,
-    typer.Option(
-        "--elmo-placement", help="Where the mixed layers join the task's own LSTM: input, output or both (frozen)."
+        "--out",
+        help="Folder for everything the run makes. The same command continues it.",
+        metavar="FOLDER",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# Options that fill settings --------------------------------------------------------------------------------------------
+
+Given = dict[str, Any]
+"""Fields of a settings class that were given by flag, environment or file. The others keep the defaults of the class."""
 
 
-def seconds(text: str | None) -> float | None:
-    """`90`, `90s`, `15m`, `1.5h` in seconds. Raises UsageError for anything else."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"time limit {text!r} is not a time above 0", repair="write 90, 90s, 15m or 2h")
-    return float(match[1]) * _UNITS[match[2]]
+@dataclass(frozen=True)
+class Filling:
+    """A parameter of a verb that stands for the options of a settings class; see `filling`."""
 
+    settings: type
+    names: tuple[str, ...]
+    otherwise: str | None
+
+    def options(self) -> Iterator[tuple[str, Option, inspect.Parameter]]:
+        """(field, its option, the parameter that typer makes the option from) of every field that is an option."""
+        hints = get_type_hints(self.settings)
+        for one in fields(self.settings):
+            found = option_of(one.metadata)
+            if found is None or (self.names and one.name not in self.names):
+                continue
+            flag = found.flag or f"--{one.name.replace('_', '-')}"
+            kind = str if found.read is not None else _kind(hints[one.name])
+            default, help = one.default, found.help
+            if self.otherwise is not None:
+                default, help = None, f"{help.partition(' Default:')[0]} Default: {self.otherwise}."
+            told = typer.Option(flag, help=help, metavar=found.metavar, rich_help_panel=found.group)
+            yield (
+                one.name,
+                found,
+                inspect.Parameter(
+                    flag.partition("/")[0].lstrip("-").replace("-", "_"),  # the environment is asked by this name
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if default is MISSING else default,
+                    annotation=Annotated[kind if default is not None else kind | None, told],
+                ),
+            )
+
+
+def filling(settings: type, *names: str, otherwise: str | None = None) -> Filling:
+    """Annotation of a verb's parameter of the type `Given`: it takes the options of `settings`, or those of some fields.
+
+    `otherwise` says where a value comes from that is not given, if it is not the default of the settings.
+    """
+    return Filling(settings, names, otherwise)
+
+
+def as_command(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb as typer reads it: each parameter that is a `filling` replaced by one option a field."""
+    own: list[inspect.Parameter] = []
+    filled: dict[str, tuple[str, str, Option]] = {}  # name of an option → parameter of the verb, field, option
+    hints = get_type_hints(verb, include_extras=True)
+    for name, parameter in inspect.signature(verb).parameters.items():
+        found = next((one for one in get_args(hints[name]) if isinstance(one, Filling)), None)
+        if found is None:
+            own.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
+            continue
+        for place, option, made in found.options():
+            own.append(made)
+            filled[made.name] = (name, place, option)
+    groups = {name for name, _, _ in filled.values()}
+
+    def command(context: typer.Context, **values: Any) -> Any:
+        given: dict[str, Given] = {name: {} for name in groups}
+        for name, (group, place, option) in filled.items():
+            value = values.pop(name)
+            source = context.get_parameter_source(name)
+            if source is not None and source.name != "DEFAULT":
+                given[group][place] = value if option.read is None else option.read(value)
+        return verb(**values, **given)
+
+    described: Any = command
+    described.__name__, described.__doc__, described.__annotations__ = verb.__name__, verb.__doc__, {}
+    asked = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    described.__signature__ = inspect.Signature([asked, *own])
+    return command
+
+
+def _kind(hint: Any) -> Any:
+    """What an option's text is made: the type of its field, the first of several, without None."""
+    return next((one for one in get_args(hint) if one is not type(None)), hint)
+
+
+# Words of a command line ------------------------------------------------------------------------------------------------
 
 _SIGNS = {r"\\n": r"\n", r"\\t": r"\t"}
 
@@ -111,36 +140,7 @@ def beside(source: str, part: str) -> str:
     return part.upper() + "".join(Path(source).suffixes[-2:])
 
 
-def sources(text: str) -> tuple[str, ...]:
-    """Names of files with commas between them; a file whose own name has commas is found as it is. Raises UsageError."""
-    if Path(text).exists():
-        return (text,)
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise UsageError(f"{text!r} names no file at one of its commas", repair="write one.txt,two.txt")
-    return names
-
-
-def of_reading(
-    text_column: str,
-    label_column: str | None,
-    format: str | None,
-    multi_label: str | None,
-    coarse: str | None,
-    scheme: str,
-) -> list[str]:
-    """The options that say how a labelled file is read, for another command about the same file."""
-    given = {
-        "--text-column": None if text_column == "text" else text_column,
-        "--label-column": label_column,
-        "--format": format,
-        "--multi-label": multi_label,
-        "--coarse": coarse,
-        "--scheme": None if scheme == "auto" else scheme,
-    }
-    return [word for name, value in given.items() if value is not None for word in (name, value)]
-
-
-def column(text: str | None) -> Any:
-    """A column by number (files without a header) or by name."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() else text
+def of_reading(columns: Given) -> list[str]:
+    """The options of `Columns` that were given, for another command about the same file."""
+    spelled = {place: made.name.replace("_", "-") for place, _, made in filling(Columns).options()}
+    return [word for name, value in columns.items() for word in (f"--{spelled[name]}", str(value))]

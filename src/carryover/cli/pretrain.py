@@ -2,180 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from carryover.cli import options
+from carryover.cli.options import Given, filling
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 from carryover.errors import UsageError
+from carryover.pretraining.architecture import Architecture
 from carryover.pretraining.settings import PretrainSettings
 
 
 def pretrain(
-    raw: Annotated[
-        str,
-        typer.Option(
-            "--raw",
-            help="Text to learn from: a file (also .gz, .xz), a folder, a pattern such as 'src/**/*.py', builtin:pydocs, or -.",
-        ),
-    ],
+    asked: Annotated[Given, filling(PretrainSettings)],
+    model: Annotated[Given, filling(Architecture)],
     out: options.Out,
-    valid: Annotated[
-        str | None,
-        typer.Option(
-            "--valid", help="Held-out text, or several: a.txt,b.txt; else 2 % of the lines of --raw are set aside."
-        ),
-    ] = None,
-    raw_column: options.RawColumn = "text",
-    raw_format: options.RawFormat = None,
-    begin_with: Annotated[
-        Path | None,
-        typer.Option("--begin-with", help="Continue from this pretrained or imported model: its size, input and tokenizer."),
-    ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective",
-            help="bilm: a forward and a backward language model (vectors), the default; lm: one that writes.",
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", help="tiny (seconds), small (minutes; the default), medium, original (as published)."),
-    ] = None,
-    input: Annotated[
-        str | None,
-        typer.Option("--input", help="What the model reads: characters (no unknown words; the default), words or subwords."),
-    ] = None,
-    keep_spaces: Annotated[
-        bool,
-        typer.Option(
-            "--keep-spaces", help="With --objective lm: words or subwords keep all white space, as code and LaTeX want."
-        ),
-    ] = False,
-    stack: Annotated[
-        str | None, typer.Option("--stack", help="With --objective lm: lstm (the default), gru, tcn or transformer.")
-    ] = None,
-    layers: Annotated[
-        int | None,
-        typer.Option("--layers", help="Of the stack, for a TCN its levels; default: what the size says, as below."),
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option("--width", help="Features of a token and of what the output layer reads.")
-    ] = None,
-    cells: Annotated[
-        int | None,
-        typer.Option("--cells", help="Of an LSTM (bilm: before its projection) or GRU; of a transformer's feed-forward."),
-    ] = None,
-    heads: Annotated[int | None, typer.Option("--heads", help="With --stack transformer: attention heads.")] = None,
-    horizon: Annotated[
-        int | None, typer.Option("--horizon", help="With --stack transformer: tokens that a layer sees, itself among them.")
-    ] = None,
-    kernel: Annotated[int | None, typer.Option("--kernel", help="With --stack tcn: width of the convolutions.")] = None,
-    dropout: Annotated[
-        float | None, typer.Option("--dropout", help="Probability of dropping a feature in training.")
-    ] = None,
-    vocabulary_size: Annotated[
-        int | None,
-        typer.Option("--vocabulary-size", help="Words the model can predict (20000); with --begin-with: count them anew."),
-    ] = None,
-    minimum_count: Annotated[int, typer.Option("--minimum-count", help="Rarer words are predicted as unknown.")] = (
-        PretrainSettings.minimum_count
-    ),
-    softmax: Annotated[
-        str | None, typer.Option("--softmax", help="full, sampled or adaptive; default: what the size says.")
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Of the sampled softmax: words that a step is scored against (8192).")
-    ] = None,
-    tied: Annotated[
-        bool | None,
-        typer.Option(
-            "--tied/--untied",
-            help="With --objective lm: the weights of the output layer are those of the embedding (the default) or its own.",
-        ),
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the text.")] = PretrainSettings.epochs,
-    time_limit: options.TimeLimit = None,
-    patience: Annotated[
-        int | None, typer.Option("--patience", help="Stop after this many held-out measurements without improvement.")
-    ] = PretrainSettings.patience,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Lanes of text read side by side.")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", help="Tokens of a chunk of truncated back-propagation (20; lm over characters 100)."),
-    ] = None,
-    optimiser: Annotated[
-        str | None,
-        typer.Option(
-            "--optimiser",
-            help="adam, adamw, lazy-adam, adagrad, rmsprop or sgd; default: adam, of a sampled softmax lazy-adam.",
-        ),
-    ] = None,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = (
-        PretrainSettings.learning_rate
-    ),
-    schedule: Annotated[
-        str,
-        typer.Option("--schedule", help="constant, linear, cosine, slanted-triangular, inverse-square-root or staircase."),
-    ] = PretrainSettings.schedule,
-    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = PretrainSettings.precision,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a language model on raw text and keep the best by held-out perplexity.
 
-    Killed or interrupted at any moment, the same command continues and ends with the same weights.
-    Several processes: torchrun --nproc-per-node N -m carryover pretrain …
+    If it is killed or interrupted, the same command continues and ends with the same weights. For several processes:
+    torchrun --nproc-per-node N -m carryover pretrain …
     """
     from carryover.pretraining.evaluation import perplexity_of
     from carryover.pretraining.pretrain import pretrain as run_pretraining
-    from carryover.pretraining.settings import usual_steps
 
-    parts: dict[str, Any] = {"stack": stack, "layers": layers, "width": width, "cells": cells, "heads": heads}
-    parts |= {"horizon": horizon, "kernel": kernel, "dropout": dropout, "samples": samples, "tied": tied}
-    given = {name: value for name, value in parts.items() if value is not None}
-    if begin_with is None:
-        model = _model(objective, given)
-    else:
-        model = _own({**given, **({"keep-spaces": True} if keep_spaces else {})}, begin_with)
-    named = {"objective": objective, "size": size, "input": input, "vocabulary_size": vocabulary_size, "steps": steps}
-    asked: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    if begin_with is None:
-        asked["keep_spaces"] = keep_spaces
-        settings: Callable[..., PretrainSettings] = PretrainSettings
-        asked.setdefault("steps", usual_steps(objective or PretrainSettings.objective, input or PretrainSettings.input))
-    else:
-        from carryover.pretraining.initial_model import continued
-
-        settings = partial(continued, begin_with)
-    wanted = settings(
-        model=model,
-        raw=raw,
-        valid=None if valid is None else options.sources(valid),
-        raw_column=options.column(raw_column),
-        raw_format=raw_format,
-        **asked,
-        minimum_count=minimum_count,
-        softmax=softmax,
-        epochs=epochs,
-        time_limit=options.seconds(time_limit),
-        patience=patience,
-        batch_size=batch_size,
-        optimiser=optimiser,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        precision=precision,
-        seed=seed,
-        device=device,
-    )
+    wanted = _settings(asked, model)
     if dry_run:
         from carryover.pretraining.calibration import estimate
         from carryover.training.launched import started_processes
@@ -194,7 +48,7 @@ def pretrain(
     else:
         print_lines(
             [
-                f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {seed}",
+                f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {wanted.seed}",
                 _held_out(result.record["held_out"]),
                 *(f"  {file['text']}: {perplexity_of(file)}" for file in result.record["held_out"].get("files", [])),
                 *_begun_with(result.record),
@@ -208,6 +62,21 @@ def pretrain(
     suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])
 
 
+def _settings(asked: Given, model: Given) -> PretrainSettings:
+    """The settings that were asked for, those of the model to begin with among them."""
+    from carryover.pretraining.settings import usual_steps
+
+    begin_with = asked.pop("begin_with", None)
+    if begin_with is None:
+        objective = asked.get("objective", PretrainSettings.objective)
+        asked.setdefault("steps", usual_steps(objective, asked.get("input", PretrainSettings.input)))
+        return PretrainSettings(**asked, model=_model(objective, model))
+    from carryover.pretraining.initial_model import continued
+
+    spaces = {"keep-spaces": True} if asked.pop("keep_spaces", False) else {}
+    return continued(begin_with, **asked, model=_own({**model, **spaces}, begin_with))
+
+
 _PARTS = {
     "heads": ("transformer",),
     "horizon": ("transformer",),
@@ -217,7 +86,7 @@ _PARTS = {
 """Options of some stacks only."""
 
 
-def _model(objective: str | None, given: dict[str, Any]) -> dict[str, Any]:
+def _model(objective: str, given: dict[str, Any]) -> dict[str, Any]:
     """Fields of the model's configuration. Raises UsageError for an option that objective or stack have no use for."""
     for name in ("stack", "tied"):
         if name in given and objective != "lm":

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
-from typing import Annotated
-
-import typer
 
 from carryover import __version__
+from carryover.cli import options
 from carryover.cli.output import print_document, print_lines
 
 PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "scikit-learn", "scipy")
 
 
 def version(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Show the versions of carryover, Python and what both build on."""
+    from importlib.metadata import PackageNotFoundError  # slow to import, and no other verb needs it
+    from importlib.metadata import version as installed
+
     versions = {"carryover": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:

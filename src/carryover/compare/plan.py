@@ -10,20 +10,62 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.cells import REFERENCE, RUNGS, needs_encoder, table_rank
+from carryover.data.columns import Columns
 from carryover.data.formats.spooling import is_stream
 from carryover.data.metric_names import metric_name
-from carryover.data.schemes import AUTO, PLAIN, scheme_name
+from carryover.data.schemes import PLAIN, scheme_name
 from carryover.errors import UsageError, check_choice, nearest
+from carryover.pretraining.settings import PretrainSettings
+from carryover.setting import COMPARISON, DATA, MODEL, RUN, SEED, option, same_as, same_option
+from carryover.transfer.plan import PLACEMENTS, CarryPlan
+from carryover.transfer.settings import CLASS_WEIGHTS, FitSettings, TaskRun
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
 TASKS = ("classify", "tag")
 SMALLEST_BUDGET = 4
-PLACEMENTS = ("input", "output", "both")
-CLASS_WEIGHTS = ("none", "balanced")
 WEIGHED_TASKS = ("classify",)
-USUAL = {"placement": "input", "class weights": "none"}
+USUAL = {"placement": CarryPlan.placement, "class weights": FitSettings.class_weights}
 """Of the question: what it is where a plan, being older, does not say."""
 _USUAL_BUDGETS = (50, 100, 200, 400)
+
+
+def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
+    """`features,static,top-2` as names in table order; `majority` is always there and may be named too.
+
+    Raises UsageError with the nearest spelling.
+    """
+    given = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
+    names = [name for name in given if name != REFERENCE]
+    if given and not names:
+        raise UsageError(f"{REFERENCE} is the reference of every comparison and no rung", repair="name at least one rung")
+    for name in names:
+        family, _, layers = name.partition("-")
+        if family == "top" and layers.isdigit() and int(layers) > 0:
+            continue
+        if name not in RUNGS:
+            repair = nearest(name, RUNGS, otherwise=f"use {', '.join(RUNGS)} (top-k with any number)")
+            raise UsageError(f"rung {name!r} is unknown", repair=repair)
+    return tuple(sorted(set(names), key=table_rank))
+
+
+def parse_budgets(text: str | Iterable[int | str]) -> tuple[int | str, ...]:
+    """`50,100,all` as rising numbers with "all" last. Raises UsageError for anything else."""
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    numbers: set[int] = set()
+    whole = False
+    for part in parts:
+        word = str(part).strip()
+        if word == "all":
+            whole = True
+            continue
+        if not word.isdigit():
+            raise UsageError(f"budget {word!r} is no number of examples", repair="give numbers or all, as in 50,100,all")
+        if int(word) < SMALLEST_BUDGET:
+            raise UsageError(
+                f"budget {word} is too small: part of its labels is held out", repair=f"give at least {SMALLEST_BUDGET}"
+            )
+        numbers.add(int(word))
+    return (*sorted(numbers), *(("all",) if whole else ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,39 +85,72 @@ class ComparePlan:
     vectors and of fitting. `placement` is where the mixture stands in the rung frozen (`CarryPlan.placement`).
     """
 
-    task: str
-    train: str | PathLike[str]
-    test: str | PathLike[str] | None = None
-    raw: str | PathLike[str] | None = None
-    valid: str | PathLike[str] | None = None
-    raw_column: str | int = "text"
-    raw_format: str | None = None
-    encoder: str | PathLike[str] | None = None
-    rungs: tuple[str, ...] = ()
-    budgets: tuple[int | str, ...] = ()
-    seeds: int = 5
-    seed: int = 0
-    text_column: str | int = "text"
-    label_column: str | int | None = None
-    format: str | None = None
-    multi_label: str | None = None
-    coarse: str | None = None
-    scheme: str = AUTO
-    on_error: str = "stop"
-    metric: str = "auto"
-    class_weights: str = "none"
-    time_limit: float | None = None
-    jobs: int | None = None
+    task: str = field(metadata=same_option(TaskRun, "task"))
+    train: str | PathLike[str] = field(metadata=same_option(TaskRun, "train"))
+    test: str | PathLike[str] | None = field(
+        default=None,
+        metadata=option("Labelled test examples. Default: a fifth of --train is set aside.", DATA, metavar="FILE"),
+    )
+    raw: str | PathLike[str] | None = field(
+        default=None, metadata=option("Unlabelled text to learn from: a file, or builtin:NAME.", DATA, metavar="TEXT")
+    )
+    valid: str | PathLike[str] | None = field(
+        default=None,
+        metadata=option("Held-out text for pretraining. Default: 2 % of the lines of --raw.", DATA, metavar="TEXT"),
+    )
+    raw_column: str | int = same_as(PretrainSettings, "raw_column")
+    raw_format: str | None = same_as(PretrainSettings, "raw_format")
+    encoder: str | PathLike[str] | None = field(
+        default=None,
+        metadata=option(
+            "Pretrained language model to use. Default: pretrain one on --raw.", MODEL, read=Path, metavar="FOLDER"
+        ),
+    )
+    rungs: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "Some of features,static,scratch,frozen,head,top-1,full. Default: all but head and top-1 that the data allow.",
+            COMPARISON,
+            read=parse_rungs,
+            metavar="NAMES",
+        ),
+    )
+    budgets: tuple[int | str, ...] = field(
+        default=(),
+        metadata=option(
+            "Numbers of labelled examples, and all. Default: those of 50,100,200,400 that are smaller than --train, and all.",
+            COMPARISON,
+            read=parse_budgets,
+            metavar="NUMBERS",
+        ),
+    )
+    seeds: int = field(default=5, metadata=option("Number of seeds to repeat each cell with.", COMPARISON))
+    seed: int = field(default=0, metadata=option(SEED, RUN))
+    text_column: str | int = same_as(Columns, "text_column")
+    label_column: str | int | None = same_as(Columns, "label_column")
+    format: str | None = same_as(Columns, "format")
+    multi_label: str | None = same_as(Columns, "multi_label")
+    coarse: str | None = same_as(Columns, "coarse")
+    scheme: str = same_as(Columns, "scheme")
+    on_error: str = same_as(Columns, "on_error")
+    metric: str = same_as(FitSettings, "metric")
+    class_weights: str = same_as(FitSettings, "class_weights")
+    time_limit: float | None = same_as(FitSettings, "time_limit")
+    jobs: int | None = field(
+        default=None, metadata=option("Number of cells to run at once. Default: one for each core.", RUN)
+    )
     backend: str = "loky"
     replicates: int = 2000
     confidence: float = 0.95
-    device: str = "cpu"
+    device: str = same_as(PretrainSettings, "device")
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     vectors: Mapping[str, Any] = field(default_factory=dict)
     fitting: Mapping[str, Any] = field(default_factory=dict)
-    placement: str = USUAL["placement"]
+    placement: str = same_as(CarryPlan, "placement")
 
     def __post_init__(self) -> None:
+        from carryover.devices import choose_device  # PyTorch: not for who only asks for a default
+
         check_choice("task", self.task, TASKS)
         object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
         check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
@@ -98,6 +173,7 @@ class ComparePlan:
             raise UsageError(f"the time limit is {self.time_limit:g} seconds", repair="give a time above 0")
         if not 0.5 <= self.confidence < 1:
             raise UsageError(f"confidence is {self.confidence:g}", repair="give a value from 0.5 to below 1, usually 0.95")
+        object.__setattr__(self, "device", choose_device(self.device))
         self._check_material()
 
     def _check_material(self) -> None:
@@ -155,45 +231,6 @@ class ComparePlan:
     def label_counts(self, examples: int) -> dict[int | str, int]:
         """Number of labelled examples of every budget."""
         return {budget: examples if budget == "all" else int(budget) for budget in self.budgets}
-
-
-def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
-    """`features,static,top-2` as names in table order; `majority` is always there and may be named too.
-
-    Raises UsageError with the nearest spelling.
-    """
-    given = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
-    names = [name for name in given if name != REFERENCE]
-    if given and not names:
-        raise UsageError(f"{REFERENCE} is the reference of every comparison and no rung", repair="name at least one rung")
-    for name in names:
-        family, _, layers = name.partition("-")
-        if family == "top" and layers.isdigit() and int(layers) > 0:
-            continue
-        if name not in RUNGS:
-            repair = nearest(name, RUNGS, otherwise=f"use {', '.join(RUNGS)} (top-k with any number)")
-            raise UsageError(f"rung {name!r} is unknown", repair=repair)
-    return tuple(sorted(set(names), key=table_rank))
-
-
-def parse_budgets(text: str | Iterable[int | str]) -> tuple[int | str, ...]:
-    """`50,100,all` as rising numbers with "all" last. Raises UsageError for anything else."""
-    parts = text.split(",") if isinstance(text, str) else list(text)
-    numbers: set[int] = set()
-    whole = False
-    for part in parts:
-        word = str(part).strip()
-        if word == "all":
-            whole = True
-            continue
-        if not word.isdigit():
-            raise UsageError(f"budget {word!r} is no number of examples", repair="give numbers or all, as in 50,100,all")
-        if int(word) < SMALLEST_BUDGET:
-            raise UsageError(
-                f"budget {word} is too small: part of its labels is held out", repair=f"give at least {SMALLEST_BUDGET}"
-            )
-        numbers.add(int(word))
-    return (*sorted(numbers), *(("all",) if whole else ()))
 
 
 def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:

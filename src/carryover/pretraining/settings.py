@@ -9,6 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from carryover.errors import UsageError, check_choice
+from carryover.setting import (
+    DATA,
+    DEVICE,
+    MODEL,
+    RUN,
+    SEED,
+    TIME_LIMIT,
+    TRAINING,
+    column,
+    option,
+    seconds,
+    sources,
+)
 
 OBJECTIVES = ("bilm", "lm")
 """A forward and a backward language model for vectors (ELMo); one that predicts the next token and generates."""
@@ -50,30 +63,108 @@ class PretrainSettings:
     Raises UsageError naming the field that is wrong.
     """
 
-    raw: str | Path
-    raw_column: str | int = "text"
-    raw_format: str | None = None
-    valid: str | Path | tuple[str | Path, ...] | None = None
+    raw: str | Path = field(
+        metadata=option(
+            "Text to learn from: a file (also .gz, .xz), a folder, a pattern such as 'src/**/*.py', builtin:NAME, or -.",
+            DATA,
+            metavar="TEXT",
+        )
+    )
+    raw_column: str | int = field(
+        default="text",
+        metadata=option(
+            "Column of the text if --raw is a table or JSON rows: a name, or a number from 0.",
+            DATA,
+            read=column,
+            metavar="COLUMN",
+        ),
+    )
+    raw_format: str | None = field(
+        default=None,
+        metadata=option(
+            "Format of --raw: text, tsv, csv, jsonl, parquet, label-first, conll or conllu. Default: by the file's name.",
+            DATA,
+            metavar="FORMAT",
+        ),
+    )
+    valid: str | Path | tuple[str | Path, ...] | None = field(
+        default=None,
+        metadata=option(
+            "Held-out text, or several: a.txt,b.txt. Default: 2 % of the lines of --raw.", DATA, read=sources, metavar="TEXT"
+        ),
+    )
     held_out_share: float = 0.02
-    objective: str = "bilm"
-    size: str = "small"
+    objective: str = field(
+        default="bilm",
+        metadata=option(
+            "bilm: a forward and a backward language model, for vectors; lm: a language model that generates text.", MODEL
+        ),
+    )
+    size: str = field(
+        default="small",
+        metadata=option("Size of the model: tiny (seconds), small (minutes), medium, original (as published).", MODEL),
+    )
     model: Mapping[str, Any] = field(default_factory=dict)
-    input: str = "characters"
-    vocabulary_size: int = 20_000
-    minimum_count: int = 1
-    softmax: str | None = None
-    keep_spaces: bool = False
-    begin_with: str | Path | None = None
+    input: str = field(
+        default="characters",
+        metadata=option("What the model reads: characters (no unknown words), words or subwords.", MODEL),
+    )
+    vocabulary_size: int = field(
+        default=20_000,
+        metadata=option("Size of the output vocabulary. With --begin-with: rebuild the vocabulary from this text.", MODEL),
+    )
+    minimum_count: int = field(default=1, metadata=option("Rarer words are predicted as unknown.", MODEL))
+    softmax: str | None = field(default=None, metadata=option("full, sampled or adaptive. Default: from --size.", MODEL))
+    keep_spaces: bool = field(
+        default=False,
+        metadata=option(
+            "With --objective lm: words and subwords keep all white space, for code and LaTeX.", MODEL, "--keep-spaces"
+        ),
+    )
+    begin_with: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Continue from this pretrained or imported model, with its size, input and tokenizer.",
+            MODEL,
+            read=Path,
+            metavar="FOLDER",
+        ),
+    )
     new_vocabulary: bool = False
-    batch_size: int | None = None
-    steps: int = 20
+    batch_size: int | None = field(
+        default=None,
+        metadata=option("Lanes of text read side by side. Default: 16 to 32, fewer for little text.", TRAINING),
+    )
+    steps: int = field(
+        default=20,
+        metadata=option(
+            "Tokens in a chunk of truncated back-propagation. For --objective lm over characters the default is 100.",
+            TRAINING,
+        ),
+    )
     block_tokens: int = 2048
-    epochs: int = 5
-    time_limit: float | None = None
-    patience: int | None = None
-    optimiser: str | None = None
-    learning_rate: float = 2e-3
-    schedule: str = "cosine"
+    epochs: int = field(default=5, metadata=option("Passes over the text.", TRAINING))
+    time_limit: float | None = field(default=None, metadata=option(TIME_LIMIT, RUN, read=seconds, metavar="TIME"))
+    patience: int | None = field(
+        default=None,
+        metadata=option(
+            "Stop after this many held-out measurements without improvement. Default: train for all epochs.", TRAINING
+        ),
+    )
+    optimiser: str | None = field(
+        default=None,
+        metadata=option(
+            "adam, adamw, lazy-adam, adagrad, rmsprop or sgd. Default: adam; with a sampled softmax lazy-adam.", TRAINING
+        ),
+    )
+    learning_rate: float = field(default=2e-3, metadata=option("Highest learning rate.", TRAINING))
+    schedule: str = field(
+        default="cosine",
+        metadata=option(
+            "Learning rate over time: constant, linear, cosine, slanted-triangular, inverse-square-root or staircase.",
+            TRAINING,
+        ),
+    )
     warm_up: float = 0.02
     weight_decay: float = 0.0
     clip: float | None = 1.0
@@ -81,9 +172,9 @@ class PretrainSettings:
     log_steps: int = 50
     checkpoint_seconds: float = 120.0
     checkpoint_steps: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
+    seed: int = field(default=0, metadata=option(SEED, RUN))
+    device: str = field(default="auto", metadata=option(DEVICE, RUN))
+    precision: str = field(default="auto", metadata=option("auto, float32 or bfloat16.", TRAINING))
     threads: int | None = None
 
     def __post_init__(self) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from collections.abc import Sequence as ListOf
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from carryover.errors import UsageError, check_choice
+from carryover.setting import MODEL, TRAINING, option
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line reads the options of the plan without loading PyTorch
+    from torch import nn
+
     from carryover.models.bilm import BiLanguageModel
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -57,15 +58,44 @@ class CarryPlan:
     """
 
     mode: str = "frozen"
-    top: int = 1
-    tune_vectors: bool = False
-    layer_rate_decay: float = 0.4
-    gradual_unfreezing: bool = True
+    top: int = field(default=1, metadata=option("Number of layers of the language model that mode top-k tunes.", TRAINING))
+    tune_vectors: bool = field(
+        default=False, metadata=option("Tune the word vectors in mode static.", TRAINING, "--tune-vectors")
+    )
+    layer_rate_decay: float = field(
+        default=0.4,
+        metadata=option("Learning rate of a layer, as a factor of the layer above (modes full and top-k).", TRAINING),
+    )
+    gradual_unfreezing: bool = field(
+        default=True,
+        metadata=option(
+            "Unfreeze the layers one after the other, from the top (modes full and top-k).",
+            TRAINING,
+            "--gradual-unfreezing/--no-gradual-unfreezing",
+        ),
+    )
     unfreezing_share: float = 0.1
     slanted_triangular: bool = True
-    mix_layer_norm: bool = False
-    placement: str = "input"
-    mix_l2: float = 0.0
+    mix_layer_norm: bool = field(
+        default=False,
+        metadata=option(
+            "Bring the layers of each word to mean 0 and variance 1 before mixing them.", TRAINING, "--mix-layer-norm"
+        ),
+    )
+    placement: str = field(
+        default="input",
+        metadata=option(
+            "Where the mixed layers join the LSTM of the task (mode frozen): input, output or both.",
+            MODEL,
+            "--elmo-placement",
+        ),
+    )
+    mix_l2: float = field(
+        default=0.0,
+        metadata=option(
+            "L2 penalty on the weights of the mixture. A higher one keeps the shares of the layers even.", TRAINING
+        ),
+    )
     own_words: bool | None = None
     context: bool | None = None
 

@@ -1,13 +1,17 @@
-"""How a task is trained: the settings and, for each mode of carrying over, their defaults."""
+"""What a training run of a task is asked for, how it trains and, for each mode of carrying over, the defaults."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from carryover.data.columns import Columns
 from carryover.data.metric_names import metric_name
 from carryover.errors import UsageError, check_choice
+from carryover.setting import DATA, DEVICE, MODEL, RUN, SEED, TIME_LIMIT, TRAINING, option, seconds
 from carryover.transfer.plan import CarryPlan
 
 CLASS_WEIGHTS = ("none", "balanced")
@@ -31,26 +35,52 @@ class FitSettings:
     checkpoint_seconds, checkpoint_updates : how often to save; the latter, if given, counts instead.
     """
 
-    seed: int = 0
-    epochs: int | None = None
+    seed: int = field(default=0, metadata=option(SEED, RUN))
+    epochs: int | None = field(
+        default=None,
+        metadata=option("Passes over the training examples. Default: by the mode, more for few examples.", TRAINING),
+    )
     least_updates: int | None = None
-    patience: int | None = None
+    patience: int | None = field(
+        default=None,
+        metadata=option(
+            "Stop after this many measurements on the development examples without improvement. Default: train for all epochs.",
+            TRAINING,
+        ),
+    )
     evaluations: int = 25
     token_budget: int | None = None
-    learning_rate: float | None = None
+    learning_rate: float | None = field(
+        default=None, metadata=option("Highest learning rate. Default: by the mode.", TRAINING)
+    )
     weight_decay: float = 0.0
     clip: float | None = 1.0
-    dropout: float | None = None
-    hidden: int = 128
+    dropout: float | None = field(
+        default=None, metadata=option("Dropout probability of the task's own layers. Default: by the mode.", TRAINING)
+    )
+    hidden: int = field(default=128, metadata=option("Cells per direction of the LSTM of the task.", MODEL))
     word_size: int = 64
     filters: tuple[tuple[int, int], ...] = ((2, 25), (3, 25), (4, 25))
-    output: str | None = None
+    output: str | None = field(
+        default=None,
+        metadata=option("Output layer of a tagger: softmax or crf. Default: crf for span tags, else softmax.", MODEL),
+    )
     pooling: str = "mean+max"
     multi_label: bool = False
     scheme: str | None = None
-    metric: str = "auto"
-    class_weights: str = "none"
-    time_limit: float | None = None
+    metric: str = field(
+        default="auto",
+        metadata=option(
+            "accuracy, macro_f1, micro_f1 or span_f1. auto: span_f1 for span tags; macro_f1 if texts have several labels, or "
+            "if more than two thirds of the texts have the same label; else accuracy.",
+            TRAINING,
+        ),
+    )
+    class_weights: str = field(
+        default="none",
+        metadata=option("balanced: every class has the same weight in the loss; none: every example has.", TRAINING),
+    )
+    time_limit: float | None = field(default=None, metadata=option(TIME_LIMIT, RUN, read=seconds, metavar="TIME"))
     checkpoint_seconds: float = 60.0
     checkpoint_updates: int | None = None
 
@@ -106,3 +136,47 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "top-k": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
     "full": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """What a training run of a task is asked for. `plan` and `fitting` set single fields of `CarryPlan`, `FitSettings`.
+
+    mode : of `CarryPlan`; None is "frozen" with an encoder and "scratch" without.
+    device : "auto" chooses, see `carryover.devices`, which also says what is raised.
+    """
+
+    task: str = field(
+        metadata=option("classify: one text, one or more labels; tag: one label for each token.", DATA, metavar="TASK")
+    )
+    train: str = field(metadata=option("Labelled training examples: a file, or builtin:NAME.", DATA, metavar="FILE"))
+    dev: str | None = field(
+        default=None,
+        metadata=option("Labelled development examples. Default: a fifth of --train.", DATA, metavar="FILE"),
+    )
+    encoder: Path | None = field(
+        default=None,
+        metadata=option(
+            "Pretrained language model to carry over, or word vectors for --mode static.", MODEL, read=Path, metavar="FOLDER"
+        ),
+    )
+    mode: str | None = field(
+        default=None,
+        metadata=option(
+            "scratch, static, frozen, head, top-k or full. Default: frozen with --encoder, else scratch.", MODEL
+        ),
+    )
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    fitting: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns = field(default_factory=Columns)
+    device: str = field(default="auto", metadata=option(DEVICE, RUN))
+
+    def __post_init__(self) -> None:
+        from carryover.devices import choose_device  # PyTorch: not for who only asks for a default
+
+        object.__setattr__(self, "device", choose_device(self.device))
+
+    @property
+    def carry_mode(self) -> str:
+        """The mode of carrying over that was asked for, or the one that goes with the encoder."""
+        return self.mode or ("scratch" if self.encoder is None else "frozen")

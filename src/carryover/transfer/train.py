@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import carryover
 from carryover.ambient import settled
 from carryover.data.builtin import lines_fingerprint
 from carryover.data.coding import TokenCoder
+from carryover.data.columns import Columns
 from carryover.data.formats.choosing import is_builtin
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
@@ -35,38 +35,10 @@ from carryover.training.stopping import stop_signals
 from carryover.transfer.fit import FitResult, fit_task
 from carryover.transfer.initial_encoder import Vectors, check_material
 from carryover.transfer.plan import CarryPlan
-from carryover.transfer.settings import FitSettings
+from carryover.transfer.settings import FitSettings, TaskRun
 
 DEV_SHARE = 0.2
 FEWEST_TO_DIVIDE = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Where text and labels stand in a file; see `carryover.data.formats.reading`."""
-
-    text_column: str | int = "text"
-    label_column: str | int | None = None
-    format: str | None = None
-    multi_label: str | None = None
-    coarse: str | None = None
-    scheme: str = "auto"
-    on_error: str = "stop"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskRun:
-    """What a training run of a task is asked for. `plan` and `fitting` set single fields of `CarryPlan`, `FitSettings`."""
-
-    task: str
-    train: str
-    dev: str | None = None
-    encoder: Path | None = None
-    mode: str = "scratch"
-    plan: Mapping[str, Any] = field(default_factory=dict)
-    fitting: Mapping[str, Any] = field(default_factory=dict)
-    columns: Columns = field(default_factory=Columns)
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -186,7 +158,7 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     check_choice("task", wanted.task, TASKS)
     check_fields("plan", wanted.plan, CarryPlan)
     check_fields("fitting", wanted.fitting, FitSettings)
-    plan = CarryPlan(mode=wanted.mode, **wanted.plan)
+    plan = CarryPlan(mode=wanted.carry_mode, **wanted.plan)
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)
     check_material(plan, encoder, vectors)

@@ -1,0 +1,63 @@
+"""Where text and labels stand in a file of labelled examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from carryover.setting import DATA, column, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Where text and labels stand in a file; see `carryover.data.formats.reading`."""
+
+    text_column: str | int = field(
+        default="text",
+        metadata=option(
+            "Column of the text: a name, or a number from 0 for files without a header.", DATA, read=column, metavar="COLUMN"
+        ),
+    )
+    label_column: str | int | None = field(
+        default=None,
+        metadata=option(
+            "Column of the label: a name, or a number from 0 for files without a header. Default: label; for columns of "
+            "tokens the last one.",
+            DATA,
+            read=column,
+            metavar="COLUMN",
+        ),
+    )
+    format: str | None = field(
+        default=None,
+        metadata=option(
+            "text, tsv, csv, jsonl, parquet, label-first, conll or conllu. Default: by the file's name, else by its first lines.",
+            DATA,
+            metavar="FORMAT",
+        ),
+    )
+    multi_label: str | None = field(
+        default=None,
+        metadata=option("Separator between the labels of a text that may have several.", DATA, metavar="SIGN"),
+    )
+    coarse: str | None = field(
+        default=None,
+        metadata=option(
+            "Keep only the part of each label before this sign: with ':', NUM:dist is read as NUM.", DATA, metavar="SIGN"
+        ),
+    )
+    scheme: str = field(
+        default="auto",
+        metadata=option(
+            "Span scheme of the tags: iob1, iob2, bioes, bilou, bmes or bmewo; plain: the tags are no spans; auto: by the file.",
+            DATA,
+            metavar="SCHEME",
+        ),
+    )
+    on_error: str = field(
+        default="stop",
+        metadata=option(
+            "stop: stop at the first bad row; skip: leave bad rows out and write them to a rejects file.",
+            DATA,
+            metavar="ACTION",
+        ),
+    )
