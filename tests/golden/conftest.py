@@ -1,0 +1,3 @@
+from command_line import shell
+
+__all__ = ["shell"]
