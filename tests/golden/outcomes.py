@@ -72,6 +72,25 @@ WITH_KERNELS = (
 )
 """Trained a second time without compiled kernels: some of each kind of network that has some."""
 
+VECTORS = HERE / "artefacts" / "0.1.0" / "vectors"
+ENCODER = (*PRETRAIN, *BILM, "--input", "characters", "--batch-size", 4)
+DATA = {"classify": ("train.tsv", "test.tsv"), "tag": ("train.conll", "test.conll")}
+MODES: dict[str, tuple[object, ...]] = {
+    "scratch": ("--mode", "scratch"),
+    "static": ("--mode", "static", "--encoder", VECTORS),
+    "static, tuned": ("--mode", "static", "--encoder", VECTORS, "--tune-vectors"),
+    "frozen": ("--mode", "frozen", "--encoder", "lm"),
+    "frozen, output": ("--mode", "frozen", "--encoder", "lm", "--elmo-placement", "both", "--mix-l2", 0.01),
+    "head": ("--mode", "head", "--encoder", "lm"),
+    "top-1": ("--mode", "top-k", "--top", 1, "--encoder", "lm"),
+    "full": ("--mode", "full", "--encoder", "lm"),
+}
+EXTRA: dict[str, dict[str, tuple[object, ...]]] = {
+    "classify": {"frozen": ("--class-weights", "balanced")},
+    "tag": {"head": ("--output", "softmax"), "static": ("--output", "softmax")},
+}
+"""Options beside the mode, so that each output layer and weighting is met."""
+
 
 def write_material(folder: Path) -> None:
     """raw.txt, and train and test as .tsv and .conll."""
@@ -109,6 +128,37 @@ def pretraining(run: Run, name: str) -> dict[str, Any]:
     record = json.loads((out / "record.json").read_text(encoding="utf-8"))
     kept = {key: record[key] for key in ("held_out", "heldout_check", "parameters", "steps", "tokens")}
     return shown({"log": log, "record": kept, "evaluated": evaluated})
+
+
+def fitting(run: Run, task: str) -> dict[str, Any]:
+    """For each mode the loss and score of every epoch, the proof, and what the model predicts."""
+    write_material(Path())
+    run("pretrain", "--out", "lm", *ENCODER)
+    train, test = DATA[task]
+    found = {}
+    for name, mode in MODES.items():
+        out = Path(name)
+        lines: tuple[object, ...] = ("--train", train, "--dev", test, "--hidden", 8, "--epochs", 12, "--seed", 2)
+        extra = (*EXTRA[task].get(name, ()), "--device", "cpu")
+        record = run("train", "--task", task, *lines, *mode, *extra, "--out", out)["record"]
+        kept = {key: record[key] for key in ("history", "proof", "mix", "dev_score", "parameters", "trainable", "epochs")}
+        kept |= {key: record[key] for key in ("updates", "kept_update", "stopped_by")}
+        predicted = run("predict", out, test, "--probabilities", "--device", "cpu")["predictions"][:20]
+        found[name] = shown({"record": kept, "predictions": predicted})
+    return found
+
+
+def asking(run: Run, task: str) -> dict[str, Any]:
+    """Documents of doctor, and of evaluate and predict by one small model."""
+    write_material(Path())
+    train, test = DATA[task]
+    plan: tuple[object, ...] = ("--mode", "scratch", "--hidden", 8, "--epochs", 25, "--learning-rate", 0.02)
+    run("train", "--task", task, "--train", train, *plan, "--out", "model", "--device", "cpu")
+    return {
+        "doctor": shown(run("doctor", "--task", task, "--raw", "raw.txt", "--train", train, "--dev", train, "--test", test)),
+        "evaluate": shown(run("evaluate", "model", "--test", test, "--device", "cpu")),
+        "predict": shown(run("predict", "model", "raw.txt", "--device", "cpu"))["predictions"][:25],
+    }
 
 
 _MEASURED = {
@@ -167,6 +217,8 @@ def _file(part: str) -> Path:
 
 PARTS: dict[str, Callable[[Run], Any]] = {
     "pretraining": lambda run: {name: _elsewhere(pretraining, run, name) for name in PRETRAINING},
+    "fitting": lambda run: {task: _elsewhere(fitting, run, task) for task in DATA},
+    "asking": lambda run: {task: _elsewhere(asking, run, task) for task in DATA},
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from command_line import Shell
 from golden import outcomes
-from golden.outcomes import PRETRAINING, WITH_KERNELS, differences, stored
+from golden.outcomes import DATA, PRETRAINING, WITH_KERNELS, differences, stored
 
 
 @pytest.fixture
@@ -42,3 +42,13 @@ def test_the_comparison_sees_every_kind_of_difference() -> None:
 def test_pretraining_loses_what_it_lost(name: str, kernels: str, run: outcomes.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARRYOVER_KERNELS", kernels)
     assert not differences(outcomes.pretraining(run, name), stored("pretraining")[name], relative=1e-5)
+
+
+@pytest.mark.parametrize("task", DATA)
+def test_fitting_a_task_loses_scores_and_predicts_what_it_did(task: str, run: outcomes.Run) -> None:
+    assert not differences(outcomes.fitting(run, task), stored("fitting")[task], relative=1e-4, absolute=1e-4)
+
+
+@pytest.mark.parametrize("task", DATA)
+def test_doctor_evaluate_and_predict_say_what_they_said(task: str, run: outcomes.Run) -> None:
+    assert not differences(outcomes.asking(run, task), stored("asking")[task], relative=1e-4, absolute=1e-4)
