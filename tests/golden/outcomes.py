@@ -6,6 +6,7 @@ JSON files then shows every number and sentence that moved. Nothing here but the
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -161,6 +162,29 @@ def asking(run: Run, task: str) -> dict[str, Any]:
     }
 
 
+COMPARE = (
+    *("--raw", "raw.txt", "--size", "tiny", "--rungs", "features,static,scratch,frozen,full", "--budgets", "16,all"),
+    *("--seeds", 2, "--jobs", 1, "--device", "cpu", "--quiet"),
+)
+AGAIN = {"classify": ("features-16-0", "static-16-1", "frozen-16-0"), "tag": ("features-all-1", "scratch-16-0", "full-16-1")}
+"""Cells that the comparison runs anew; it finds the others stored, as a comparison that is continued does."""
+
+
+def comparing(run: Run, task: str, cells: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The document of a comparison, and its stored cells; those of `cells` that are not run again are found there."""
+    write_material(Path())
+    train, test = DATA[task]
+    out = Path("comparison")
+    for name, content in (cells or {}).items():
+        if Path(name).parent.name not in AGAIN[task]:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(base64.b85decode(content))
+    document = run("compare", "--task", task, "--train", train, "--test", test, *COMPARE, "--out", out)
+    files = [out / "plan.json", *sorted((out / "cells").glob("*/*"))]
+    kept = {str(file.relative_to(out)): base64.b85encode(file.read_bytes()).decode() for file in files}
+    return shown(document), kept
+
+
 _MEASURED = {
     *("seconds", "pretraining_seconds", "prediction_milliseconds", "peak_memory_mib", "versions", "command"),
     *("folder", "report", "predictions_file", "identity", "fingerprint"),
@@ -218,8 +242,14 @@ def _file(part: str) -> Path:
 PARTS: dict[str, Callable[[Run], Any]] = {
     "pretraining": lambda run: {name: _elsewhere(pretraining, run, name) for name in PRETRAINING},
     "fitting": lambda run: {task: _elsewhere(fitting, run, task) for task in DATA},
+    "comparing": lambda run: {task: _elsewhere(_compared_anew, run, task) for task in DATA},
     "asking": lambda run: {task: _elsewhere(asking, run, task) for task in DATA},
 }
+
+
+def _compared_anew(run: Run, task: str) -> dict[str, Any]:
+    document, cells = comparing(run, task, None)
+    return {"document": document, "cells": cells}
 
 
 def _elsewhere(make: Callable[[Run, str], Any], run: Run, name: str) -> Any:

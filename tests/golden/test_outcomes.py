@@ -52,3 +52,13 @@ def test_fitting_a_task_loses_scores_and_predicts_what_it_did(task: str, run: ou
 @pytest.mark.parametrize("task", DATA)
 def test_doctor_evaluate_and_predict_say_what_they_said(task: str, run: outcomes.Run) -> None:
     assert not differences(outcomes.asking(run, task), stored("asking")[task], relative=1e-4, absolute=1e-4)
+
+
+@pytest.mark.parametrize("task", DATA)
+def test_a_comparison_continues_and_says_what_it_said(task: str, run: outcomes.Run) -> None:
+    golden = stored("comparing")[task]
+    document, cells = outcomes.comparing(run, task, golden["cells"])
+    assert not differences(document, golden["document"], relative=1e-4, absolute=1e-4)
+    assert cells.keys() == golden["cells"].keys()
+    predictions = [name for name in cells if name.endswith("predictions.npy")]
+    assert [cells[name] for name in predictions] == [golden["cells"][name] for name in predictions]
