@@ -16,6 +16,7 @@ import random
 import re
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,10 +179,10 @@ def comparing(run: Run, task: str, cells: dict[str, Any] | None) -> tuple[dict[s
     for name, content in (cells or {}).items():
         if Path(name).parent.name not in AGAIN[task]:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_bytes(base64.b85decode(content))
+            (out / name).write_bytes(zlib.decompress(base64.b85decode(content)))
     document = run("compare", "--task", task, "--train", train, "--test", test, *COMPARE, "--out", out)
     files = [out / "plan.json", *sorted((out / "cells").glob("*/*"))]
-    kept = {str(file.relative_to(out)): base64.b85encode(file.read_bytes()).decode() for file in files}
+    kept = {str(file.relative_to(out)): base64.b85encode(zlib.compress(file.read_bytes(), 9)).decode() for file in files}
     return shown(document), kept
 
 
@@ -189,7 +190,7 @@ _MEASURED = {
     *("seconds", "pretraining_seconds", "prediction_milliseconds", "peak_memory_mib", "versions", "command"),
     *("folder", "report", "predictions_file", "identity", "fingerprint"),
 }
-_TIMES = re.compile(r"\d[\d.,]* (?=(ms|s|min|h)\b)")
+_TIMES = re.compile(r"\d[\d.,]* (ms|s|min|h)\b( \d+ (s|min)\b)*")
 
 
 def shown(value: Any) -> Any:
@@ -200,7 +201,7 @@ def shown(value: Any) -> Any:
         return [shown(one) for one in value]
     if isinstance(value, float):
         return float(f"{value:.8g}")
-    return _TIMES.sub("… ", value) if isinstance(value, str) else value
+    return _TIMES.sub("…", value) if isinstance(value, str) else value
 
 
 def differences(found: Any, golden: Any, *, relative: float, absolute: float = 0.0, place: str = "") -> list[str]:
