@@ -30,7 +30,7 @@ from measuring.ending import leave
 from measuring.results import command_line, heading, write
 
 from carryover.compare import ComparePlan, CompareResult, compare, parse_budgets, parse_rungs
-from carryover.compare.cells import REFERENCE
+from carryover.compare.ladder import REFERENCE
 from carryover.data.formats.reading import read_tagged, read_texts
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.splits import stratified_order, stratified_split

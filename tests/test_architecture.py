@@ -33,7 +33,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("training",),
     ("pretraining",),
     ("transfer",),
-    ("embeddings", "classical"),
+    ("embeddings", "classical", "experiments"),
     ("compare", "bench"),
     ("interop", "inspect"),
     ("serve",),

@@ -40,6 +40,7 @@ _ROOMS = (
     "transfer",
     "embeddings",
     "classical",
+    "experiments",
     "compare",
     "bench",
     "interop",

@@ -11,7 +11,8 @@ import pytest
 
 from carryover.compare import ComparePlan, compare
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import REFERENCE, Cell
+from carryover.compare.cells import Cell
+from carryover.compare.ladder import REFERENCE, RungTask
 from carryover.compare.run import PLAN_FILE
 from carryover.compare.scoring import Metric
 from carryover.compare.table import plain_table
@@ -362,8 +363,8 @@ def test_a_budget_without_a_span_is_a_model_that_finds_nothing(topics: Path, tmp
 
 
 def test_a_budget_with_one_label_is_a_model_that_answers_it(topics: Path, tmp_path: Path) -> None:
+    from carryover.compare.ladder.running import run_rung
     from carryover.compare.resources import prepare
-    from carryover.compare.rungs import run_rung
     from carryover.data.formats.text import TextExample
 
     plan = ComparePlan(task="classify", train=topics / "train.tsv", raw=topics / "raw.txt", rungs=RUNGS, **TINY)
@@ -371,10 +372,10 @@ def test_a_budget_with_one_label_is_a_model_that_answers_it(topics: Path, tmp_pa
     one = [TextExample("the old ship", ("sea",), i + 1) for i in range(8)]
     other = [TextExample("a barn", ("farm",), 1), TextExample("", ("sea",), 2)]
     for rung in RUNGS.split(","):
-        outcome = run_rung(rung, "classify", one, other, 0, resources)
+        outcome = run_rung(rung, RungTask("classify"), one, other, 0, resources)
         assert outcome.predictions == [("sea",), ("sea",)], rung
         both = [TextExample("the old ship", ("sea", "town"), i + 1) for i in range(8)]
-        outcome = run_rung(rung, "classify", both, other, 0, resources, multi_label=True)
+        outcome = run_rung(rung, RungTask("classify", multi_label=True), both, other, 0, resources)
         assert outcome.predictions == [("sea", "town")] * 2, rung
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from carryover.compare.cells import Cell, cost_rank, order_cells
-from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question, parse_budgets, parse_rungs
+from carryover.compare.cells import Cell, order_cells
+from carryover.compare.ladder import cost_rank, parse_rungs
+from carryover.compare.ladder.carried import Frozen, Full
+from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question, parse_budgets
 from carryover.compare.resources import check_material
-from carryover.compare.rungs import carry_plan
 from carryover.errors import UsageError
 from carryover.storage.artefact import save_artefact
 
@@ -134,7 +135,7 @@ def test_a_placement_is_for_the_rung_that_has_one() -> None:
         ComparePlan(task="tag", train="a", raw="b", rungs=("features", "full"), placement="both")
     with pytest.raises(UsageError, match="placement 'outptu' is unknown; did you mean 'output'"):
         ComparePlan(task="tag", train="a", placement="outptu")
-    frozen, full = carry_plan("frozen", "both"), carry_plan("full", "both")
+    frozen, full = Frozen().plan("both"), Full().plan("both")
     assert frozen.placement == "both" and full.placement == "input", "full has no LSTM to stand beside"
 
 

@@ -79,21 +79,21 @@ def test_a_comparison_of_an_earlier_version_on_builtin_text_goes_on(
 def test_a_removed_folder_is_no_success_and_the_same_command_works(
     topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from carryover.compare import rungs
+    from carryover.compare.ladder import running
 
     out = tmp_path / "out"
-    real = rungs.run_rung
+    real = running.run_rung
 
     def removes(*given: Any, **options: Any) -> Any:
         found = real(*given, **options)
         shutil.rmtree(out)
         return found
 
-    monkeypatch.setattr(rungs, "run_rung", removes)
+    monkeypatch.setattr(running, "run_rung", removes)
     with pytest.raises(CannotWrite, match="was removed while the comparison ran; run the same command again"):
         compare(plan(topics), out, quiet=True)
     assert not out.exists()
-    monkeypatch.setattr(rungs, "run_rung", real)
+    monkeypatch.setattr(running, "run_rung", real)
     assert len(compare(plan(topics), out, quiet=True).results) == 4
 
 

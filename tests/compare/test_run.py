@@ -108,10 +108,12 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_example(
     topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from carryover.compare import estimate as module
+    from carryover.compare.examples import content
+    from carryover.compare.ladder import calibration, features, neural
 
     asked: list[Any] = []
-    real = module.content
-    monkeypatch.setattr(module, "content", lambda example, task: asked.append(example.text) or real(example, task))
+    for place in (calibration, features, neural):
+        monkeypatch.setattr(place, "content", lambda example, task: asked.append(example.text) or content(example, task))
     wanted = plan(topics, rungs=(), raw=topics / "raw.txt", budgets="24,all", seeds=3, **TINY)
     document = module.estimate(wanted, tmp_path / "out")
     assert document["schema"] == "carryover.compare-estimate/1"
@@ -170,17 +172,17 @@ def test_a_moved_file_is_the_same_file(own_topics: Path, tmp_path: Path) -> None
 def test_budgets_are_nested_and_the_rungs_see_the_same(
     topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from carryover.compare import rungs
+    from carryover.compare.ladder import running
 
     seen: dict[tuple[str, int, int], set[str]] = {}
-    real = rungs.run_rung
+    real = running.run_rung
 
-    def spy(rung: str, task: str, train: Any, test: Any, seed: int, resources: Any, **options: Any) -> Any:
+    def spy(rung: str, task: Any, train: Any, test: Any, seed: int, resources: Any) -> Any:
         seen[rung, len(train), seed] = {example.text for example in train}
         assert len(test) == 36
-        return real("features", task, train, test, seed, resources, **options)
+        return real("features", task, train, test, seed, resources)
 
-    monkeypatch.setattr(rungs, "run_rung", spy)
+    monkeypatch.setattr(running, "run_rung", spy)
     compare(plan(topics, rungs="features,scratch", budgets="12,24,all"), tmp_path / "out", quiet=True)
     for seed in (0, 1):
         assert seen["features", 12, seed] < seen["features", 24, seed] < seen["features", 60, seed]
@@ -204,19 +206,19 @@ def test_without_a_test_file_a_fifth_is_set_aside_and_said(
 def test_a_failing_cell_does_not_stop_the_rest(
     topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Any
 ) -> None:
-    from carryover.compare import rungs
+    from carryover.compare.ladder import running
 
-    real = rungs.run_rung
+    real = running.run_rung
 
-    def breaks(rung: str, task: str, train: Any, test: Any, seed: int, resources: Any, **options: Any) -> Any:
+    def breaks(rung: str, task: Any, train: Any, test: Any, seed: int, resources: Any) -> Any:
         if (len(train), seed) == (12, 0):
             raise TrainingFailed("not finite at update 3", repair="lower the learning rate")
         if (len(train), seed) == (24, 1):
             raise ZeroDivisionError("a bug")
-        return real(rung, task, train, test, seed, resources, **options)
+        return real(rung, task, train, test, seed, resources)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(rungs, "run_rung", breaks)
+    monkeypatch.setattr(running, "run_rung", breaks)
     broken = compare(plan(topics, seeds=3), out, quiet=True)
     assert [(failure.cell, failure.exit_code) for failure in broken.failures] == [
         (Cell("features", 12, 0), 3), (Cell("features", 24, 1), 1),
@@ -225,7 +227,7 @@ def test_a_failing_cell_does_not_stop_the_rest(
     assert len(broken.results) == broken.looks_at_test == 4
     assert any("not finite at update 3" in sentence for sentence in broken.verdict)
     assert "a bug" in (out / "report.html").read_text(encoding="utf-8")
-    monkeypatch.setattr(rungs, "run_rung", real)
+    monkeypatch.setattr(running, "run_rung", real)
     mended = compare(plan(topics, seeds=3), out, quiet=True)
     assert (mended.already, mended.exit_code) == (4, 0)
     assert final(out) == whole
@@ -341,13 +343,13 @@ def test_ctrl_c_keeps_what_is_finished(topics: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_this_process(topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from carryover.compare import rungs
+    from carryover.compare.ladder import running
 
     def stopped(*given: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
-    monkeypatch.setattr(rungs, "run_rung", stopped)
+    monkeypatch.setattr(running, "run_rung", stopped)
     with pytest.raises(Interrupted, match="0 of 4 cells are finished"):
         compare(plan(topics), tmp_path / "out", quiet=True)
     assert not list((tmp_path / "out").glob("failures/*"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from carryover.compare.plan import ComparePlan, parse_budgets, parse_rungs
+    from carryover.compare.ladder import parse_rungs
+    from carryover.compare.plan import ComparePlan, parse_budgets
     from carryover.compare.result import CompareResult
     from carryover.compare.run import compare
 
@@ -16,7 +17,7 @@ _PLACES = {
     "CompareResult": "result",
     "compare": "run",
     "parse_budgets": "plan",
-    "parse_rungs": "plan",
+    "parse_rungs": "ladder",
 }
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from carryover.compare.cells import REFERENCE, Cell, cost_rank, table_rank, uses_raw_text
+from carryover.compare.cells import Cell
 from carryover.compare.findings import Budget, Difference, Gain, Point, Reduction, Saving, plain
+from carryover.compare.ladder import REFERENCE, cost_rank, rung_of, table_rank
 from carryover.compare.scoring import Counts, Metric
 from carryover.compare.statistics import Interval, Resampling, equivalent_labels, error_reduction
 
 __all__ = ["Analysis", "Budget", "Difference", "Gain", "Point", "Reduction", "Saving"]
-
-BASELINES = ("scratch", "features")
 
 
 class Analysis:
@@ -152,7 +151,7 @@ class Analysis:
 
     @cached_property
     def pretrained(self) -> set[str]:
-        return {rung for rung in self.rungs if uses_raw_text(rung)}
+        return {rung for rung in self.rungs if rung_of(rung).needs}
 
     @cached_property
     def plain(self) -> set[str]:
@@ -184,7 +183,8 @@ class Analysis:
     @property
     def baseline(self) -> str | None:
         """The rung that error reductions are against: the same task model without raw text, else hand-made features."""
-        return next((rung for rung in BASELINES if rung in self.rungs), None)
+        ranks = {rung: rank for rung in self.rungs if (rank := rung_of(rung).baseline)}
+        return max(ranks, key=ranks.__getitem__, default=None)
 
     @cached_property
     def reductions(self) -> list[Reduction]:

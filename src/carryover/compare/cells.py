@@ -6,39 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-RUNGS = ("features", "static", "scratch", "frozen", "head", "top-1", "full")
-"""Names in the order of tables. `top-k` is written with a number: top-1, top-2, …"""
-
-REFERENCE = "majority"
-"""What answers without looking: always shown, never recommended. It is counted from the labels and no cell is run for it."""
+from carryover.compare.ladder import table_rank
 
 NOT_LEARNED = "not learned"
 """Among the notes of a cell: why its budget held nothing to learn from."""
-
-_COST_ORDER = (REFERENCE, "features", "scratch", "static", "frozen", "head", "top", "full")
-
-
-def cost_rank(rung: str) -> tuple[int, int]:
-    """Order of rungs by what they ask for: first what must be made beforehand (nothing, word vectors, a language model),
-    then how much is trained. Fixed, not measured, so that a verdict does not flip with the noise of a clock."""
-    family, _, layers = rung.partition("-")
-    return _COST_ORDER.index(family), int(layers or 0)
-
-
-def table_rank(rung: str) -> tuple[int, int]:
-    """Order of rungs in tables and pages."""
-    family, _, layers = rung.partition("-")
-    return [name.partition("-")[0] for name in (REFERENCE, *RUNGS)].index(family), int(layers or 0)
-
-
-def needs_encoder(rung: str) -> bool:
-    """Whether a rung carries a pretrained language model over."""
-    return rung.partition("-")[0] in ("frozen", "head", "top", "full")
-
-
-def uses_raw_text(rung: str) -> bool:
-    """Whether a rung learns anything from the raw text."""
-    return rung == "static" or needs_encoder(rung)
 
 
 class Cell(NamedTuple):

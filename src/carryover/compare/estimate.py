@@ -6,27 +6,23 @@ wanted size where none exists yet: its speed is that of a trained one.
 
 from __future__ import annotations
 
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from carryover.compare.cells import Cell, needs_encoder, order_cells, table_rank
+from carryover.compare.cells import order_cells
+from carryover.compare.ladder import rung_of, table_rank
+from carryover.compare.ladder.calibration import Calibration
 from carryover.compare.plan import ComparePlan
-from carryover.compare.problem import Problem, content, gold, load_problem
+from carryover.compare.problem import Problem, load_problem
 from carryover.compare.resources import check_material
 from carryover.compare.result import ENCODER_FOLDER
-from carryover.compare.rungs import carry_plan, feature_model, split_budget
-from carryover.compare.schedule import default_jobs
-from carryover.compare.trial import PeakMemory, one_thread, store_of
+from carryover.compare.trial import store_of
 from carryover.errors import CarryoverError
+from carryover.experiments.process import PeakMemory, one_thread
+from carryover.experiments.schedule import default_jobs
 from carryover.progress import duration
 
 SCHEMA = "carryover.compare-estimate/1"
-_FEW, _MORE = 3, 9
-_EXAMPLES = 64
-_MORE_EXAMPLES = 256
-_EXAMPLES_FOR_MEMORY = 1000
 
 
 def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
@@ -42,13 +38,15 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
     missing = [cell for cell in cells if not store.finished(cell)]
     jobs = plan.jobs or default_jobs(plan.device)
+    calibration, labels = _calibration(plan, problem, folder), plan.label_counts(len(problem.train))
     seconds, memory = {}, {}
     with one_thread():
         for rung in plan.rungs:
+            budgets = [labels[cell.budget] for cell in missing if cell.rung == rung]
             peak = PeakMemory()
-            seconds[rung], mib = _cost_of_cells(rung, plan, problem, folder, missing)
+            seconds[rung], mib = rung_of(rung).forecast(calibration, budgets) if budgets else (0.0, 0.0)
             memory[rung] = max(peak.read(), mib)
-    once = _pretraining(plan, folder) if any(needs_encoder(cell.rung) for cell in missing) else 0.0
+    once = _pretraining(plan, folder) if any(rung_of(cell.rung).needs.encoder for cell in missing) else 0.0
     total = once + sum(seconds.values()) / jobs
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -78,102 +76,19 @@ def _lines(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _cost_of_cells(rung: str, plan: ComparePlan, problem: Problem, folder: Path, missing: list[Cell]) -> tuple[float, float]:
-    """Seconds of one core for the missing cells of a rung, and MiB of the largest where the calibration does not show them."""
-    mine = [cell for cell in missing if cell.rung == rung]
-    if not mine:
-        return 0.0, 0.0
+def _calibration(plan: ComparePlan, problem: Problem, folder: Path) -> Calibration:
     labels = plan.label_counts(len(problem.train))
-    sample = _sample(problem, min(labels.values()))
-    if rung == "features":
-        largest = max(labels[cell.budget] for cell in mine)
-        fixed, each = _calibrate_features(problem, largest)
-        return sum(fixed + each * labels[cell.budget] for cell in mine), _features_mib(problem, largest)
-    words = sum(len(_words(problem, example)) for example in problem.train) / len(problem.train)
-    settings = _settings(plan, rung)
-    fixed, update, predict = _calibrate_neural(rung, plan, problem, sample, folder)
-    seconds = 0.0
-    for cell in mine:
-        batches = max(1.0, labels[cell.budget] * words / settings.token_budget)
-        updates = max(settings.epochs * batches, settings.least_updates)
-        held_out = settings.evaluations * 0.2 * labels[cell.budget] * predict
-        seconds += fixed + updates * update + held_out + len(problem.test) * predict
-    return seconds, 0.0
-
-
-def _settings(plan: ComparePlan, rung: str) -> Any:
-    from carryover.transfer.fit import FitSettings
-
-    return FitSettings(**plan.fitting).resolve(carry_plan(rung, plan.placement))
-
-
-def _sample(problem: Problem, count: int, most: int = _EXAMPLES) -> list[Any]:
-    from carryover.data.splits import stratified_order
-
-    return [problem.train[i] for i in stratified_order(problem.train, 0)[: min(max(count, 16), most, len(problem.train))]]
-
-
-def _features_mib(problem: Problem, labels: int) -> float:
-    """MiB of a process that fits hand-made features to `labels` examples, measured from this one, which has fitted a few."""
-    sample = [content(example, problem.task) for example in _sample(problem, labels, most=_EXAMPLES_FOR_MEMORY)]
-    kinds = len({label for example in problem.train for label in gold(example, problem.task)})
-    more = feature_model(problem.task, multi_label=problem.multi_label).foretold_mib(sample, kinds, labels)
-    return PeakMemory().read() + float(more)
-
-
-def _calibrate_features(problem: Problem, labels: int) -> tuple[float, float]:
-    """Seconds whatever the budget, and seconds a labelled example, where the largest budget has `labels` examples."""
-    from carryover.compare.resources import Resources
-    from carryover.compare.rungs import run_rung
-
-    def run(examples: list[Any]) -> float:
-        started = time.perf_counter()
-        run_rung("features", problem.task, examples, examples[:8], 0, Resources(), multi_label=problem.multi_label)
-        return time.perf_counter() - started
-
-    few, more = _sample(problem, labels), _sample(problem, labels, most=_MORE_EXAMPLES)
-    run(few)  # the first call also pays for imports
-    short = run(few)
-    if len(more) < 2 * len(few):
-        return 0.0, short / len(few)
-    # With many classes most of the time is theirs, however few examples each has.
-    long = run(more)
-    each = max(long - short, 0.1 * long) / (len(more) - len(few))
-    return max(0.0, long - each * len(more)), each
-
-
-def _calibrate_neural(
-    rung: str, plan: ComparePlan, problem: Problem, sample: list[Any], folder: Path
-) -> tuple[float, float, float]:
-    """Seconds whatever the budget, seconds an update, seconds to predict an example."""
-    from carryover.transfer.fit import FitSettings, fit_task
-
-    encoder = _encoder(plan, folder) if needs_encoder(rung) else None
-    vectors = _vectors(plan, problem, sample) if rung == "static" else None
-    kept, held_out = split_budget(sample, 0)
-    spent = []
-    with tempfile.TemporaryDirectory() as cache:
-        for updates in (_FEW, _MORE):
-            options = {**plan.fitting, "epochs": 1, "least_updates": updates, "evaluations": 1}
-            started = time.perf_counter()
-            fit = fit_task(
-                problem.task,
-                kept,
-                held_out,
-                plan=carry_plan(rung, plan.placement),
-                encoder=encoder,
-                vectors=vectors,
-                settings=FitSettings(**options),
-                device=plan.device,
-                cache_folder=Path(cache),
-            )
-            spent.append((fit.updates, time.perf_counter() - started))
-    (few, first), (more, second) = spent
-    update = max(second - first, 0.1 * second) / max(1, more - few)
-    started = time.perf_counter()
-    fit.predictor.predict([content(example, problem.task) for example in sample])
-    predict = (time.perf_counter() - started) / len(sample)
-    return max(0.0, second - more * update), update, predict
+    return Calibration(
+        task=problem.asked(plan.class_weights),
+        train=problem.train,
+        test_examples=len(problem.test),
+        smallest=min(labels.values()),
+        encoder=lambda: _encoder(plan, folder),
+        vector_size=plan.vectors.get("size", 100),
+        fitting=plan.fitting,
+        placement=plan.placement,
+        device=plan.device,
+    )
 
 
 def _encoder(plan: ComparePlan, folder: Path) -> Any:
@@ -199,20 +114,6 @@ def _encoder(plan: ComparePlan, folder: Path) -> Any:
         options.get("size", "small"), **{**options.get("model", {}), "input": kind, "vocabulary_size": len(vocabulary)}
     )
     return LanguageModel(BiLanguageModel(config).to(plan.device), TokenCoder(kind, vocabulary), {})
-
-
-def _vectors(plan: ComparePlan, problem: Problem, sample: list[Any]) -> tuple[Any, Any]:
-    import numpy as np
-
-    from carryover.data.vocabulary import Vocabulary
-
-    vocabulary = Vocabulary.count(word for example in sample for word in _words(problem, example))
-    return vocabulary, np.zeros((len(vocabulary), plan.vectors.get("size", 100)), dtype=np.float32)
-
-
-def _words(problem: Problem, example: Any) -> list[str]:
-    seen = content(example, problem.task)
-    return seen.split() if isinstance(seen, str) else list(seen)
 
 
 def _pretraining(plan: ComparePlan, folder: Path) -> float:

@@ -8,26 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from carryover.compare.analysis import Analysis
+from carryover.compare.ladder import families, row_of, table_rank
 from carryover.compare.verdict import points
 
 # Every colour drawn by matplotlib is a stand-in that is replaced by a CSS variable of the page.
-_STAND_INS = {
-    "ink": "#010101", "quiet": "#020202", "grid": "#030303",
-    "features": "#110101", "static": "#120101", "scratch": "#130101", "frozen": "#140101",
-    "majority": "#100101", "head": "#150101", "top": "#160101", "full": "#170101",
-}  # fmt: skip
-_MARKERS = {
-    "majority": "",
-    "features": "o",
-    "static": "s",
-    "scratch": "^",
-    "frozen": "D",
-    "head": "v",
-    "top": "P",
-    "full": "X",
-}
-_DASHES = {"majority": (0, (1, 2.5)), "features": "-", "static": (0, (5, 2)), "scratch": (0, (1, 1.5)), "frozen": "-", "head": (0, (5, 2)),
-           "top": (0, (1, 1.5)), "full": (0, (7, 2, 1, 2))}  # fmt: skip
+_INK = {"ink": "#010101", "quiet": "#020202", "grid": "#030303"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +48,12 @@ def learning_curves(analysis: Analysis, frame: Frame) -> str:
     return _to_page(buffer.getvalue(), frame, describe(analysis))
 
 
+def _stand_in(rung: str) -> str:
+    """The colour that is drawn for a family: its place among the families, which no other colour has."""
+    place, _ = table_rank(rung)
+    return f"#{0x10 + place:02x}0101"
+
+
 def describe(analysis: Analysis) -> str:
     """The figure in words, for those who cannot see it."""
     lines = []
@@ -86,7 +77,7 @@ def _draw(axes: Any, analysis: Analysis, frame: Frame) -> None:
     span = max(position[-1] - position[0], 1.0)
     ends: list[tuple[float, str]] = []
     for number, rung in enumerate(analysis.rows):
-        family = rung.partition("-")[0]
+        row = row_of(rung)
         have = [i for i, budget in enumerate(analysis.budgets) if (rung, budget) in analysis.points]
         curve = [analysis.points[rung, analysis.budgets[i]] for i in have]
         shift = (number - (len(analysis.rows) - 1) / 2) * span * 0.0075  # side by side, so that intervals stay readable
@@ -94,9 +85,9 @@ def _draw(axes: Any, analysis: Analysis, frame: Frame) -> None:
         y = np.array([100 * point.score for point in curve])
         low = np.array([100 * point.interval.low for point in curve])
         high = np.array([100 * point.interval.high for point in curve])
-        colour = _STAND_INS[family]
+        colour = _stand_in(rung)
         axes.vlines(x, low, high, colors=colour, linewidth=1.6, alpha=0.55)
-        axes.plot(x, y, color=colour, marker=_MARKERS[family], linestyle=_DASHES[family], linewidth=2, markersize=6)
+        axes.plot(x, y, color=colour, marker=row.style.marker, linestyle=row.style.line, linewidth=2, markersize=6)
         ends.append((float(y[-1]) if have[-1] == len(labels) - 1 else float("nan"), rung))
     _decorate(axes, analysis, position, span)
     _name_lines(axes, [(height, rung) for height, rung in ends if height == height], position[-1] + 0.05 * span, frame)
@@ -106,14 +97,14 @@ def _decorate(axes: Any, analysis: Analysis, position: Any, span: float) -> None
     names = [f"all\n{analysis.labels[b]:,}" if b == "all" else f"{analysis.labels[b]:,}" for b in analysis.budgets]
     axes.set_xticks(position, names)
     axes.set_xlim(position[0] - 0.05 * span, position[-1] + 0.035 * span)
-    axes.set_xlabel("labelled examples", color=_STAND_INS["quiet"])
-    axes.set_ylabel(analysis.metric.title, color=_STAND_INS["quiet"])
-    axes.grid(axis="y", color=_STAND_INS["grid"], linewidth=0.8)
+    axes.set_xlabel("labelled examples", color=_INK["quiet"])
+    axes.set_ylabel(analysis.metric.title, color=_INK["quiet"])
+    axes.grid(axis="y", color=_INK["grid"], linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_STAND_INS["quiet"])
-    axes.tick_params(axis="both", length=0, pad=6, colors=_STAND_INS["quiet"], labelcolor=_STAND_INS["quiet"])
+    axes.spines["bottom"].set_color(_INK["quiet"])
+    axes.tick_params(axis="both", length=0, pad=6, colors=_INK["quiet"], labelcolor=_INK["quiet"])
 
 
 def _name_lines(axes: Any, ends: list[tuple[float, str]], x: float, frame: Frame) -> None:
@@ -133,7 +124,7 @@ def _name_lines(axes: Any, ends: list[tuple[float, str]], x: float, frame: Frame
         if not moved:
             break
     for height, (_, rung) in zip(heights, ends, strict=True):
-        axes.text(x, height, rung, color=_STAND_INS[rung.partition("-")[0]], va="center", fontweight="bold", clip_on=False)
+        axes.text(x, height, rung, color=_stand_in(rung), va="center", fontweight="bold", clip_on=False)
 
 
 def _to_page(svg: str, frame: Frame, words: str) -> str:
@@ -142,9 +133,10 @@ def _to_page(svg: str, frame: Frame, words: str) -> str:
 
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    for name, colour in _STAND_INS.items():
-        variable = f"var(--{name})" if name in ("ink", "quiet", "grid") else f"var(--rung-{name})"
-        svg = svg.replace(colour, variable)
+    for name, colour in _INK.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    for row in families():
+        svg = svg.replace(_stand_in(row.name), f"var(--rung-{row.family})")
     # Two figures on one page must not share names, or one would draw with the other's pieces.
     svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{frame.name}-", svg)
     svg = svg.replace("'DejaVu Sans'", "system-ui").replace("DejaVu Sans", "system-ui")

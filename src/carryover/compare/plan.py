@@ -9,12 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from carryover.compare.cells import REFERENCE, RUNGS, needs_encoder, table_rank
+from carryover.compare.ladder import RUNGS, Rung, parse_rungs, rung_of
 from carryover.data.columns import Columns
 from carryover.data.formats.spooling import is_stream
 from carryover.data.metric_names import metric_name
 from carryover.data.schemes import PLAIN, scheme_name
-from carryover.errors import UsageError, check_choice, nearest
+from carryover.errors import UsageError, check_choice
 from carryover.pretraining.settings import PretrainSettings
 from carryover.setting import COMPARISON, DATA, MODEL, RUN, SEED, option, same_as, same_option
 from carryover.transfer.plan import PLACEMENTS, CarryPlan
@@ -27,25 +27,7 @@ WEIGHED_TASKS = ("classify",)
 USUAL = {"placement": CarryPlan.placement, "class weights": FitSettings.class_weights}
 """Of the question: what it is where a plan, being older, does not say."""
 _USUAL_BUDGETS = (50, 100, 200, 400)
-
-
-def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
-    """`features,static,top-2` as names in table order; `majority` is always there and may be named too.
-
-    Raises UsageError with the nearest spelling.
-    """
-    given = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
-    names = [name for name in given if name != REFERENCE]
-    if given and not names:
-        raise UsageError(f"{REFERENCE} is the reference of every comparison and no rung", repair="name at least one rung")
-    for name in names:
-        family, _, layers = name.partition("-")
-        if family == "top" and layers.isdigit() and int(layers) > 0:
-            continue
-        if name not in RUNGS:
-            repair = nearest(name, RUNGS, otherwise=f"use {', '.join(RUNGS)} (top-k with any number)")
-            raise UsageError(f"rung {name!r} is unknown", repair=repair)
-    return tuple(sorted(set(names), key=table_rank))
+_UNUSUAL = " and ".join(name for name, rung in RUNGS.items() if not rung.usual)
 
 
 def parse_budgets(text: str | Iterable[int | str]) -> tuple[int | str, ...]:
@@ -109,7 +91,7 @@ class ComparePlan:
     rungs: tuple[str, ...] = field(
         default=(),
         metadata=option(
-            "Some of features,static,scratch,frozen,head,top-1,full. Default: all but head and top-1 that the data allow.",
+            f"Some of {','.join(RUNGS)}. Default: all but {_UNUSUAL} that the data allow.",
             COMPARISON,
             read=parse_rungs,
             metavar="NAMES",
@@ -177,9 +159,11 @@ class ComparePlan:
         self._check_material()
 
     def _check_material(self) -> None:
-        if self.placement != USUAL["placement"] and self.rungs and "frozen" not in self.rungs:
+        rungs = [rung_of(name) for name in self.rungs]
+        if self.placement != USUAL["placement"] and rungs and not any(rung.has_placement for rung in rungs):
+            placed = " or ".join(name for name, rung in RUNGS.items() if rung.has_placement)
             raise UsageError(
-                f"placement {self.placement!r} is for the rung frozen, which is not asked for",
+                f"placement {self.placement!r} is for the rung {placed}, which is not asked for",
                 repair="add that rung, or leave the placement out",
             )
         for name, path in (("train", self.train), ("test", self.test)):
@@ -189,13 +173,15 @@ class ComparePlan:
                     path=path,
                     repair="write it to a file and name that",
                 )
-        for rung in self.rungs:
-            if rung == "static" and self.raw is None:
-                raise UsageError("rung static needs raw text for its word vectors", repair="give --raw, or leave it out")
-            if needs_encoder(rung) and self.raw is None and self.encoder is None:
-                raise UsageError(
-                    f"rung {rung} needs a pretrained language model", repair="give --raw or --encoder, or leave it out"
-                )
+        for rung in rungs:
+            self._check_rung(rung)
+
+    def _check_rung(self, rung: Rung) -> None:
+        if not rung.fits(self.task):
+            raise UsageError(f"rung {rung.name} cannot answer the task {self.task}", repair="leave it out")
+        lacking = rung.lacks(raw=self.raw is not None, encoder=self.encoder is not None)
+        if lacking is not None:
+            raise lacking
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -206,11 +192,11 @@ class ComparePlan:
 
         A budget that equals the whole set is written "all". Raises UsageError for a budget that is larger.
         """
+        raw, encoder = self.raw is not None, self.encoder is not None
         rungs = self.rungs or tuple(
-            rung
-            for rung in ("features", "static", "scratch", "frozen", "full")
-            if not (rung == "static" and self.raw is None)
-            and not (needs_encoder(rung) and self.raw is None and self.encoder is None)
+            name
+            for name, rung in RUNGS.items()
+            if rung.usual and rung.fits(self.task) and rung.lacks(raw=raw, encoder=encoder) is None
         )
         budgets: Iterable[int | str] = self.budgets or (*(b for b in _USUAL_BUDGETS if b < examples), "all")
         numbers: set[int] = set()
@@ -246,7 +232,11 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
         )
     before, now = stored["question"], asked["question"]
     for name in sorted({*before, *now}):
-        if name == "encoder" and before.get(name) is None and not any(needs_encoder(rung) for rung in stored["rungs"]):
+        if (
+            name == "encoder"
+            and before.get(name) is None
+            and not any(rung_of(rung).needs.encoder for rung in stored["rungs"])
+        ):
             continue
         old, new = (found.get(name, USUAL.get(name)) for found in (before, now))
         if old != new:

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from carryover.compare.examples import content, gold
+from carryover.compare.ladder import RungTask
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Metric, choose_metric
 from carryover.data.long_words import count_cut, cut_sentence
@@ -49,6 +51,10 @@ class Problem:
     def fitting_metric(self) -> str:
         """The metric of early stopping. Where every word has one tag, micro-F1 is accuracy."""
         return "accuracy" if self.metric.tagging and self.metric.name == "micro_f1" else self.metric.name
+
+    def asked(self, class_weights: str) -> RungTask:
+        """The task as rungs are asked it."""
+        return RungTask(self.task, self.multi_label, self.fitting_metric, class_weights)
 
     @property
     def strata(self) -> str | None:
@@ -134,16 +140,6 @@ def _check_two_labels(examples: list[Any], task: str, path: str) -> set[str]:
         found = f"only the label {min(labels)!r}" if labels else "no label at all"
         raise BadData(f"holds {found}", path=path, repair="give examples with at least two different labels")
     return labels
-
-
-def gold(example: Any, task: str) -> tuple[str, ...]:
-    """What an example is labelled with."""
-    return tuple(example.tags if task == "tag" else example.labels)
-
-
-def content(example: Any, task: str) -> Any:
-    """What a rung gets to see: the text, or the tokens."""
-    return example.tokens if task == "tag" else example.text
 
 
 def examples_fingerprint(task: str, examples: Sequence[Any]) -> str:

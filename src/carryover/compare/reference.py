@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from carryover.compare.cells import REFERENCE, Cell
+from carryover.compare.cells import Cell
+from carryover.compare.ladder import REFERENCE
 from carryover.compare.problem import Problem
 from carryover.compare.scoring import Counts
 from carryover.data.majority import majority_answers

@@ -8,9 +8,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import table_rank
 from carryover.compare.figures import NARROW, WIDE, learning_curves
 from carryover.compare.findings import Budget, Saving
+from carryover.compare.ladder import families, row_of, table_rank
 from carryover.compare.result import CompareResult
 from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs, largest_cells
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATE = "report.html.jinja"
-
-WHAT_RUNGS_ARE = {
-    "majority": "The reference, not a rung: answers the most frequent label, or gives each word its most frequent tag.",
-    "features": "Hand-made features and a linear model; no raw text.",
-    "static": "Word vectors (skip-gram) learned from the raw text, one a word whatever its context, tuned with the labels.",
-    "scratch": "A neural encoder that starts from nothing and sees the labelled examples only.",
-    "frozen": "The pretrained language model is left as it is; a learned mix of its layers feeds a small model (ELMo).",
-    "head": "The pretrained language model is left as it is; only the last layer is trained on it.",
-    "top": "The uppermost layers of the pretrained language model are tuned with the head.",
-    "full": "The whole pretrained language model is tuned.",
-}
 
 
 def render(result: CompareResult) -> str:
@@ -68,10 +57,8 @@ def _content(result: CompareResult) -> dict[str, Any]:
         "sentences": sentences,
         # The figures are our own markup; every word in them comes from the fixed names of rungs and from numbers.
         "curves": [Markup(learning_curves(analysis, frame)) for frame in (WIDE, NARROW)] if finished else [],
-        "rungs": [
-            {"name": rung, "family": rung.partition("-")[0], "what": WHAT_RUNGS_ARE[rung.partition("-")[0]]}
-            for rung in analysis.rows
-        ],
+        "families": families(),
+        "rungs": [row_of(rung) for rung in analysis.rows],
         "budgets": [label_count(analysis, budget).removesuffix(" labels") for budget in analysis.budgets],
         "scores": _scores(analysis) if finished else [],
         "others": [{"title": other.metric.title, "rows": _scores(other)} for other in result.others] if finished else [],
@@ -112,7 +99,7 @@ def _scores(analysis: Analysis) -> list[dict[str, Any]]:
             kind = "best" if best[budget] == rung else "near" if rung in {p.rung for p in near[budget]} else "below"
             interval = f"{points(point.interval.low)} to {points(point.interval.high)}"
             cells.append({"mean": points(point.score), "interval": interval, "kind": kind, "seeds": len(point.seeds)})
-        table.append({"rung": rung, "family": rung.partition("-")[0], "cells": cells})
+        table.append({"rung": rung, "family": row_of(rung).family, "cells": cells})
     return table
 
 

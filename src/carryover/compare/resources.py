@@ -6,11 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carryover.compare.cells import needs_encoder
+from carryover.compare.ladder import Resources, rung_of
 from carryover.compare.plan import ComparePlan
 from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOLDER, WORD_VECTORS
 from carryover.errors import BadData, InputMissing, UsageError, check_fields
@@ -29,21 +29,6 @@ _CHANGED_DEFAULTS = ("learning_rate", "patience")
 """Of pretraining: 0.003 and 4 in comparisons of version 0.1.0."""
 _SIZES = {"vocabulary_size": 50_000, "minimum_count": 2}
 """Of the vocabulary of word vectors."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Where a cell finds what was made once, and the settings it fits with. `seconds` tell what making it took.
-
-    `placement` is that of the mixture in the rung frozen.
-    """
-
-    encoder: Path | None = None
-    vectors: Path | None = None
-    device: str = "cpu"
-    fitting: Mapping[str, Any] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    placement: str = "input"
 
 
 def check_material(plan: ComparePlan) -> dict[str, str | None]:
@@ -76,9 +61,10 @@ def prepare(plan: ComparePlan, out: Path, fingerprints: Mapping[str, str | None]
     """Make, or find, what the plan's rungs need. What an interrupted run left is continued."""
     seconds: dict[str, float] = {}
     encoder = vectors = None
-    if any(needs_encoder(rung) for rung in plan.rungs):
+    needs = [rung_of(rung).needs for rung in plan.rungs]
+    if any(each.encoder for each in needs):
         encoder, seconds[LANGUAGE_MODEL] = _encoder(plan, out, quiet)
-    if "static" in plan.rungs:
+    if any(each.vectors for each in needs):
         vectors, seconds[WORD_VECTORS] = _vectors(plan, out, str(fingerprints["raw"]), quiet)
     return Resources(encoder, vectors, plan.device, dict(plan.fitting), seconds, plan.placement)
 

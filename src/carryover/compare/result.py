@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import NOT_LEARNED, REFERENCE, Cell, CellFailure, CellResult, needs_encoder
+from carryover.compare.cells import NOT_LEARNED, Cell, CellFailure, CellResult
 from carryover.compare.findings import Point, plain
+from carryover.compare.ladder import REFERENCE, row_of
 from carryover.compare.plan import ComparePlan
 from carryover.compare.verdict import cost_sentences, verdict
 from carryover.data.schemes import AUTO
@@ -84,15 +85,16 @@ class CompareResult:
 
     def pretraining_seconds(self, rung: str) -> float:
         """What had to be made once before this rung could run."""
-        if needs_encoder(rung):
-            return self.pretraining.get(LANGUAGE_MODEL, 0.0)
-        return self.pretraining.get(WORD_VECTORS, 0.0) if rung == "static" else 0.0
+        needs = row_of(rung).needs
+        language_model = self.pretraining.get(LANGUAGE_MODEL, 0.0) if needs.encoder else 0.0
+        return language_model + (self.pretraining.get(WORD_VECTORS, 0.0) if needs.vectors else 0.0)
 
     def carried_folder(self, rung: str) -> Path | None:
         """Where what a rung carries over lies: the language model, the word vectors, or nothing."""
-        if needs_encoder(rung):
+        needs = row_of(rung).needs
+        if needs.encoder:
             return self.folder / ENCODER_FOLDER if self.plan.encoder is None else Path(self.plan.encoder)
-        return self.folder / VECTORS_FOLDER if rung == "static" else None
+        return self.folder / VECTORS_FOLDER if needs.vectors else None
 
     def cell_rows(self) -> list[dict[str, Any]]:
         """One row a finished cell, in table order."""
@@ -127,15 +129,13 @@ class CompareResult:
         if self.missing or self.failures or not self.results:
             return ["carryover", "compare", *_data_options(plan), "--out", str(self.folder)]
         rung = analysis.recommended_rung() or REFERENCE
-        family, _, layers = rung.partition("-")
-        if family in ("features", REFERENCE):
+        options = row_of(rung).train_options()
+        if options is None:
             return ["python", "-m", "webbrowser", str(self.page)]
         made = self.carried_folder(rung)
         carried = [] if made is None else ["--encoder", str(made)]
-        mode = ["--mode", "top-k", "--top", layers] if family == "top" else ["--mode", family]
-        mode += ["--tune-vectors"] if family == "static" else []
         out = str(self.folder.parent / f"{self.folder.name}-{rung}")
-        return ["carryover", "train", *_data_options(plan, training=True), *carried, *mode, "--out", out]
+        return ["carryover", "train", *_data_options(plan, training=True), *carried, *options, "--out", out]
 
     def to_json(self) -> dict[str, Any]:
         """The document `--json` prints, `schema` first."""

@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import Cell, CellResult, order_cells, table_rank
+from carryover.compare.cells import Cell, CellResult, order_cells
 from carryover.compare.estimate import estimate
+from carryover.compare.ladder import Resources, table_rank
 from carryover.compare.plan import PLAN_SCHEMA, ComparePlan, check_same_question
 from carryover.compare.problem import Problem, load_problem, name_of
 from carryover.compare.reference import Reference
-from carryover.compare.resources import MADE_ONCE, Resources, check_material, prepare, read_as
+from carryover.compare.resources import MADE_ONCE, check_material, prepare, read_as
 from carryover.compare.result import CompareResult
-from carryover.compare.schedule import WorkerLost, default_jobs, run_trials
 from carryover.compare.store import PLAN_FILE, check_present
-from carryover.compare.trial import Trial, remember, store_of
+from carryover.compare.trial import Trial, remember, run_trial, store_of
 from carryover.data.builtin import is_earlier_fingerprint
 from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
+from carryover.experiments.schedule import WorkerLost, default_jobs, run_side_by_side
 from carryover.progress import Progress, duration, say
 from carryover.storage import LOCK, atomic_write, is_temporary, read_json, run_lock, sweep
 
@@ -112,8 +113,13 @@ def _run(
 
         deadline = None if plan.time_limit is None else started + plan.time_limit
         try:
-            run_trials(
-                trials, jobs=plan.jobs or default_jobs(plan.device), backend=plan.backend, deadline=deadline, done=done
+            run_side_by_side(
+                run_trial,
+                trials,
+                jobs=plan.jobs or default_jobs(plan.device),
+                backend=plan.backend,
+                deadline=deadline,
+                done=done,
             )
         except CarryoverError as error:
             if error.exit_code not in (130, 143) and not isinstance(error, WorkerLost):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from carryover.compare.cells import REFERENCE
+from carryover.compare.ladder import REFERENCE
 from carryover.compare.verdict import duration_text, label_count, median, points
 from carryover.escaping import printable
 

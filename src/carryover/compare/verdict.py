@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import REFERENCE, Cell, CellFailure, CellResult, cost_rank
+from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.compare.findings import Budget, Difference, Point, Saving
+from carryover.compare.ladder import REFERENCE, cost_rank
 from carryover.compare.statistics import Interval
 
 FEW_SEEDS = 5

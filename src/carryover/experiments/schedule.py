@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from carryover.compare.trial import Trial, be_a_worker, run_trial
 from carryover.errors import CarryoverError
+from carryover.experiments.process import be_a_worker
 
 Done = Callable[[], None]
 
@@ -25,24 +25,30 @@ def default_jobs(device: str) -> int:
     """One cell a core this process may use; one at a time on an accelerator."""
     if device != "cpu":
         return 1
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return (os.cpu_count() or 1) if affinity is None else max(1, len(affinity(0)))
 
 
-def run_trials(
-    trials: Sequence[Trial], *, jobs: int, backend: str = "loky", deadline: float | None = None, done: Done = lambda: None
+def run_side_by_side(
+    run: Callable[[Any], object],
+    trials: Sequence[Any],
+    *,
+    jobs: int,
+    backend: str = "loky",
+    deadline: float | None = None,
+    done: Done = lambda: None,
 ) -> None:
-    """Run the trials in order, `jobs` at once; `done` is called after each. Results are in the store.
+    """Call `run` with each of the trials in order, `jobs` at once; `done` is called after each. Results are in the store.
 
-    After `deadline` (a time of `time.monotonic`) no new trial starts; those that run are finished. One job runs in this
+    `run` and the trials travel to other processes: a function of a module, and small values. After `deadline` (a time of
+    `time.monotonic`) no new trial starts; those that run are finished. One job runs in this
     very process. Whatever is raised here ends the running workers first; what they had finished is stored. Raises
     `WorkerLost` when a worker was killed.
     """
     waiting = _until(trials, deadline)
     if jobs == 1 and backend == "loky":
         for trial in waiting:
-            run_trial(trial)
+            run(trial)
             done()
         return
     from joblib import Parallel, delayed, parallel_config
@@ -57,7 +63,7 @@ def run_trials(
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
             # One trial is handed out at a time, when a worker is free: the deadline is looked at no earlier than that.
             work = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, max_nbytes=None)
-            for _ in work(delayed(run_trial)(trial) for trial in waiting):
+            for _ in work(delayed(run)(trial) for trial in waiting):
                 done()
     except BrokenProcessPool as error:  # a killed worker among others
         raise WorkerLost(
@@ -71,7 +77,7 @@ def run_trials(
             _end_workers()
 
 
-def _until(trials: Sequence[Trial], deadline: float | None) -> Iterator[Trial]:
+def _until(trials: Sequence[Any], deadline: float | None) -> Iterator[Any]:
     for trial in trials:
         if deadline is not None and time.monotonic() >= deadline:
             return

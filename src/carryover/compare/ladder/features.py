@@ -1,0 +1,83 @@
+"""The lowest rung: hand-made features and a linear model, chosen by cross-validation inside the budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from carryover.classical.feature_models import feature_model
+from carryover.compare.examples import content, gold
+from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, RungTask, Style
+from carryover.data.metric_names import metric_of_labels
+from carryover.errors import NothingToLearn
+
+if TYPE_CHECKING:
+    from carryover.compare.ladder.calibration import Calibration
+
+_MORE_EXAMPLES = 256
+_EXAMPLES_FOR_MEMORY = 1000
+_PREDICTED = 8
+
+
+class Features(Rung):
+    """Hand-made features and a linear model; which ones, `carryover.classical.feature_models` says for each input."""
+
+    name = family = "features"
+    cost = Cost(beforehand=0, trained=1)
+    style = Style(light="#565d6b", dark="#b3bac7", marker="o", line="-")
+    sentence = "Hand-made features and a linear model; no raw text."
+    usual = True
+    baseline = 1
+
+    def fit(self, task: RungTask, train: Sequence[Any], seed: int, resources: Resources) -> Fitted:
+        inputs, targets = [content(example, task.kind) for example in train], [gold(example, task.kind) for example in train]
+        started = time.perf_counter()
+        metric = task.metric
+        if metric == "auto":
+            metric = metric_of_labels(targets, multi_label=task.multi_label)
+        model = feature_model(type(inputs[0]), multi_label=task.multi_label, metric=metric, class_weights=task.class_weights)
+        model.fit(inputs, targets, seed)
+        notes = {"chosen": str(model.chosen)}
+        seconds = time.perf_counter() - started
+        parameters = int(model.parameter_count())
+        return Fitted(model.predict, seconds, parameters, parameters, notes)
+
+    def forecast(self, calibration: Calibration, budgets: Sequence[int]) -> tuple[float, float]:
+        largest = max(budgets)
+        fixed, each = self._pace(calibration, largest)
+        return sum(fixed + each * labels for labels in budgets), self._mib(calibration, largest)
+
+    def _pace(self, calibration: Calibration, labels: int) -> tuple[float, float]:
+        """Seconds whatever the budget, and seconds a labelled example, where the largest budget has `labels` examples."""
+        task = replace(calibration.task, metric="auto", class_weights="none")
+
+        def run(examples: list[Any]) -> float:
+            started = time.perf_counter()
+            try:
+                fitted = self.fit(task, examples, 0, Resources())
+                fitted.predict([content(example, task.kind) for example in examples[:_PREDICTED]])
+            except NothingToLearn:  # told by the cells themselves; then there is no time to speak of
+                pass
+            return time.perf_counter() - started
+
+        few, more = calibration.sample(labels), calibration.sample(labels, most=_MORE_EXAMPLES)
+        run(few)  # the first call also pays for imports
+        short = run(few)
+        if len(more) < 2 * len(few):
+            return 0.0, short / len(few)
+        # With many classes most of the time is theirs, however few examples each has.
+        long = run(more)
+        each = max(long - short, 0.1 * long) / (len(more) - len(few))
+        return max(0.0, long - each * len(more)), each
+
+    def _mib(self, calibration: Calibration, labels: int) -> float:
+        """MiB of a process that fits `labels` examples, measured from this one, which has fitted a few."""
+        from carryover.experiments.process import PeakMemory
+
+        kind = calibration.task.kind
+        sample = [content(example, kind) for example in calibration.sample(labels, most=_EXAMPLES_FOR_MEMORY)]
+        kinds = len({label for example in calibration.train for label in gold(example, kind)})
+        model = feature_model(type(sample[0]), multi_label=calibration.task.multi_label)
+        return PeakMemory().read() + float(model.foretold_mib(sample, kinds, labels))
