@@ -23,12 +23,13 @@ from measuring.results import command_line, heading, write
 from carryover.data.buckets import BucketSampler
 from carryover.data.coding import TokenCoder
 from carryover.data.vocabulary import Vocabulary
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.encoders.vector_cache import RepresentationCache, Representations
 from carryover.models.bilm import BiLanguageModel
 from carryover.sequence import Sequence
 from carryover.tasks import Tag
 from carryover.transfer.predictor import TaskModel
-from carryover.transfer.trainable_encoders import MixedLanguageModel
+from carryover.transfer.trainable_encoders import MixedEncoder
 
 LABELS = tuple(f"tag{number:02d}" for number in range(17))
 CELLS = 128
@@ -47,7 +48,7 @@ def make_sentences(count: int, seed: int) -> list[tuple[str, ...]]:
 
 def make_model(language_model: BiLanguageModel, coder: TokenCoder) -> TaskModel:
     torch.manual_seed(1)
-    encoder = MixedLanguageModel(language_model, coder, fixed=True, dropout=0.5)
+    encoder = MixedEncoder(BidirectionalEncoder(language_model, coder, {}), fixed=True, dropout=0.5)
     language_model.requires_grad_(False)
     return TaskModel(encoder, Tag(LABELS, 2 * CELLS, dropout=0.5), context_size=CELLS)
 
@@ -106,7 +107,9 @@ def run(count: int, epochs: int) -> dict[str, object]:
             weights = {key: value.clone() for key, value in language_model.state_dict().items()}
             training = Training(name, make_model(language_model, coder), sentences, targets)
             start = time.perf_counter()
-            training.cached = RepresentationCache(language_model, coder, folder=Path(folder)).get(sentences)
+            training.cached = RepresentationCache(BidirectionalEncoder(language_model, coder, {}), folder=Path(folder)).get(
+                sentences
+            )
             if name == "ready":
                 first_time = time.perf_counter() - start
             trainings[name] = training

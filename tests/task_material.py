@@ -12,7 +12,7 @@ import torch
 from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import lines_perplexity
 from carryover.storage.artefact import save_artefact
@@ -54,7 +54,7 @@ def examples(kind: str, count: int, seed: int = 0) -> list[TextExample] | list[T
     return classified(count, seed) if kind == "classify" else tagged(count, seed)
 
 
-def language_model(kind: str = "characters", seed: int = 0) -> LanguageModel:
+def language_model(kind: str = "characters", seed: int = 0) -> BidirectionalEncoder:
     """A tiny language model that was never trained, with the held-out check an artefact would have."""
     lines = [" ".join(sentence.tokens) for sentence in tagged(20, seed=99)]
     coder = TokenCoder(kind, Vocabulary.count(word for line in lines for word in line.split()))
@@ -70,10 +70,10 @@ def language_model(kind: str = "characters", seed: int = 0) -> LanguageModel:
     )
     model = BiLanguageModel(config).eval()
     check = {"lines": len(lines), **lines_perplexity(model, coder, lines)}
-    return LanguageModel(model, coder, {"heldout_check": check, "seed": seed}, lines)
+    return BidirectionalEncoder(model, coder, {"heldout_check": check, "seed": seed}, lines)
 
 
-def store_language_model(folder: Path, encoder: LanguageModel, record: dict[str, Any] | None = None) -> Path:
+def store_language_model(folder: Path, encoder: BidirectionalEncoder, record: dict[str, Any] | None = None) -> Path:
     """The folder, with the language model in it as an artefact, without its held-out lines."""
     save_artefact(
         folder,

@@ -136,14 +136,14 @@ def test_carried_state_goes_through_long_lines_in_pieces(
 
 def test_a_task_reads_long_sentences_in_pieces_too(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sentences = [encoder.coder.tokenize(line) for line in (LINES[0], " ".join(LINES))]
-    whole = vector_cache.represent(encoder.model, encoder.coder, sentences)
+    whole = vector_cache.represent(encoder, sentences)
     monkeypatch.setattr(vector_cache, "LONG", 20)
     monkeypatch.setattr(vector_cache, "_BATCH_TOKENS", 20)
     read: list[int] = []
-    in_pieces = encoder.model.long_representations
+    advance = encoder.advance
     monkeypatch.setattr(
-        encoder.model, "long_representations", lambda batch, steps: read.append(steps) or in_pieces(batch, steps)
+        encoder, "advance", lambda *parts, steps, **how: read.append(steps) or advance(*parts, steps=steps, **how)
     )
-    for one, other in zip(whole, vector_cache.represent(encoder.model, encoder.coder, sentences), strict=True):
+    for one, other in zip(whole, vector_cache.represent(encoder, sentences), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
     assert read == [20]

@@ -13,19 +13,19 @@ import carryover
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.vocabulary import Vocabulary
-from carryover.encoders.language_model import LanguageModel
-from carryover.encoders.pretrained import fill
+from carryover.encoders.artefact_parts import fill
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.errors import BadData
 from carryover.models.bilm import BiLanguageModel
 from carryover.storage.artefact import load_artefact
 from task_material import store_language_model
 
 
-def model(input: str = "characters") -> LanguageModel:
+def model(input: str = "characters") -> BidirectionalEncoder:
     torch.manual_seed(0)
     coder = TokenCoder(input, Vocabulary.count(["the", "boat", "river"] * 2))
     config = BiLanguageModel.Config.of_size("tiny", input=input, vocabulary_size=len(coder.vocabulary))
-    return LanguageModel(BiLanguageModel(config), coder, {})
+    return BidirectionalEncoder(BiLanguageModel(config), coder, {})
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from carryover.encoders import vector_cache as cache_module
-from carryover.encoders.vector_cache import RepresentationCache, encoder_hash, represent
+from carryover.encoders.vector_cache import RepresentationCache, represent
 from carryover.errors import UsageError
 from task_material import language_model, tagged
 
@@ -22,7 +22,7 @@ SENTENCES = [sentence.tokens for sentence in tagged(30)] + [(), ("alone",), tupl
 
 def make(folder: Path, **options: object) -> RepresentationCache:
     encoder = language_model()
-    return RepresentationCache(encoder.model, encoder.coder, folder=folder, **options)  # type: ignore[arg-type]
+    return RepresentationCache(encoder, folder=folder, **options)  # type: ignore[arg-type]
 
 
 def packs(folder: Path) -> list[Path]:
@@ -33,10 +33,10 @@ def count_computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of sentences of every call that computes."""
     calls: list[int] = []
 
-    def counted(model, coder, sentences):  # type: ignore[no-untyped-def]
+    def counted(encoder, sentences):  # type: ignore[no-untyped-def]
         if sentences:
             calls.append(len(sentences))
-        return represent(model, coder, sentences)
+        return represent(encoder, sentences)
 
     monkeypatch.setattr(cache_module, "represent", counted)
     return calls
@@ -45,10 +45,10 @@ def count_computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @torch.no_grad()
 def test_a_sentence_is_the_same_alone_and_in_company() -> None:
     encoder = language_model()
-    together = represent(encoder.model, encoder.coder, SENTENCES)
-    backwards = represent(encoder.model, encoder.coder, SENTENCES[::-1])[::-1]
+    together = represent(encoder, SENTENCES)
+    backwards = represent(encoder, SENTENCES[::-1])[::-1]
     for sentence, one, other in zip(SENTENCES, together, backwards, strict=True):
-        alone = represent(encoder.model, encoder.coder, [sentence])[0]
+        alone = represent(encoder, [sentence])[0]
         plain = encoder.model.representations(encoder.coder.batch([sentence], borders=True)).values[0]
         assert alone.shape == (len(sentence), encoder.model.mixed_layers, encoder.model.out_size)
         for vectors in (one, other, plain):
@@ -57,7 +57,7 @@ def test_a_sentence_is_the_same_alone_and_in_company() -> None:
 
 def test_stored_vectors_are_those_computed(tmp_path: Path) -> None:
     cache = make(tmp_path)
-    expected = represent(cache.model, cache.coder, SENTENCES)
+    expected = represent(cache.encoder, SENTENCES)
     for reader in (cache, make(tmp_path)):
         found = reader.get(SENTENCES)
         batch = found.batch([5, 30, 31, 0])
@@ -78,10 +78,10 @@ def test_nothing_is_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_another_model_has_its_own(tmp_path: Path) -> None:
     one, other = language_model(seed=1), language_model(seed=2)
-    assert encoder_hash(one.model, one.coder) != encoder_hash(other.model, other.coder)
+    assert one.fingerprint() != other.fingerprint()
     with torch.no_grad():
         one.model.output.bias.add_(1)
-    assert encoder_hash(one.model, one.coder) == encoder_hash(language_model(seed=1).model, one.coder)
+    assert one.fingerprint() == language_model(seed=1).fingerprint()
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "missing", "index"])
@@ -122,7 +122,7 @@ def test_too_much_is_kept_in_memory(tmp_path: Path, capsys: pytest.CaptureFixtur
     cache = make(tmp_path, limit_gib=1e-6)
     found = cache.get(SENTENCES[:5]).batch([0, 4])
     assert packs(tmp_path) == [] and "in memory only" in capsys.readouterr().err
-    torch.testing.assert_close(found.rows()[1], represent(cache.model, cache.coder, [SENTENCES[4]])[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.rows()[1], represent(cache.encoder, [SENTENCES[4]])[0], rtol=0, atol=1e-6)
 
 
 def test_far_too_much_is_computed_each_time(
@@ -133,7 +133,7 @@ def test_far_too_much_is_computed_each_time(
     found = cache.get(SENTENCES[:5])
     assert "anew in every epoch" in capsys.readouterr().err
     torch.testing.assert_close(
-        found.part(2, 5).batch([2]).rows()[0], represent(cache.model, cache.coder, [SENTENCES[4]])[0], rtol=0, atol=1e-6
+        found.part(2, 5).batch([2]).rows()[0], represent(cache.encoder, [SENTENCES[4]])[0], rtol=0, atol=1e-6
     )
 
 

@@ -19,7 +19,7 @@ import torch
 
 import carryover
 from carryover.data.coding import TokenCoder
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.models.bilm import BiLanguageModel
 
 SECONDS = 60
@@ -45,7 +45,7 @@ def main() -> None:
     models = [carryover.load(folder / name) for name in names]
     torch.manual_seed(0)  # one that is large enough for compiled kernels, and has what they keep
     config = BiLanguageModel.Config.of_size("small", vocabulary_size=4)
-    models.append(LanguageModel(BiLanguageModel(config), TokenCoder("characters"), {}))
+    models.append(BidirectionalEncoder(BiLanguageModel(config), TokenCoder("characters"), {}))
     golden = ask(models, 0)
     ending = threading.Event()
 

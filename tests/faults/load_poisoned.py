@@ -77,7 +77,7 @@ def use(folder: Path) -> None:
     if hasattr(found, "embed"):
         assert all(bool(vectors.isfinite().all()) for vectors in found.embed([["the", "boat"], [], ["Zoë"] * 70]))
         if start.predicts:
-            measure_again(found.model, found)
+            measure_again(found, found)
     else:
         assert np.isfinite(found.generate("the", max_tokens=3).log_probability)
 

@@ -16,7 +16,7 @@ import pytest
 from carryover import storage
 from carryover.data.coding import TokenCoder
 from carryover.data.subwords import SubwordTokenizer
-from carryover.encoders.language_model import LanguageModel as LanguageModelOf
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.encoders.text_generator import TextGenerator
 from carryover.errors import BadData, UsageError
 from carryover.models.bilm import BiLanguageModel
@@ -66,7 +66,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = BiLanguageModel.Config(
         input="subwords", vocabulary_size=len(coder.vocabulary), cells=5, projection=4, softmax="sampled", samples=8
     )
-    store_language_model(folder / "bilm-subwords", LanguageModelOf(BiLanguageModel(config), coder, {}))
+    store_language_model(folder / "bilm-subwords", BidirectionalEncoder(BiLanguageModel(config), coder, {}))
     settings = FitSettings(least_updates=1, epochs=1, hidden=3, word_size=3, filters=((2, 2),))
     for kind, plan in (
         ("tag", CarryPlan(mode="frozen", placement="both")),

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.encoders.loading import load
 from carryover.errors import BadData, CarryoverError
 from carryover.interop.elmo.allennlp_archive import import_allennlp
@@ -99,7 +99,7 @@ def test_the_elmo_inside_is_the_published_one(tmp_path: Path, old: bool) -> None
     (tmp_path / "model.tar.gz").write_bytes(archive(parts(weights__th=weights)))
     told = import_allennlp(tmp_path / "model.tar.gz", tmp_path / "elmo")
     assert [name.rsplit(".", 2)[-1] for name in told.ignored] == ["gamma", "weight_ih_l0", "bias"]
-    encoder: LanguageModel = load(tmp_path / "elmo")
+    encoder: BidirectionalEncoder = load(tmp_path / "elmo")
     sentence = ["the", "cow", "sees", "日本"]
     expected, _ = loop_sentence(sentence, arrays, OPTIONS, loop_state(OPTIONS))
     assert np.abs(encoder.embed([sentence])[0].numpy() - expected).max() < 1e-5

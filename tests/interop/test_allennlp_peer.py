@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from carryover.data.coding import TokenCoder
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.encoders.embed_lines import embed_carrying
-from carryover.encoders.language_model import LanguageModel
 from carryover.encoders.loading import load
 from carryover.interop.elmo.layout import options_of
 from carryover.models.bilm import BiLanguageModel
@@ -44,7 +44,7 @@ BATCHES = [
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Any]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[BidirectionalEncoder, Any]:
     """Our model and theirs, of the same files."""
     if not os.environ.get("CARRYOVER_ALLENNLP"):
         pytest.skip("AllenNLP's modules are not here, see the head of this file")
@@ -63,7 +63,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Any]:
     files = write_files(folder / "files", options, scale=0.035)  # larger ones make rounding grow from step to step
     import_elmo(*files, folder / "elmo", tokenizer="whitespace")
     ours = load(folder / "elmo")
-    assert isinstance(ours, LanguageModel)
+    assert isinstance(ours, BidirectionalEncoder)
     return ours, find("modules.elmo._ElmoBiLm")(*map(str, files)).eval()
 
 
@@ -89,7 +89,9 @@ def far(found: list[Tensor], expected: list[Tensor]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("kernels", ["on", "off"])
-def test_every_layer_of_every_word(both: tuple[LanguageModel, Any], kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_layer_of_every_word(
+    both: tuple[BidirectionalEncoder, Any], kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CARRYOVER_KERNELS", kernels)
     ours, peer = both
     for sentences in BATCHES:
@@ -100,7 +102,7 @@ def test_every_layer_of_every_word(both: tuple[LanguageModel, Any], kernels: str
         assert max(float(vectors.std()) for vectors in expected) > 0.02, "vectors of nothing are equal however they are made"
 
 
-def test_with_the_state_carried_on(both: tuple[LanguageModel, Any]) -> None:
+def test_with_the_state_carried_on(both: tuple[BidirectionalEncoder, Any]) -> None:
     ours, peer = both
     peer._elmo_lstm.reset_states()
     for sentences, found in zip(BATCHES, embed_carrying(ours, BATCHES), strict=True):

@@ -19,7 +19,7 @@ from sklearn.utils import estimator_checks
 from torch import nn
 
 from carryover.data.formats.text import TextExample
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.errors import BadData, UsageError
 from carryover.interop.sklearn.embedder import ElmoEmbedder, TextVectors
 from carryover.interop.torch_module import ElmoModule
@@ -30,19 +30,19 @@ TEXTS = ["the boat sees Ann Lee", "", "Don't stop."]
 
 
 @pytest.fixture(scope="module")
-def encoder() -> LanguageModel:
+def encoder() -> BidirectionalEncoder:
     return language_model()
 
 
 @pytest.fixture(scope="module")
-def folder(encoder: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(encoder: BidirectionalEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store_language_model(tmp_path_factory.mktemp("stored") / "lm", encoder)
 
 
 # The embedder -------------------------------------------------------------------------------------------------------
 
 
-def test_arrays_in_order(encoder: LanguageModel, folder: Path) -> None:
+def test_arrays_in_order(encoder: BidirectionalEncoder, folder: Path) -> None:
     embedder = ElmoEmbedder(folder)
     found = embedder(TEXTS)
     assert [array.shape for array in found] == [(5, embedder.size), (0, embedder.size), (4, embedder.size)]
@@ -53,7 +53,7 @@ def test_arrays_in_order(encoder: LanguageModel, folder: Path) -> None:
     assert ElmoEmbedder(encoder)([["Don't", "stop."]])[0].shape == (2, embedder.size)
 
 
-def test_choices_of_the_embedder(encoder: LanguageModel) -> None:
+def test_choices_of_the_embedder(encoder: BidirectionalEncoder) -> None:
     (every,) = encoder.embed([TEXTS[0].split()])
     assert np.allclose(ElmoEmbedder(encoder, layers="all")(TEXTS)[0], every, atol=1e-6)
     assert np.allclose(ElmoEmbedder(encoder, layers=1, pool="max")(TEXTS)[0], every[:, 1].amax(0), atol=1e-6)
@@ -80,7 +80,7 @@ def test_scikit_learn_runs_what_it_thinks_applies() -> None:
     assert outcome and all(one["status"] == "passed" for one in outcome)
 
 
-def test_the_transformer(encoder: LanguageModel, folder: Path) -> None:
+def test_the_transformer(encoder: BidirectionalEncoder, folder: Path) -> None:
     transformer = TextVectors(folder)
     found = transformer.fit_transform(TEXTS)
     assert found.shape == (3, encoder.model.out_size) and found.dtype == np.float32 and not found[1].any()
@@ -93,7 +93,7 @@ def test_the_transformer(encoder: LanguageModel, folder: Path) -> None:
     assert clone(transformer).get_params() == transformer.get_params()
 
 
-def test_in_a_pipeline(encoder: LanguageModel) -> None:
+def test_in_a_pipeline(encoder: BidirectionalEncoder) -> None:
     examples: list[TextExample] = classified(40)
     texts, labels = [one.text for one in examples], [one.labels[0] for one in examples]
     scores = cross_val_score(make_pipeline(TextVectors(encoder), LogisticRegression()), texts, labels, cv=2)
@@ -105,7 +105,7 @@ def test_without_a_model_it_learns_one() -> None:
     assert transformer.transform(["the boat"]).shape == (1, 16)
 
 
-def test_refusals_of_the_transformer(encoder: LanguageModel) -> None:
+def test_refusals_of_the_transformer(encoder: BidirectionalEncoder) -> None:
     with pytest.raises(NotFittedError, match="no language model yet"):
         TextVectors().transform(["a"])
     for faulty, texts, error, message in (
@@ -124,7 +124,7 @@ def test_refusals_of_the_transformer(encoder: LanguageModel) -> None:
 SENTENCES = [text.split() for text in ("the boat sees Ann Lee", "", "the cow")]
 
 
-def test_several_mixtures_of_one_pass(encoder: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_mixtures_of_one_pass(encoder: BidirectionalEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ElmoModule(encoder, mixes=2).eval()
     calls = []
     real = type(module.model).representations
@@ -141,7 +141,7 @@ def test_several_mixtures_of_one_pass(encoder: LanguageModel, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("fixed", [True, False])
-def test_what_is_trained(encoder: LanguageModel, fixed: bool) -> None:
+def test_what_is_trained(encoder: BidirectionalEncoder, fixed: bool) -> None:
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     module = ElmoModule(encoder, mixes=2, fixed=fixed, dropout=0.1, layer_norm=True, l2=0.1)
     head = nn.Linear(2 * module.out_size, 3)
@@ -160,13 +160,13 @@ def test_what_is_trained(encoder: LanguageModel, fixed: bool) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.model.state_dict().items()), "it was copied"
 
 
-def test_dropout_only_in_training(encoder: LanguageModel) -> None:
+def test_dropout_only_in_training(encoder: BidirectionalEncoder) -> None:
     module = ElmoModule(encoder, dropout=0.5)
     (dropped,), (whole,) = module(SENTENCES), module.eval()(SENTENCES)
     assert (dropped.flatten() == 0).float().mean() > 0.3 and (whole.flatten() == 0).float().mean() < 0.05
 
 
-def test_the_penalty_pulls_the_shares_together(encoder: LanguageModel) -> None:
+def test_the_penalty_pulls_the_shares_together(encoder: BidirectionalEncoder) -> None:
     module = ElmoModule(encoder, l2=0.5)
     with torch.no_grad():
         module.mixes[0].layer_weights.copy_(torch.tensor([1.0, 2.0, 0.0]))
@@ -178,7 +178,7 @@ def test_the_penalty_pulls_the_shares_together(encoder: LanguageModel) -> None:
     assert module.shares()[0].tolist() == pytest.approx([1 / 3] * 3)
 
 
-def test_refusals_of_the_module(encoder: LanguageModel) -> None:
+def test_refusals_of_the_module(encoder: BidirectionalEncoder) -> None:
     with pytest.raises(TypeError, match="got the string 'the boat'"):
         ElmoModule(encoder)(["the boat"])
     with pytest.raises(ValueError, match="0 mixtures"):

@@ -24,7 +24,7 @@ from sklearn.utils import estimator_checks
 import carryover
 from carryover import SequenceTagger, TextClassifier
 from carryover.data.schemes import Scheme
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.errors import BadData, UsageError
 from carryover.interop.sklearn.embedder import TextVectors
 from task_material import classified, language_model, tagged
@@ -92,7 +92,7 @@ def test_scikit_learn_runs_what_it_thinks_applies(estimator: Any) -> None:
 
 
 def test_unlabelled_then_labelled(classifier: TextClassifier) -> None:
-    assert isinstance(classifier.encoder_, LanguageModel)
+    assert isinstance(classifier.encoder_, BidirectionalEncoder)
     assert classifier.proof_.mode == "frozen" and classifier.proof_.tensors_loaded > 0
     assert classifier.proof_.measured_perplexity is not None
     assert classifier.classes_.tolist() == ["farm", "sea"] and classifier.dev_score_ is not None

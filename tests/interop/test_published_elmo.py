@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.encoders.embed_lines import embed_carrying
-from carryover.encoders.language_model import LanguageModel
 from carryover.encoders.loading import load
 from carryover.errors import UsageError
 from carryover.interop.elmo.layout import from_state, options_of, parse_options, published_shapes, to_state
@@ -43,16 +43,16 @@ def official(shared_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def imported(official: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+def imported(official: Path, tmp_path_factory: pytest.TempPathFactory) -> BidirectionalEncoder:
     from carryover.interop.elmo.published import import_elmo
 
     out = tmp_path_factory.mktemp("elmo") / "elmo"
     import_elmo(official / "options.json", official / "lm_weights.hdf5", out, tokenizer="whitespace")
-    found: LanguageModel = load(out)
+    found: BidirectionalEncoder = load(out)
     return found
 
 
-def made(options: dict[str, Any], **of_arrays: Any) -> tuple[LanguageModel, dict[str, np.ndarray]]:
+def made(options: dict[str, Any], **of_arrays: Any) -> tuple[BidirectionalEncoder, dict[str, np.ndarray]]:
     """A model of random published arrays, and the arrays."""
     from carryover.data.coding import TokenCoder
 
@@ -60,13 +60,13 @@ def made(options: dict[str, Any], **of_arrays: Any) -> tuple[LanguageModel, dict
     config = parse_options(options, Path("options.json"))
     model = BiLanguageModel(config)
     model.load_state_dict(to_state(arrays, config))
-    return LanguageModel(model, TokenCoder("characters"), {}), arrays
+    return BidirectionalEncoder(model, TokenCoder("characters"), {}), arrays
 
 
 # The official fixture --------------------------------------------------------------------------------------------------
 
 
-def test_the_golden_embeddings_are_met_in_both_directions(official: Path, imported: LanguageModel) -> None:
+def test_the_golden_embeddings_are_met_in_both_directions(official: Path, imported: BidirectionalEncoder) -> None:
     """They were made three sentences at a time, the state carried on: batch i holds sentence i of each list."""
     lists = [[sentence.split() for sentence in one] for one in json.loads((official / "sentences.json").read_text())]
     batches = [[one[number] for one in lists] for number in range(10)]
@@ -83,7 +83,7 @@ def test_the_golden_embeddings_are_met_in_both_directions(official: Path, import
     assert worst["forward"] < 1e-5 and worst["backward"] < 1e-5, worst
 
 
-def test_the_golden_token_embeddings_are_met(official: Path, imported: LanguageModel) -> None:
+def test_the_golden_token_embeddings_are_met(official: Path, imported: BidirectionalEncoder) -> None:
     """The vocabulary spells the borders of a sentence <S> and </S>; we read them from a sentence with borders."""
     words = (official / "vocab_test.txt").read_text(encoding="utf-8").split("\n")
     with h5py.File(official / "elmo_token_embeddings.hdf5") as file:
@@ -95,7 +95,7 @@ def test_the_golden_token_embeddings_are_met(official: Path, imported: LanguageM
     assert max(float(np.abs(found[word] - vector).max()) for word, vector in zip(words, golden, strict=True)) < 1e-6
 
 
-def test_the_golden_embeddings_need_the_carried_state(official: Path, imported: LanguageModel) -> None:
+def test_the_golden_embeddings_need_the_carried_state(official: Path, imported: BidirectionalEncoder) -> None:
     """The first sentence of each list began with zeros, so it is the same without; the second is not."""
     sentences = [sentence.split() for sentence in json.loads((official / "sentences.json").read_text())[0]]
     with h5py.File(official / "lm_embeddings_0.hdf5") as file:
@@ -157,7 +157,7 @@ def test_without_it_nothing_is_carried() -> None:
     assert torch.equal(first[:, 0], second[:, 0])
 
 
-def embed_carrying_first(encoder: LanguageModel) -> torch.Tensor:
+def embed_carrying_first(encoder: BidirectionalEncoder) -> torch.Tensor:
     return next(embed_carrying(encoder, [[SENTENCES[0]]]))[0]
 
 
@@ -188,7 +188,7 @@ def test_what_is_trained_here_is_exported_and_read_back_equal(tmp_path: Path) ->
     assert told["largest_difference"] == 0 and told["left_out"] == ["output.weight", "output.bias"]
     options, weights = tmp_path / "files" / "options.json", tmp_path / "files" / "weights.hdf5"
     import_elmo(options, weights, tmp_path / "elmo")
-    back: LanguageModel = load(tmp_path / "elmo")
+    back: BidirectionalEncoder = load(tmp_path / "elmo")
     assert back.model.config.softmax == "none" and back.coder.kind == "characters" and back.heldout == []
     for one, other in zip(ours.embed(SENTENCES), back.embed(SENTENCES), strict=True):
         assert torch.equal(one, other)

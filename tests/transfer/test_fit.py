@@ -20,9 +20,8 @@ from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training.stopping import Interrupted, StopRequest
 from carryover.transfer import fit_loop
 from carryover.transfer.fit import CarryPlan, FitResult, FitSettings, fit_task
-from carryover.transfer.plan import encoder_layers
 from carryover.transfer.predictor import TaskPredictor
-from carryover.transfer.trainable_encoders import MixedLanguageModel
+from carryover.transfer.trainable_encoders import MixedEncoder
 from task_material import examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -81,8 +80,8 @@ def test_trained_parameters_get_gradients_and_no_others(
     assert all(largest > 0 for largest in gradients.values()), gradients
     trained = sum(p.numel() for n, p in model.named_parameters() if n not in fixed)
     assert result.trainable == trained and result.parameters == sum(p.numel() for p in model.parameters())
-    if isinstance(model.encoder, MixedLanguageModel):
-        for layer in encoder_layers(model.encoder.model):
+    if isinstance(model.encoder, MixedEncoder):
+        for layer in model.encoder.groups():
             moves = mode == "full" or (mode == "top-k" and layer.depth == 1)
             assert (result.proof.moved[layer.name] > 0) == moves
             assert result.proof.tensors_loaded == len([n for n in before if not n.startswith("output.")])

@@ -16,7 +16,7 @@ from carryover.transfer.fit import FitResult, FitSettings, fit_task
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.predictor import build_task_model
 from carryover.transfer.train import TaskRunResult
-from carryover.transfer.trainable_encoders import MixedLanguageModel
+from carryover.transfer.trainable_encoders import MixedEncoder
 from task_material import language_model, tagged
 
 SETTINGS = FitSettings(epochs=1, least_updates=12, hidden=8, word_size=8, token_budget=128, seed=3)
@@ -76,7 +76,7 @@ def test_each_placement_is_trained_stored_and_loaded(tmp_path: Path, placement: 
     assert names(result) == {*wanted[placement], *OWN, *CONTEXT}
     model = result.predictor.model
     encoder = model.encoder
-    assert isinstance(encoder, MixedLanguageModel)
+    assert isinstance(encoder, MixedEncoder)
     size = encoder.model.out_size
     assert encoder.out_size == 8 + (size if placement != "output" else 0)
     assert model.task.in_size == 16 + (size if placement != "input" else 0)
@@ -109,7 +109,7 @@ def test_an_artefact_from_before_there_was_a_choice(tmp_path: Path) -> None:
     described = model.description()
     described["encoder"].pop("placement")
     encoder = model.encoder
-    assert isinstance(encoder, MixedLanguageModel) and encoder.own is not None
+    assert isinstance(encoder, MixedEncoder) and encoder.own is not None
     again = build_task_model(described, list(model.task.labels), encoder.coder, encoder.own.coder.vocabulary)
     assert again.state_dict().keys() == model.state_dict().keys()
     described["encoder"]["placement"] = "elsewhere"
@@ -121,7 +121,7 @@ def test_what_stands_at_the_output(tmp_path: Path) -> None:
     """The states are [LSTM; γ Σ s_j h_j], each mixture with its own weights."""
     model = fit(tmp_path, mode="frozen", placement="both").predictor.model.eval()
     encoder = model.encoder
-    assert isinstance(encoder, MixedLanguageModel) and encoder.output_mix is not None
+    assert isinstance(encoder, MixedEncoder) and encoder.output_mix is not None
     with torch.no_grad():
         encoder.output_mix.layer_weights.copy_(torch.tensor([0.0, 50.0, 0.0]))
         encoder.output_mix.scale.fill_(3.0)

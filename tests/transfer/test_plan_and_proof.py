@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from carryover.encoders.encoder import LayerGroup
 from carryover.encoders.proof import CarryProof, carry_weights, distances_moved, measure_again
 from carryover.errors import BadData, UsageError
-from carryover.transfer.plan import MODES, CarryPlan, Thaw, encoder_layers, parameter_groups, tuned_layers
+from carryover.transfer.plan import MODES, CarryPlan, Thaw, parameter_groups, tuned_groups
+from carryover.transfer.trainable_encoders import MixedEncoder
 from task_material import language_model
 
 
@@ -21,12 +23,12 @@ def test_wrong_plans_are_named() -> None:
         with pytest.raises(UsageError, match=next(iter(options))):
             CarryPlan(**options)
     with pytest.raises(UsageError, match="top-k with 4 layers, but the language model has 3"):
-        tuned_layers(CarryPlan(mode="top-k", top=4), language_model().model)
+        tuned_groups(CarryPlan(mode="top-k", top=4), language_model().groups())
 
 
 def test_layers_hold_every_parameter_once() -> None:
-    model = language_model().model
-    layers = encoder_layers(model)
+    encoder = language_model()
+    model, layers = encoder.model, encoder.groups()
     assert [(layer.name, layer.depth) for layer in layers] == [("layer 2", 1), ("layer 1", 2), ("tokens", 3)]
     held = [id(parameter) for layer in layers for parameter in layer.parameters.values()]
     wanted = [id(parameter) for name, parameter in model.named_parameters() if not name.startswith("output.")]
@@ -34,49 +36,50 @@ def test_layers_hold_every_parameter_once() -> None:
 
 
 def test_tuned_layers_of_each_mode() -> None:
-    model = language_model().model
-    names = {mode: [layer.name for layer in tuned_layers(CarryPlan(mode=mode, top=2), model)] for mode in MODES}
+    groups = language_model().groups()
+    names = {mode: [layer.name for layer in tuned_groups(CarryPlan(mode=mode, top=2), groups)] for mode in MODES}
     assert names == {
         "scratch": [], "static": [], "frozen": [], "head": [],
         "top-k": ["layer 2", "layer 1"], "full": ["layer 2", "layer 1", "tokens"],
     }  # fmt: skip
 
 
-def free_layers(model: torch.nn.Module) -> list[str]:
-    layers = encoder_layers(model)  # type: ignore[arg-type]
+def free_layers(layers: list[LayerGroup]) -> list[str]:
     return [layer.name for layer in layers if all(p.requires_grad for p in layer.parameters.values())]
 
 
 def test_layers_thaw_one_by_one() -> None:
-    model = language_model().model
-    thaw = Thaw(CarryPlan(mode="full", unfreezing_share=0.1), model, updates=100)
+    encoder = language_model()
+    groups = MixedEncoder(encoder, fixed=False).groups()  # without the output layer
+    thaw = Thaw(CarryPlan(mode="full", unfreezing_share=0.1), groups, updates=100)
     seen = {}
     for update in (0, 9, 10, 19, 20, 29, 30, 99, 5):
-        assert thaw.at(update) == free_layers(model)
-        seen[update] = free_layers(model)
+        assert thaw.at(update) == free_layers(groups)
+        seen[update] = free_layers(groups)
     assert seen[0] == seen[9] == seen[5] == []
     assert seen[10] == seen[19] == ["layer 2"]
     assert seen[20] == seen[29] == ["layer 2", "layer 1"]
     assert seen[30] == seen[99] == ["layer 2", "layer 1", "tokens"]
-    assert not any(p.requires_grad for p in model.output.parameters())
+    assert thaw.at(0) == []
+    assert not any(p.requires_grad for p in encoder.model.parameters())
 
 
 def test_all_at_once_and_never() -> None:
-    model = language_model().model
-    assert Thaw(CarryPlan(mode="full", gradual_unfreezing=False), model, 100).at(0) == ["layer 2", "layer 1", "tokens"]
-    assert Thaw(CarryPlan(mode="frozen"), model, 100).at(99) == [] == free_layers(model)
+    groups = language_model().groups()
+    assert Thaw(CarryPlan(mode="full", gradual_unfreezing=False), groups, 100).at(0) == ["layer 2", "layer 1", "tokens"]
+    assert Thaw(CarryPlan(mode="frozen"), groups, 100).at(99) == [] == free_layers(groups)
 
 
 def test_rates_fall_with_depth() -> None:
-    model = language_model().model
+    layers = language_model().groups()
     own = [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))]
     plan = CarryPlan(mode="full", layer_rate_decay=0.5)
-    groups = parameter_groups(plan, own, tuned_layers(plan, model), weight_decay=0.1)
+    groups = parameter_groups(plan, own, tuned_groups(plan, layers), weight_decay=0.1)
     assert sorted({group["scale"] for group in groups}) == [0.125, 0.25, 0.5, 1.0]
     for group in groups:
         assert all((parameter.dim() > 1) == (group["weight_decay"] > 0) for parameter in group["params"])
     held = [id(parameter) for group in groups for parameter in group["params"]]
-    assert len(held) == len(set(held)) == 2 + sum(len(layer.parameters) for layer in encoder_layers(model))
+    assert len(held) == len(set(held)) == 2 + sum(len(layer.parameters) for layer in layers)
 
 
 def test_weights_are_copied_or_refused() -> None:
@@ -97,16 +100,16 @@ def test_weights_are_copied_or_refused() -> None:
 
 def test_perplexity_is_measured_again() -> None:
     encoder = language_model()
-    stored, measured = measure_again(encoder.model, encoder)
+    stored, measured = measure_again(encoder, encoder)
     assert stored is not None and measured is not None
     for name in ("forward_perplexity", "backward_perplexity"):
         assert measured[name] == pytest.approx(encoder.record["heldout_check"][name], rel=1e-6) == stored[name]
     with torch.no_grad():
         encoder.model.forward_layers[0].bias.add_(0.5)
     with pytest.raises(BadData, match=r"forward perplexity of the 20 held-out lines is .* stored is"):
-        measure_again(encoder.model, encoder)
+        measure_again(encoder, encoder)
     encoder.record = {}
-    assert measure_again(encoder.model, encoder) == (None, None)
+    assert measure_again(encoder, encoder) == (None, None)
 
 
 def test_distances() -> None:

@@ -17,7 +17,7 @@ from carryover.errors import BadData, as_words, refuse_string
 from carryover.sequence import Sequence
 from carryover.transfer.fit import CarryPlan, FitSettings, fit_task
 from carryover.transfer.predictor import TaskPredictor
-from carryover.transfer.trainable_encoders import MixedLanguageModel
+from carryover.transfer.trainable_encoders import MixedEncoder
 from task_material import classified, examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -86,7 +86,7 @@ def test_neighbours_full_of_nan_change_nothing(tmp_path: Path) -> None:
     for kind in ("tag", "classify"):
         model = predictor(kind, "frozen", tmp_path).model.requires_grad_(True)
         encoder = model.encoder
-        assert isinstance(encoder, MixedLanguageModel)
+        assert isinstance(encoder, MixedEncoder)
         alone = torch.randn(1, 3, encoder.model.mixed_layers, encoder.model.out_size)
         values = torch.full((3, 8, *alone.shape[2:]), float("nan"))
         values[1, :3] = alone[0]

@@ -81,8 +81,7 @@ def embed(
     from carryover.data.long_words import say_cut
     from carryover.devices import choose_device, choose_precision
     from carryover.encoders.embed_lines import embed_lines
-    from carryover.encoders.language_model import LanguageModel
-    from carryover.encoders.loading import load
+    from carryover.encoders.loading import load_encoder
     from carryover.encoders.vector_files import Reread, save_embedded
 
     if batch_size != 1 and not carry_state:
@@ -92,13 +91,7 @@ def embed(
         )
     device = choose_device(device)
     precision = choose_precision(precision, device)
-    encoder = load(model, device=device)
-    if not isinstance(encoder, LanguageModel):
-        raise UsageError(
-            f"is {encoder.description} and has no vectors to give",
-            path=model,
-            repair="give a pretrained bidirectional language model",
-        )
+    encoder = load_encoder(model, device=device)
     say_when_waiting(source)
     read = partial(read_items, source, **columns)
     lines = read()
@@ -154,7 +147,7 @@ def embed(
 
 
 def _say_long_lines(lines: int) -> None:
-    from carryover.encoders.language_model import LONG
+    from carryover.encoders.encoder import LONG
 
     if lines:
         say(f"lines longer than {LONG:,} words, read in pieces that carry their state on, so nothing is lost: {lines:,}")

@@ -117,15 +117,12 @@ def _in_context(
 ) -> dict[str, Any]:
     from carryover.data.formats.word_stream import read_items
     from carryover.devices import choose_device
-    from carryover.encoders.language_model import LanguageModel
-    from carryover.encoders.loading import load
+    from carryover.encoders.loading import load_encoder
     from carryover.inspect.occurrences import find_occurrences, neighbours_in_context
 
-    model = load(encoder, device=choose_device(device))
-    if not isinstance(model, LanguageModel):
-        raise UsageError("is a task model, not a pretrained language model", path=encoder, repair="give a pretrained one")
+    model = load_encoder(encoder, device=choose_device(device))
     try:
-        found = find_occurrences(enumerate(read_items(raw, format=format), 1), word, model.coder.tokenize, seed=seed)
+        found = find_occurrences(enumerate(read_items(raw, format=format), 1), word, model.tokenize, seed=seed)
     except BadData as error:
         raise BadData(error.message, path=error.path or raw, line=error.line, repair=error.repair) from error
     if word not in found.spellings:

@@ -54,11 +54,13 @@ def train(
 
 
 def _vectors(wanted: TaskRun) -> Vectors | None:
-    """The word vectors that mode static carries over. Raises UsageError where none are given."""
-    if wanted.carry_mode != "static":
+    """The word vectors that the mode carries over. Raises UsageError where none are given."""
+    from carryover.transfer.plan import CarryPlan
+
+    if not CarryPlan(mode=wanted.carry_mode).kind.uses_vectors:
         return None
     if wanted.encoder is None:
-        raise UsageError("mode static carries word vectors over", repair="give their folder with --encoder")
+        raise UsageError(f"mode {wanted.carry_mode} carries word vectors over", repair="give their folder with --encoder")
     from carryover.embeddings.vectors import WordVectors
 
     stored = WordVectors.load(wanted.encoder)

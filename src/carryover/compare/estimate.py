@@ -6,6 +6,7 @@ wanted size where none exists yet: its speed is that of a trained one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,27 +94,28 @@ def _calibration(plan: ComparePlan, problem: Problem, folder: Path) -> Calibrati
 
 def _encoder(plan: ComparePlan, folder: Path) -> Any:
     """The language model if there is one, else an untrained one of the same size."""
-    from carryover.encoders.language_model import LanguageModel
-    from carryover.encoders.loading import load
+    from carryover.encoders.loading import load_encoder
 
     for place in (plan.encoder, folder / ENCODER_FOLDER):
         try:
             if place is not None:
-                return load(Path(place), device=plan.device)
+                return load_encoder(Path(place), device=plan.device)
         except CarryoverError:
             continue
+    from carryover.compare.resources import pretrain_settings
     from carryover.data.coding import TokenCoder
     from carryover.data.vocabulary import Vocabulary
-    from carryover.models.bilm import BiLanguageModel
+    from carryover.encoders.loading import encoder_class
+    from carryover.pretraining.families import family_of
 
-    options = dict(plan.pretraining)
-    kind = options.get("input", "characters")
-    kind = "words" if kind == "subwords" else kind
+    wanted = pretrain_settings(plan)
+    kind = "words" if wanted.input == "subwords" else wanted.input
     vocabulary = Vocabulary(("the", "of", "and"))
-    config = BiLanguageModel.Config.of_size(
-        options.get("size", "small"), **{**options.get("model", {}), "input": kind, "vocabulary_size": len(vocabulary)}
-    )
-    return LanguageModel(BiLanguageModel(config).to(plan.device), TokenCoder(kind, vocabulary), {})
+    family = family_of(wanted.objective)
+    config = family.config(replace(wanted, input=kind), len(vocabulary))
+    untrained = encoder_class(family.kind).build(config.to_json(), TokenCoder(kind, vocabulary))
+    untrained.model.to(plan.device)
+    return untrained
 
 
 def _pretraining(plan: ComparePlan, folder: Path) -> float:

@@ -169,13 +169,10 @@ def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: A
 
 def _encoder_fingerprint(folder: Path) -> str:
     """Of what computes the vectors; how and when the model was made may be told anew."""
+    from carryover.encoders.loading import encoder_class
     from carryover.storage.artefact import load_artefact
 
-    kind = load_artefact(folder).kind
-    if kind != "bilm":
-        raise UsageError(
-            f"is an artefact of kind {kind!r}, not a language model", path=folder, repair="give a folder made by pretrain"
-        )
+    encoder_class(load_artefact(folder).kind, folder)
     digest = hashlib.sha256()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         digest.update(file_digest(folder / name).encode())

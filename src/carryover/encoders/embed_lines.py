@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from carryover.ambient import settled
 from carryover.devices import autocast
-from carryover.encoders.language_model import LONG, LanguageModel
+from carryover.encoders.encoder import LONG, Choose, Encoder, every_layer
 from carryover.errors import UsageError, refuse_string
-from carryover.layers.recurrent.lstm import LSTMState
-from carryover.models.bilm import BiLanguageModelState
+from carryover.layers.base import State, map_state, same_width
 
 LAYERS = ("mix", "top", "all")
 POOLS = ("mean", "max")
@@ -42,7 +41,7 @@ class EmbeddedLine:
 
 
 def embed_lines(
-    encoder: LanguageModel,
+    encoder: Encoder,
     lines: Iterable[Item],
     *,
     layers: str = "mix",
@@ -83,12 +82,12 @@ def embed_lines(
             yield EmbeddedLine(words, pool_words(vectors, pool), cut_words(encoder, words), pieces)
 
 
-def words_of(encoder: LanguageModel, item: Item) -> list[str]:
+def words_of(encoder: Encoder, item: Item) -> list[str]:
     """The words of an item, a running text cut as in pretraining."""
-    return encoder.coder.tokenize(item) if isinstance(item, str) else list(item)
+    return encoder.tokenize(item) if isinstance(item, str) else list(item)
 
 
-def cut_words(encoder: LanguageModel, words: ListOf[str]) -> int:
+def cut_words(encoder: Encoder, words: ListOf[str]) -> int:
     """How many of the words are read only in part."""
     return encoder.coder.count_cut(words)
 
@@ -104,62 +103,53 @@ def steps_of(rows: int) -> int:
 
 
 def embed_carrying(
-    encoder: LanguageModel,
+    encoder: Encoder,
     batches: Iterable[ListOf[ListOf[str]]],
     precision: str = "float32",
-    choose: Callable[[Tensor], Tensor] = lambda layers: layers,
+    choose: Choose = every_layer,
 ) -> Iterator[list[Tensor]]:
     """All layers' vectors of batches of sentences, [words, L+1, 2P] each, as the published programs compute them.
 
     They never reset the state of their LSTMs: row b of a batch goes on from row b of the last batch that had one, forward
     from the sentence's end, backward from its beginning, and only the first batch begins with zeros. So the vectors depend
-    on all that was read before, and on how it was cut into batches; `LanguageModel.embed` knows neither. Long sentences are read
+    on all that was read before, and on how it was cut into batches; `Encoder.embed` knows neither. Long sentences are read
     in pieces, and `choose` makes of [words, L+1, …] what is kept, as there.
     """
-    state: BiLanguageModelState | None = None
-    parameter = next(encoder.model.parameters())
+    state: State | None = None
+    held = 0  # rows of the state
+    device = encoder.device
     for sentences in batches:
-        with settled(), torch.inference_mode(), autocast(precision, str(parameter.device)):
+        with settled(), torch.inference_mode(), autocast(precision, str(device)):
             rows = len(sentences)
-            missing = rows - (0 if state is None else len(state[0][0].hidden))
-            if missing > 0:
-                zeros = encoder.model.initial_state(missing, device=parameter.device, dtype=parameter.dtype)
-                state = zeros if state is None else _each(lambda *parts: torch.cat(parts), state, zeros)
-            assert state is not None
-            batch = encoder.coder.batch(sentences, borders=True).to(parameter.device)
+            if rows > held:
+                new = encoder.initial_state(rows - held)
+                state = new if state is None else _one_below_the_other(state, new)
+                held = rows
+            batch = encoder.batch(sentences).to(device)
             mine, others = _rows(state, 0, rows), _rows(state, rows, None)
-            if rows * batch.index.time > LONG:
-                found, mine = encoder.model.continue_long_representations(batch, mine, steps_of(rows), choose)
-            else:
-                vectors, mine = encoder.model.continue_representations(batch, mine)
-                found = [choose(row) for row in vectors.rows()]
-            state = _each(lambda *parts: torch.cat(parts), mine, others)
+            steps = steps_of(rows) if rows * batch.index.time > LONG else None
+            found, mine = encoder.advance(batch, mine, steps=steps, choose=choose)
+            state = _one_below_the_other(mine, others)
         yield [vectors.clone() for vectors in found]  # outside, so that a caller can train on them
 
 
-def _rows(state: BiLanguageModelState, first: int, stop: int | None) -> BiLanguageModelState:
-    return _each(lambda part: part[first:stop], state)
+def _rows(state: State, first: int, stop: int | None) -> State:
+    return map_state(lambda part: part[first:stop], state)
 
 
-def _each(function: Callable[..., Tensor], *states: BiLanguageModelState) -> BiLanguageModelState:
-    """`function` of the tensors that stand at the same place of all states."""
-    return tuple(
-        (
-            LSTMState(*(function(*parts) for parts in zip(*(layer[0] for layer in layers), strict=True))),
-            LSTMState(*(function(*parts) for parts in zip(*(layer[1] for layer in layers), strict=True))),
-        )
-        for layers in zip(*states, strict=True)
-    )
+def _one_below_the_other(first: State, second: State) -> State:
+    """The rows of both; of two caches that have grown differently the result is as wide as the wider."""
+    return map_state(lambda *parts: torch.cat(same_width(*parts)), first, second)
 
 
-def check_choice(encoder: LanguageModel, layers: str, pool: str | None) -> None:
+def check_choice(encoder: Encoder, layers: str, pool: str | None) -> None:
     """Raise UsageError for layers or a way of pooling that there is not."""
     if layers not in LAYERS and not (layers.isascii() and layers.isdigit()):
         raise UsageError(
             f"layers {layers!r} is unknown", repair=f"use one of {', '.join(LAYERS)}, or a layer's number from 0, the tokens"
         )
-    if layers.isdigit() and int(layers) >= encoder.model.mixed_layers:
-        last = encoder.model.mixed_layers - 1
+    if layers.isdigit() and int(layers) >= encoder.layer_count:
+        last = encoder.layer_count - 1
         raise UsageError(f"there is no layer {layers}", repair=f"the model has 0 (the tokens) to {last} (the top)")
     if pool is not None and pool not in POOLS:
         raise UsageError(f"pool {pool!r} is unknown", repair=f"use one of {', '.join(POOLS)}, or leave it out")

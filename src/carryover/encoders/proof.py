@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData
 from carryover.storage import fingerprint
 
-if TYPE_CHECKING:
-    from carryover.data.coding import TokenCoder
-    from carryover.models.bilm import BiLanguageModel
-
 AGREEMENT = 1e-4  # relative: how far the held-out perplexity may be from the stored one after loading
-
-
-class LanguageModelLike(Protocol):
-    """What is carried over: see `carryover.encoders.language_model.LanguageModel`."""
-
-    model: BiLanguageModel
-    coder: TokenCoder
-    record: dict[str, Any]
-    heldout: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +22,7 @@ class CarryProof:
 
     `vocabulary_rows_matched` of `vocabulary_rows` words found their row among what was carried over (for spelling: all).
     Perplexities are `forward_perplexity` and `backward_perplexity` of the held-out lines, None where none are stored.
+    `scored` is whether what is carried over has held-out figures at all: word vectors have none.
     `moved` is ‖after − before‖ / ‖before‖ of each layer that was carried over, 0 where it stayed fixed.
     """
 
@@ -46,13 +35,16 @@ class CarryProof:
     stored_perplexity: dict[str, float] | None = None
     measured_perplexity: dict[str, float] | None = None
     moved: dict[str, float] = field(default_factory=dict)
+    scored: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        stored = asdict(self)
+        del stored["scored"]  # follows from the mode
+        return stored
 
     def lines(self) -> list[str]:
         """The proof as sentences."""
-        if self.mode == "scratch":
+        if not self.tensors_loaded:
             return [f"carried over: nothing, {self.tensors_new} tensors new"]
         first = (
             f"carried over ({self.mode}): {self.tensors_loaded} tensors with {self.numbers_loaded:,} numbers loaded, "
@@ -67,7 +59,7 @@ class CarryProof:
                 for name, stored in self.stored_perplexity.items()
             ]
             found.append(f"held-out perplexity measured again after loading: {', '.join(parts)}")
-        elif self.mode not in ("static", "continued"):
+        elif self.scored:
             found.append("held-out perplexity: the language model stores none to compare with")
         if self.moved:
             found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))
@@ -100,24 +92,20 @@ def carry_weights(source: Mapping[str, Tensor], target: nn.Module, what: str) ->
 _MEASURED: dict[str, dict[str, float]] = {}  # by the bits measured: hundreds of fits carry the same model over
 
 
-def measure_again(
-    model: BiLanguageModel, encoder: LanguageModelLike
-) -> tuple[dict[str, float] | None, dict[str, float] | None]:
-    """The held-out perplexities stored with `encoder`, and those that `model`, its copy, has now.
+def measure_again(copy: Encoder, encoder: Encoder) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+    """The held-out figures stored with `encoder`, and those that `copy`, which was filled from it, has now.
 
     Raises BadData when they differ by more than one part in 10⁴: then the copy is not the model that was trained.
     """
     check = encoder.record.get("heldout_check")
-    if not check or not encoder.heldout:
+    if not check or not encoder.heldout or not encoder.proved_figures:
         return None, None
-    from carryover.objectives.bilm import lines_perplexity
-
-    names = ("forward_perplexity", "backward_perplexity")
-    stored = {name: float(check[name]) for name in names}
-    key = fingerprint(*(part for name, tensor in model.state_dict().items() for part in (name, tensor)), *encoder.heldout)
+    stored = {name: float(check[name]) for name in encoder.proved_figures}
+    tensors = copy.model.state_dict().items()
+    key = fingerprint(*(part for name, tensor in tensors for part in (name, tensor)), *encoder.heldout)
     if key not in _MEASURED:
-        _MEASURED[key] = lines_perplexity(model, encoder.coder, encoder.heldout)
-    measured = {name: float(_MEASURED[key][name]) for name in names}
+        _MEASURED[key] = copy.score(encoder.heldout)
+    measured = {name: float(_MEASURED[key][name]) for name in encoder.proved_figures}
     check_agreement(stored, measured, len(encoder.heldout))
     return stored, measured
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.ambient import each_settled, settled
 from carryover.data.vocabulary import Vocabulary
-from carryover.encoders.pretrained import Pretrained, check_vocabulary, fill, parsed, read_heldout
+from carryover.encoders.artefact_parts import check_vocabulary, fill, parsed, read_heldout
+from carryover.encoders.encoder import FinishedModel
 from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import UsageError, as_words, refuse_string
 from carryover.storage.artefact import Artefact
@@ -56,7 +57,7 @@ class Continuation:
         }
 
 
-class TextGenerator(Pretrained):
+class TextGenerator(FinishedModel):
     """A pretrained language model that predicts the next token, ready to write.
 
     `model` is the network in evaluation mode, `coder` turns text into its ids, `record` says how it came about, `heldout`
@@ -64,6 +65,7 @@ class TextGenerator(Pretrained):
     reads: characters, and whatever keeps spaces, exactly; subwords but for white space; words by rule.
     """
 
+    kind = "lm"
     description = "a language model that only writes (objective lm)"
     model: LanguageModel
 

@@ -1,8 +1,8 @@
-"""Representations of a fixed language model, computed once and kept on disk, so that an epoch costs a head.
+"""Vectors of a fixed encoder, computed once and kept on disk, so that an epoch costs a head.
 
-A sentence's vectors [W, L+1, 2P] do not depend on its neighbours, so they are stored by sentence: in packs below
+A sentence's vectors [W, L, D] do not depend on its neighbours, so they are stored by sentence: in packs below
 
-    representations/<hash of encoder and coder>/<hash of the pack's sentences>/values.npy (float32, memory-mapped), index.npy
+    representations/<fingerprint of the encoder>/<hash of the pack's sentences>/values.npy (float32, memory-mapped), index.npy
 
 and a sentence is found by the hash of its words, whatever data set or budget it is part of. One process computes what is
 missing while others wait for its lock; packs appear whole, are verified before their first use, and the longest unused ones
@@ -27,81 +27,44 @@ import torch
 from torch import Tensor
 
 from carryover import storage
-from carryover.data.coding import TokenCoder
-from carryover.encoders.language_model import LONG
+from carryover.encoders.encoder import LONG, Encoder, Words
 from carryover.errors import BadData, Busy, CannotWrite, DiskFault, InputMissing, UsageError
-from carryover.models.bilm import BiLanguageModel
 from carryover.progress import Progress, say
 from carryover.sequence import Sequence
 
-Words = ListOf[str]
-
-FORMAT = "1"
 LIMIT_GIB = 4.0
 _BATCH_TOKENS = 1024
 _SENTENCES_AT_ONCE = 256
 _IN_MEMORY = 2**30
-_FEWEST_ROWS = 8
 _INDEX = np.dtype([("key", "S32"), ("start", "<i8"), ("words", "<i8")])
 
-# With fewer rows than a matrix product's tile its last bits depend on how many there are; with these beside it they do not.
-_FILLER = [[f"{a}{b}{c}" for c in "aeiou"] for a, b in zip("bdfgklmn", "rlrlrlrl", strict=True)]
 
-
-@torch.no_grad()
-def represent(model: BiLanguageModel, coder: TokenCoder, sentences: ListOf[Words]) -> list[Tensor]:
-    """Vectors of every sentence, [W, L+1, 2P] each, in the order given; the same whatever else is computed with them.
-
-    `model` must be in evaluation mode. Sentences of similar length are computed together.
-    """
-    device = next(model.parameters()).device
-    found: list[Tensor | None] = [None] * len(sentences)
-    for positions in batches_by_length([len(sentence) + 2 for sentence in sentences], _BATCH_TOKENS):
-        if len(sentences[positions[0]]) > LONG:  # such a sentence is a batch of its own
-            alone = coder.batch([sentences[positions[0]]], borders=True).to(device)
-            found[positions[0]] = model.long_representations(alone, LONG)
-            continue
-        rows = [list(sentences[position]) for position in positions]
-        rows += _FILLER if len(rows) < _FEWEST_ROWS else []
-        batch = coder.batch(rows, borders=True).to(device)
-        for position, vectors in zip(positions, model.representations(batch).rows(), strict=False):
-            found[position] = vectors
-    return [vectors for vectors in found if vectors is not None]
-
-
-def encoder_hash(model: BiLanguageModel, coder: TokenCoder) -> str:
-    """Of everything that decides a representation: weights (without the output layer), configuration, coder, library."""
-    parts: list[str | Tensor] = [FORMAT, torch.__version__, str(next(model.parameters()).device.type)]
-    parts += [repr(model.config), repr(coder.to_json())]
-    for name, tensor in model.state_dict().items():
-        if not name.startswith("output."):
-            parts += [name, tensor]
-    return storage.fingerprint(*parts)
+def represent(encoder: Encoder, sentences: ListOf[Words]) -> list[Tensor]:
+    """Vectors of every sentence, [W, L, D] each, in the order given; the same whatever else is computed with them."""
+    return encoder.embed(sentences, batch_tokens=_BATCH_TOKENS, longest=LONG)
 
 
 class Representations:
     """The vectors of a list of sentences, by position; what could not be kept is computed when it is asked for."""
 
-    def __init__(
-        self, rows: list[np.ndarray | None], sentences: ListOf[Words], model: BiLanguageModel, coder: TokenCoder
-    ) -> None:
-        self._rows, self._sentences, self._model, self._coder = rows, sentences, model, coder
+    def __init__(self, rows: list[np.ndarray | None], sentences: ListOf[Words], encoder: Encoder) -> None:
+        self._rows, self._sentences, self._encoder = rows, sentences, encoder
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def part(self, start: int, stop: int) -> Representations:
         """Those of sentences start … stop−1."""
-        return Representations(self._rows[start:stop], self._sentences[start:stop], self._model, self._coder)
+        return Representations(self._rows[start:stop], self._sentences[start:stop], self._encoder)
 
     def batch(self, positions: ListOf[int], device: str | torch.device = "cpu") -> Sequence:
-        """Side by side, [B, W, L+1, 2P]."""
+        """Side by side, [B, W, L, D]."""
         absent = [position for position in positions if self._rows[position] is None]
-        made = represent(self._model, self._coder, [self._sentences[position] for position in absent])
+        made = represent(self._encoder, [self._sentences[position] for position in absent])
         computed = {position: row.cpu().numpy() for position, row in zip(absent, made, strict=True)}
         rows = [computed.get(position, self._rows[position]) for position in positions]
         lengths = torch.tensor([len(self._sentences[position]) for position in positions], dtype=torch.int64)
-        shape = (self._model.mixed_layers, self._model.out_size)
+        shape = (self._encoder.layer_count, self._encoder.out_size)
         values = torch.empty(len(rows), int(lengths.max()) if len(rows) else 0, *shape)
         target = values.numpy()
         for number, row in enumerate(rows):
@@ -113,28 +76,26 @@ class Representations:
 
 @dataclass(frozen=True)
 class _Place:
-    values: np.ndarray  # [words, L+1, 2P], memory-mapped when it stands in a pack
+    values: np.ndarray  # [words, L, D], memory-mapped when it stands in a pack
     start: int
     words: int
     pack: Path | None = None
 
 
 class RepresentationCache:
-    """All stored representations of one language model.
+    """All stored representations of one encoder.
 
     `folder` None is the user's cache folder; `limit_gib` None is `$CARRYOVER_CACHE_LIMIT` or 4.
     """
 
-    def __init__(
-        self, model: BiLanguageModel, coder: TokenCoder, *, folder: Path | None = None, limit_gib: float | None = None
-    ) -> None:
-        self.model, self.coder = model, coder
+    def __init__(self, encoder: Encoder, *, folder: Path | None = None, limit_gib: float | None = None) -> None:
+        self.encoder = encoder
         self.root = (storage.cache_folder() if folder is None else Path(folder)) / "representations"
-        self.home = self.root / encoder_hash(model, coder)[:32]
+        self.home = self.root / encoder.fingerprint()[:32]
         if limit_gib is None:
             limit_gib = _limit_from_environment()
         self.limit = int(limit_gib * 2**30)
-        self.shape = (model.mixed_layers, model.out_size)
+        self.shape = (encoder.layer_count, encoder.out_size)
         self._known: dict[bytes, _Place] = {}
         self._opened: set[str] = set()
 
@@ -157,7 +118,7 @@ class RepresentationCache:
                 where = "in memory only" if small else "nowhere and computed anew in every epoch"
                 say(f"representations cannot be stored in {self.root} and are kept {where}: {error}")
                 if small:
-                    rows = represent(self.model, self.coder, list(missing.values()))
+                    rows = represent(self.encoder, list(missing.values()))
                     self._known |= {
                         key: _Place(row.cpu().numpy(), 0, len(row)) for key, row in zip(missing, rows, strict=True)
                     }
@@ -166,7 +127,7 @@ class RepresentationCache:
             with suppress(OSError):
                 os.utime(pack)  # used now: the last to go
         rows_found = [None if place is None else place.values[place.start : place.start + place.words] for place in places]
-        return Representations(rows_found, sentences, self.model, self.coder)
+        return Representations(rows_found, sentences, self.encoder)
 
     def _bytes(self, sentences: dict[bytes, Words]) -> int:
         return 4 * self.shape[0] * self.shape[1] * sum(map(len, sentences.values()))
@@ -199,7 +160,7 @@ class RepresentationCache:
             yield head.getvalue()
             for first in range(0, len(ordered), _SENTENCES_AT_ONCE):
                 sentences = [sentence for _, sentence in ordered[first : first + _SENTENCES_AT_ONCE]]
-                for row in represent(self.model, self.coder, sentences):
+                for row in represent(self.encoder, sentences):
                     yield row.cpu().numpy().astype("<f4").data if len(row) else b""
                 progress.advance(sum(map(len, sentences)))
             yield from (row.data for row in rest)
@@ -271,18 +232,6 @@ def _limit_from_environment() -> float:
 def sentence_key(words: Words) -> bytes:
     """Hash of a sentence, ASCII so that numpy strips no byte of it."""
     return hashlib.sha256("\x1f".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32].encode()
-
-
-def batches_by_length(lengths: ListOf[int], tokens: int) -> Iterator[list[int]]:
-    """Positions of items of similar length, at most `tokens` padded words together; a longer item comes alone."""
-    batch: list[int] = []
-    for position in sorted(range(len(lengths)), key=lambda number: lengths[number]):
-        if batch and (len(batch) + 1) * max(lengths[position], 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(position)
-    if batch:
-        yield batch
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from safetensors import safe_open
 
 from carryover import storage
 from carryover.encoders.embed_lines import Item
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.encoder import Encoder
 from carryover.encoders.vector_parts import Choice, Parts, embedded_parts, look_over
 from carryover.errors import ExtraMissing, UsageError
 from carryover.progress import say
@@ -51,7 +51,7 @@ class Reread:
 
 def save_embedded(
     path: Path,
-    encoder: LanguageModel,
+    encoder: Encoder,
     lines: Iterable[Item],
     *,
     layers: str = "mix",

@@ -22,8 +22,7 @@ import torch
 
 from carryover import storage
 from carryover.encoders.embed_lines import EmbeddedLine, Item, check_choice, cut_words, embed_lines, pieces_of, words_of
-from carryover.encoders.language_model import LanguageModel
-from carryover.encoders.vector_cache import encoder_hash
+from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData, CannotWrite, CarryoverError
 from carryover.progress import Progress, say
 
@@ -91,7 +90,7 @@ class Parts:
                     start += len(words)
 
 
-def look_over(encoder: LanguageModel, lines: Iterable[Item], choice: Choice) -> Parts:
+def look_over(encoder: Encoder, lines: Iterable[Item], choice: Choice) -> Parts:
     """The sums and the hash of what `embedded_parts` would make of these lines, without a single vector."""
     check_choice(encoder, choice.layers, choice.pool)
     parts = _no_parts(encoder, choice)
@@ -100,15 +99,13 @@ def look_over(encoder: LanguageModel, lines: Iterable[Item], choice: Choice) -> 
     return parts
 
 
-def _no_parts(encoder: LanguageModel, choice: Choice) -> Parts:
-    shape = (encoder.model.out_size,)
-    made_from = (
-        f"{encoder_hash(encoder.model, encoder.coder)} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
-    )
-    return Parts((encoder.model.mixed_layers, *shape) if choice.layers == "all" else shape, choice, made_from=made_from)
+def _no_parts(encoder: Encoder, choice: Choice) -> Parts:
+    shape = (encoder.out_size,)
+    made_from = f"{encoder.fingerprint()} {choice.layers} {choice.pool} {choice.carry_rows} {choice.precision}"
+    return Parts((encoder.layer_count, *shape) if choice.layers == "all" else shape, choice, made_from=made_from)
 
 
-def _count(parts: Parts, encoder: LanguageModel, group: list[list[str]]) -> None:
+def _count(parts: Parts, encoder: Encoder, group: list[list[str]]) -> None:
     for words in group:
         parts.made_from = storage.fingerprint(parts.made_from, *words)
         parts.words += len(words)
@@ -119,7 +116,7 @@ def _count(parts: Parts, encoder: LanguageModel, group: list[list[str]]) -> None
 
 @contextmanager
 def embedded_parts(
-    path: Path, encoder: LanguageModel, lines: Iterable[Item], choice: Choice, *, quiet: bool = True
+    path: Path, encoder: Encoder, lines: Iterable[Item], choice: Choice, *, quiet: bool = True
 ) -> Iterator[Parts]:
     """Compute what is missing of the parts for the file `path`, hand all of them out, and remove them after the block.
 
@@ -148,7 +145,7 @@ def embedded_parts(
             folder.rmdir()  # unless parts are left
 
 
-def _compute(folder: Path, encoder: LanguageModel, lines: Iterable[Item], parts: Parts, quiet: bool) -> None:
+def _compute(folder: Path, encoder: Encoder, lines: Iterable[Item], parts: Parts, quiet: bool) -> None:
     choice, row = parts.choice, _FLOAT * int(np.prod(parts.shape))
     found_before, name_of_all = 0, parts.made_from
     embed = partial(embed_lines, encoder, layers=choice.layers, pool=choice.pool, precision=choice.precision)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from carryover.encoders.embed_lines import Item, check_choice, embed_lines
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData, UsageError
 
 MOST = 2000
@@ -107,7 +107,7 @@ class _Reservoir:
             self.kept[place] = found
 
 
-def occurrence_vectors(encoder: LanguageModel, occurrences: ListOf[Occurrence], *, layers: str = "top") -> np.ndarray:
+def occurrence_vectors(encoder: Encoder, occurrences: ListOf[Occurrence], *, layers: str = "top") -> np.ndarray:
     """The contextual vector of the word at each occurrence, [N, D], each of length 1 (or 0).
 
     `layers` as in `embed_lines`, but for "all". Raises UsageError.
@@ -117,7 +117,7 @@ def occurrence_vectors(encoder: LanguageModel, occurrences: ListOf[Occurrence], 
         raise UsageError("layers 'all' is not one vector a word", repair="use mix, top or a layer's number")
     lines = embed_lines(encoder, (one.words for one in occurrences), layers=layers)
     rows = [line.vectors[one.position].float().cpu().numpy() for one, line in zip(occurrences, lines, strict=True)]
-    array = np.stack(rows) if rows else np.empty((0, encoder.model.out_size), np.float32)
+    array = np.stack(rows) if rows else np.empty((0, encoder.out_size), np.float32)
     norms = np.linalg.norm(array, axis=1, keepdims=True)
     return np.asarray(array / np.where(norms == 0, 1, norms))
 
@@ -136,7 +136,7 @@ def diverse(vectors: np.ndarray, count: int) -> list[int]:
 
 
 def neighbours_in_context(
-    encoder: LanguageModel, found: Occurrences, *, contexts: int = 3, top: int = 10, layers: str = "top"
+    encoder: Encoder, found: Occurrences, *, contexts: int = 3, top: int = 10, layers: str = "top"
 ) -> list[dict[str, Any]]:
     """For each of a few diverse occurrences the `top` nearest others with their cosine, as JSON. Raises UsageError."""
     for name, value in (("contexts", contexts), ("top", top)):

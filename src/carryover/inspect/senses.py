@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from carryover.data.formats.text import TaggedSentence
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData
 from carryover.inspect.occurrences import Occurrence, occurrence_vectors
 
@@ -66,7 +66,7 @@ def sense_occurrences(sentences: Iterable[TaggedSentence]) -> list[SenseOccurren
 
 
 def sense_accuracy(
-    encoder: LanguageModel, labelled: ListOf[SenseOccurrence], test: ListOf[SenseOccurrence], *, layers: str = "top"
+    encoder: Encoder, labelled: ListOf[SenseOccurrence], test: ListOf[SenseOccurrence], *, layers: str = "top"
 ) -> SenseScore:
     """Give each test occurrence the sense of the nearest labelled occurrence of the same word, by cosine.
 

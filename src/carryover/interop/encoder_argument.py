@@ -9,31 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from carryover.devices import choose_device
-from carryover.encoders.language_model import LanguageModel
-from carryover.encoders.loading import load
-from carryover.errors import BadData, UsageError, check_fields
+from carryover.encoders.encoder import Encoder
+from carryover.encoders.loading import load_encoder
+from carryover.errors import BadData, check_fields
 from carryover.pretraining.pretrain import pretrain
 from carryover.pretraining.settings import PretrainSettings
 from carryover.storage import atomic_write
 
 
-def language_model(encoder: LanguageModel | Path | str, *, device: str = "auto") -> LanguageModel:
-    """The language model itself, or the one in a folder. Raises UsageError for another kind of model, InputMissing."""
-    if isinstance(encoder, LanguageModel):
-        return encoder
-    loaded = load(Path(encoder), device=choose_device(device))
-    if not isinstance(loaded, LanguageModel):
-        raise UsageError(
-            f"is {loaded.description}, not a pretrained language model for vectors",
-            path=encoder,
-            repair="give the folder of one",
-        )
-    return loaded
+def given_encoder(encoder: Encoder | Path | str, *, device: str = "auto") -> Encoder:
+    """The encoder itself, or the one in a folder. Raises UsageError for another kind of model, InputMissing."""
+    if isinstance(encoder, Path | str):
+        return load_encoder(Path(encoder), device=choose_device(device))
+    return encoder
 
 
-def learn_from(
-    texts: ListOf[str], settings: Mapping[str, Any], *, device: str = "auto", quiet: bool = True
-) -> LanguageModel:
+def learn_from(texts: ListOf[str], settings: Mapping[str, Any], *, device: str = "auto", quiet: bool = True) -> Encoder:
     """A language model pretrained on `texts`; `settings` are fields of `PretrainSettings`. Raises BadData, UsageError."""
     check_fields("pretraining", settings, PretrainSettings)
     with tempfile.TemporaryDirectory() as work:
@@ -43,4 +34,4 @@ def learn_from(
             pretrain(PretrainSettings(raw=raw, **{"device": device, **settings}), Path(work) / "lm", quiet=quiet)
         except BadData as error:  # it names a file that the caller never saw
             raise BadData(f"X cannot be learned from: {error.message}", repair="give more different texts") from error
-        return language_model(Path(work) / "lm", device=device)
+        return given_encoder(Path(work) / "lm", device=device)

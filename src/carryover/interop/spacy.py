@@ -60,7 +60,7 @@ class ElmoComponent:
         sentences = [[token for token in sentence if not token.is_space] for doc in docs for sentence in _sentences(doc)]
         shape: tuple[int, ...] = (self.embedder.size,)
         if self.embedder.layers == "all":
-            shape = (self.embedder.encoder.model.mixed_layers, *shape)
+            shape = (self.embedder.encoder.layer_count, *shape)
         found = [np.zeros((len(doc), *shape), np.float32) for doc in docs]
         place = {id(doc): rows for doc, rows in zip(docs, found, strict=True)}
         vectors = self.embedder([[token.text for token in sentence] for sentence in sentences])

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from carryover.encoders.language_model import LanguageModel
-from carryover.interop.encoder_argument import language_model
+from carryover.encoders.encoder import Encoder
+from carryover.interop.encoder_argument import given_encoder
 from carryover.layers import Dropout, ScalarMix
 from carryover.sequence import Sequence
 from carryover.transfer.trainable_encoders import layers_of
@@ -34,7 +34,7 @@ class ElmoModule(nn.Module):
 
     def __init__(
         self,
-        encoder: LanguageModel | Path | str,
+        encoder: Encoder | Path | str,
         *,
         mixes: int = 1,
         dropout: float = 0.5,
@@ -47,14 +47,14 @@ class ElmoModule(nn.Module):
             raise ValueError(f"{mixes} mixtures: give at least one")
         if l2 < 0:
             raise ValueError(f"l2 is {l2}: give a number from 0")
-        source = language_model(encoder, device="cpu")
-        self.coder, self.fixed, self.l2 = source.coder, fixed, l2
-        self.model = copy.deepcopy(source.model)
-        self.model.output = nn.Identity()  # type: ignore[assignment]  # predicting words is not asked for
+        self.encoder = copy.deepcopy(given_encoder(encoder, device="cpu"))
+        self.encoder.drop_output_layer()  # predicting words is not asked for
+        self.coder, self.fixed, self.l2 = self.encoder.coder, fixed, l2
+        self.model: nn.Module = self.encoder.model
         self.model.requires_grad_(not fixed)
-        self.out_size = self.model.out_size
+        self.out_size = self.encoder.out_size
         self.mixes = nn.ModuleList(
-            ScalarMix(self.model.mixed_layers, self.out_size, layer_norm=layer_norm) for _ in range(mixes)
+            ScalarMix(self.encoder.layer_count, self.out_size, layer_norm=layer_norm) for _ in range(mixes)
         )
         self.dropout = Dropout(self.out_size, dropout)
         self.train(self.training)
@@ -69,7 +69,7 @@ class ElmoModule(nn.Module):
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"a sentence is a list of words, got the string {sentence[:40]!r}: cut it into words first")
-        layers = layers_of(self.model, self.coder, sentences, fixed=self.fixed)
+        layers = layers_of(self.encoder, sentences, fixed=self.fixed)
         return tuple(self.dropout(mix(layers)) for mix in self.mixes)
 
     def penalty(self) -> Tensor:

@@ -117,6 +117,7 @@ class Start:
             vocabulary_rows_matched=matched,
             stored_perplexity=stored,
             measured_perplexity=measured,
+            scored=False,
         )
 
     def fate_of_output(self, proof: CarryProof) -> str:

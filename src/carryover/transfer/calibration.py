@@ -31,8 +31,8 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
     settings = material.settings.resolve(material.plan)
     assert settings.token_budget and settings.epochs and settings.least_updates
     task = TASKS[wanted.task]
-    coder = TokenCoder("words") if material.encoder is None else material.encoder.coder
-    lengths = [max(1, len(task.words(example, coder.tokenize))) for example in material.train]
+    tokenize = TokenCoder("words").tokenize if material.encoder is None else material.encoder.tokenize
+    lengths = [max(1, len(task.words(example, tokenize))) for example in material.train]
     batches = len(BucketSampler(lengths, token_budget=settings.token_budget, seed=settings.seed).epoch(0))
     updates = max(settings.epochs * batches, settings.least_updates)
     few, many = material.train[:CALIBRATION_EXAMPLES], material.dev[: CALIBRATION_EXAMPLES // 4]

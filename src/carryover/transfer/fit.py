@@ -23,18 +23,18 @@ import torch
 import carryover
 from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
-from carryover.encoders.proof import CarryProof, LanguageModelLike
-from carryover.encoders.vector_cache import RepresentationCache, encoder_hash
+from carryover.encoders.encoder import Encoder
+from carryover.encoders.proof import CarryProof
+from carryover.encoders.vector_cache import RepresentationCache
 from carryover.errors import BadData, check_choice
 from carryover.progress import say
 from carryover.tasks import TASKS, build_task
 from carryover.training.stopping import StopRequest
 from carryover.transfer.fit_loop import FitLoop, Part, update_seed
-from carryover.transfer.initial_encoder import Beginning, Vectors, begin, check_material, with_new_tensors
+from carryover.transfer.initial_encoder import InitialModel, Vectors, build_initial_model, check_material, with_new_tensors
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.predictor import TaskModel, TaskPredictor, state_size
 from carryover.transfer.settings import FitSettings
-from carryover.transfer.trainable_encoders import MixedLanguageModel
 
 __all__ = ["CarryPlan", "CarryProof", "FitResult", "FitSettings", "fit_task"]
 
@@ -65,7 +65,7 @@ def fit_task(
     dev: ListOf[Any],
     *,
     plan: CarryPlan,
-    encoder: LanguageModelLike | None = None,
+    encoder: Encoder | None = None,
     vectors: Vectors | None = None,
     settings: FitSettings | None = None,
     device: str = "cpu",
@@ -77,7 +77,7 @@ def fit_task(
 ) -> FitResult:
     """Train a task on `train`; `dev` (may be empty) chooses when to stop and which weights to keep.
 
-    `kind` is "classify" (examples are `TextExample`) or "tag" (`TaggedSentence`). `encoder` is the language model of the
+    `kind` is "classify" (examples are `TextExample`) or "tag" (`TaggedSentence`). `encoder` is that of the
     modes that carry one over and stays as it is; `vectors` are a vocabulary and one row a word for the mode static.
     `labels` are all labels there are, where `train` and `dev` may lack some. With `checkpoint_folder` the same call
     continues after an interruption; `stop` is looked at after every update then. The caller's random state is left alone.
@@ -95,8 +95,9 @@ def fit_task(
         beginning, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, labels, device)
         own, task = beginning.encoder, model.task
         ready = None
-        if isinstance(own, MixedLanguageModel) and own.fixed:
-            ready = RepresentationCache(own.model.eval(), own.coder, folder=cache_folder).get(words, quiet=quiet)
+        if (fixed := own.to_cache()) is not None:
+            fixed.model.eval()
+            ready = RepresentationCache(fixed, folder=cache_folder).get(words, quiet=quiet)
         split = len(train)
         loop = FitLoop(
             model,
@@ -104,9 +105,7 @@ def fit_task(
             settings,
             train=Part.of(task, train, words[:split], None if ready is None else ready.part(0, split)),
             dev=Part.of(task, dev, words[split:], None if ready is None else ready.part(split, len(words))),
-            identity={
-                "language model": encoder_hash(own.model, own.coder)[:16] if isinstance(own, MixedLanguageModel) else ""
-            },
+            identity={"language model": own.fingerprint()[:16]},
             quiet=quiet,
         )
         proof = with_new_tensors(beginning.proof, len(model.state_dict()))
@@ -123,18 +122,18 @@ def _first_model(
     dev: ListOf[Any],
     plan: CarryPlan,
     settings: FitSettings,
-    encoder: LanguageModelLike | None,
+    encoder: Encoder | None,
     vectors: Vectors | None,
     labels: ListOf[str] | None,
     device: str,
-) -> tuple[Beginning, TaskModel, list[tuple[str, ...]]]:
+) -> tuple[InitialModel, TaskModel, list[tuple[str, ...]]]:
     """The model before the first update, and the words of every example."""
     torch.manual_seed(update_seed(settings.seed, 0))
     task_class = TASKS[kind]
     known = tuple(labels) if labels is not None else task_class.labels_of([*train, *dev])
-    coder = encoder.coder if encoder is not None and plan.uses_language_model else TokenCoder("words")
-    words = [task_class.words(example, coder.tokenize) for example in (*train, *dev)]
-    beginning = begin(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
+    tokenize = encoder.tokenize if encoder is not None and plan.uses_encoder else TokenCoder("words").tokenize
+    words = [task_class.words(example, tokenize) for example in (*train, *dev)]
+    beginning = build_initial_model(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
     own = beginning.encoder
     context = settings.hidden if plan.has_context else 0
     gold = [task_class.gold(example) for example in (*train, *dev)]
@@ -153,7 +152,7 @@ def count_parameters(
     *,
     plan: CarryPlan,
     settings: FitSettings,
-    encoder: LanguageModelLike | None = None,
+    encoder: Encoder | None = None,
     vectors: Vectors | None = None,
     device: str = "cpu",
 ) -> tuple[int, int]:
@@ -169,7 +168,7 @@ def count_parameters(
 
 
 def _result(
-    loop: FitLoop, beginning: Beginning, proof: CarryProof, encoder: LanguageModelLike | None, reason: str, seconds: float
+    loop: FitLoop, beginning: InitialModel, proof: CarryProof, encoder: Encoder | None, reason: str, seconds: float
 ) -> FitResult:
     proof = replace(proof, moved=beginning.moved())
     if not loop.quiet and proof.moved:
@@ -209,7 +208,7 @@ def _result(
             "python": platform.python_version(),
         },
     }
-    if encoder is not None and loop.plan.uses_language_model:
+    if encoder is not None and loop.plan.uses_encoder:
         names = ("corpus", "held_out", "heldout_check", "seed", "size")
         record["language_model"] = {name: encoder.record[name] for name in names if name in encoder.record}
     predictor = TaskPredictor(model, record)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from carryover.data.buckets import BucketSampler
 from carryover.data.order import random_bits
-from carryover.encoders.vector_cache import Representations, batches_by_length
+from carryover.encoders.batching import batches_by_length
+from carryover.encoders.vector_cache import Representations
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.progress import Progress, say
 from carryover.tasks import Labels, Task
@@ -26,10 +27,9 @@ from carryover.training.checkpoint import load_newest_checkpoint, save_checkpoin
 from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
 from carryover.training.schedules import Schedule
 from carryover.training.stopping import StopRequest
-from carryover.transfer.plan import CarryPlan, Thaw, parameter_groups, tuned_layers
+from carryover.transfer.plan import CarryPlan, Thaw, parameter_groups
 from carryover.transfer.predictor import PREDICTION_TOKENS, TaskModel
 from carryover.transfer.settings import FitSettings
-from carryover.transfer.trainable_encoders import MixedLanguageModel
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,8 @@ class FitLoop:
             peak=settings.learning_rate,
             total=self.updates,
         )
-        own = model.encoder
-        self.thaw = Thaw(plan, own.model, self.updates) if isinstance(own, MixedLanguageModel) else None
-        layers = tuned_layers(plan, own.model) if isinstance(own, MixedLanguageModel) else []
+        self.thaw = Thaw(plan, model.encoder.groups(), self.updates)
+        layers = self.thaw.layers
         tuned = {id(parameter) for layer in layers for parameter in layer.parameters.values()}
         rest = [parameter for parameter in model.parameters() if parameter.requires_grad]
         wanted = tuned | {id(parameter) for parameter in rest}
@@ -161,8 +160,7 @@ class FitLoop:
         torch.manual_seed(update_seed(settings.seed, counts.update + 1))
         set_learning_rate(self.optimiser, self.schedule.rate(counts.update))
         self.model.train()
-        if self.thaw is not None:
-            self.thaw.at(counts.update)
+        self.thaw.at(counts.update)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.model.loss(*self._batch(self.train, positions))
         if self.plan.mix_l2:

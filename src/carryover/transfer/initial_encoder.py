@@ -12,13 +12,13 @@ from torch import Tensor
 
 from carryover.data.coding import TokenCoder
 from carryover.data.vocabulary import Vocabulary
-from carryover.encoders.proof import CarryProof, LanguageModelLike, carry_weights, distances_moved, measure_again
+from carryover.encoders.encoder import Encoder, LayerGroup
+from carryover.encoders.proof import CarryProof, carry_weights, distances_moved, measure_again
 from carryover.errors import UsageError
-from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
-from carryover.transfer.plan import CarryPlan, encoder_layers
+from carryover.transfer.plan import CarryPlan
 from carryover.transfer.settings import FitSettings
-from carryover.transfer.trainable_encoders import Encoder, MixedLanguageModel, OwnWords, WordsAndSpelling
+from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
 Vectors = tuple[Vocabulary, np.ndarray]
 Layers = dict[str, dict[str, Tensor]]
@@ -26,104 +26,102 @@ Layers = dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Beginning:
+class InitialModel:
     """An encoder before training. `carried` is a copy of what was put into it, to tell later how far it moved."""
 
-    encoder: Encoder
+    encoder: TaskEncoder
     proof: CarryProof
     carried: Layers
 
     def moved(self) -> dict[str, float]:
         """‖now − then‖ / ‖then‖ of each layer that was carried over."""
-        encoder, now = self.encoder, dict[str, dict[str, Tensor]]()
-        if isinstance(encoder, MixedLanguageModel):
-            now = {layer.name: dict(layer.parameters) for layer in encoder_layers(encoder.model)}
-        elif encoder.encoder.words is not None:
-            now = {"word vectors": {"weight": encoder.encoder.words.weight}}
-        on_cpu = {layer: {name: tensor.detach().cpu() for name, tensor in part.items()} for layer, part in now.items()}
-        return distances_moved(self.carried, on_cpu)
+        return distances_moved(self.carried, _copied(self.encoder.groups()))
 
 
-def check_material(plan: CarryPlan, encoder: LanguageModelLike | None, vectors: Vectors | None) -> None:
+def _copied(groups: ListOf[LayerGroup]) -> Layers:
+    """Copies on the CPU, by name."""
+    return {
+        group.name: {name: parameter.detach().cpu().clone() for name, parameter in group.parameters.items()}
+        for group in groups
+    }
+
+
+def check_material(plan: CarryPlan, encoder: Encoder | None, vectors: Vectors | None) -> None:
     """Raise UsageError when what the plan carries over was not given."""
-    if plan.uses_language_model and encoder is None:
+    if plan.uses_encoder and encoder is None:
         raise UsageError(
             f"mode {plan.mode} carries a language model over and none was given", repair="give --encoder FOLDER"
         )
-    if plan.mode != "static":
+    if not plan.kind.uses_vectors:
         return
     if vectors is None:
-        raise UsageError("mode static carries word vectors over and none were given", repair="give word vectors")
+        raise UsageError(f"mode {plan.mode} carries word vectors over and none were given", repair="give word vectors")
     vocabulary, array = vectors
     if array.ndim != 2 or array.shape[0] != len(vocabulary):
         raise UsageError(f"{len(vocabulary)} words but vectors of shape {list(array.shape)}", repair="give one row a word")
 
 
-def begin(
+def build_initial_model(
     plan: CarryPlan,
     settings: FitSettings,
     sentences: ListOf[tuple[str, ...]],
     *,
-    encoder: LanguageModelLike | None,
+    encoder: Encoder | None,
     vectors: Vectors | None,
     device: str,
-) -> Beginning:
+) -> InitialModel:
     """The encoder that `plan` asks for, for training on `sentences`. New weights come from torch's global generator."""
     words = Counter(word for sentence in sentences for word in sentence)
-    if plan.uses_language_model:
+    if plan.uses_encoder:
         assert encoder is not None
-        return _language_model(plan, settings, words, encoder, device)
-    if plan.mode == "static":
+        return _carried_encoder(plan, settings, words, encoder, device)
+    if plan.kind.uses_vectors:
         assert vectors is not None
         return _given_vectors(plan, settings, words, vectors)
     vocabulary = Vocabulary.from_counts(words)
     config = _word_config(settings, len(vocabulary), settings.word_size, tune=True)
     rare = torch.tensor([words[word] == 1 for word in vocabulary.tokens])
     own = WordsAndSpelling(config, TokenCoder("words", vocabulary), rare=rare)
-    return Beginning(own, CarryProof(mode=plan.mode), {})
+    return InitialModel(own, CarryProof(mode=plan.mode), {})
 
 
-def _language_model(
-    plan: CarryPlan, settings: FitSettings, words: Counter[str], encoder: LanguageModelLike, device: str
-) -> Beginning:
-    """A copy of the language model, proved to be one; the caller's stays untouched."""
-    copy = BiLanguageModel(encoder.model.config)
-    carry_weights({name: tensor.cpu() for name, tensor in encoder.model.state_dict().items()}, copy, "the language model")
-    stored, measured = measure_again(copy.to(device).eval(), encoder)
+def _carried_encoder(
+    plan: CarryPlan, settings: FitSettings, words: Counter[str], encoder: Encoder, device: str
+) -> InitialModel:
+    """A copy of the encoder, proved to be one; the caller's stays untouched."""
+    copy = encoder.copy()
+    stored_tensors = {name: tensor.cpu() for name, tensor in encoder.model.state_dict().items()}
+    carry_weights(stored_tensors, copy.model, "the language model")
+    copy.model.to(device).eval()
+    stored, measured = measure_again(copy, encoder)
     # From here on without the output layer: it served the proof only.
     own_words = None
     if plan.has_own_words:
         vocabulary = Vocabulary.from_counts(words)
         rare = torch.tensor([words[word] == 1 for word in vocabulary.tokens])
         own_words = OwnWords(vocabulary, settings.word_size, rare=rare, dropout=settings.dropout or 0.0)
-    own = MixedLanguageModel(
+    own = MixedEncoder(
         copy,
-        encoder.coder,
-        fixed=not plan.tunes_language_model,
+        fixed=not plan.tunes_encoder,
         layer_norm=plan.mix_layer_norm,
         dropout=settings.dropout or 0.0,
         own=own_words,
         placement=plan.placement,
     )
-    carried = copy.state_dict()
-    known = len(words) if encoder.coder.kind == "characters" else sum(word in encoder.coder.vocabulary for word in words)
+    carried = copy.model.state_dict()
     proof = CarryProof(
         mode=plan.mode,
         tensors_loaded=len(carried),
         numbers_loaded=sum(tensor.numel() for tensor in carried.values()),
         vocabulary_rows=len(words),
-        vocabulary_rows_matched=known,
+        vocabulary_rows_matched=sum(map(encoder.knows, words)),
         stored_perplexity=stored,
         measured_perplexity=measured,
     )
-    layers = {
-        layer.name: {name: parameter.detach().cpu().clone() for name, parameter in layer.parameters.items()}
-        for layer in encoder_layers(copy)
-    }
-    return Beginning(own, proof, layers)
+    return InitialModel(own, proof, _copied(copy.groups()))
 
 
-def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], vectors: Vectors) -> Beginning:
+def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], vectors: Vectors) -> InitialModel:
     """Every word that has a vector keeps it, whether it stands in the training data or not."""
     given, array = vectors
     # Words without a vector get one only where vectors are trained: else it could learn nothing, and they read as unknown.
@@ -142,8 +140,9 @@ def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], 
         numbers_loaded=known.numel(),
         vocabulary_rows=len(words),
         vocabulary_rows_matched=len(words) - len(absent),
+        scored=False,
     )
-    return Beginning(own, proof, {"word vectors": {"weight": table}})
+    return InitialModel(own, proof, {"word vectors": {"weight": table}})
 
 
 def _word_config(settings: FitSettings, size: int, word_size: int, *, tune: bool) -> WordEncoder.Config:

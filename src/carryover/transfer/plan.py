@@ -8,7 +8,7 @@ own layers learns at η · decay^d, and layers are let go one after the other, t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,74 @@ from carryover.setting import MODEL, TRAINING, option
 if TYPE_CHECKING:  # the command line reads the options of the plan without loading PyTorch
     from torch import nn
 
-    from carryover.models.bilm import BiLanguageModel
+    from carryover.encoders.encoder import LayerGroup
 
-MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
+    Groups = list[LayerGroup]
+
 PLACEMENTS = ("input", "output", "both")
+
+
+def _none(top: int, groups: Groups) -> Groups:
+    return []
+
+
+def _topmost(top: int, groups: Groups) -> Groups:
+    if top > len(groups):
+        raise UsageError(
+            f"top-k with {top} layers, but the language model has {len(groups)} ({', '.join(x.name for x in groups)})",
+            repair=f"give at most {len(groups)}",
+        )
+    return groups[:top]
+
+
+def _all(top: int, groups: Groups) -> Groups:
+    return groups
+
+
+# Chosen on 50 to 400 labelled examples; see docs. A tuned encoder costs far more an update and needs fewer.
+_LEARNED = {"epochs": 10, "least_updates": 300, "token_budget": 512, "learning_rate": 1e-2, "dropout": 0.5}
+_TUNED = {"epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """One way of carrying over: what is needed for it, what of it is trained, and the defaults that go with it.
+
+    uses_encoder, uses_vectors : whether an encoder, or a table of word vectors, is carried over; neither: nothing is.
+    tuned : which of the encoder's groups are trained, of `CarryPlan.top` and all groups, topmost first.
+    own_parts : whether word vectors and an LSTM of the task's own stand beside and over the mixture unless the plan says so.
+    defaults : of `FitSettings`.
+    """
+
+    uses_encoder: bool = True
+    uses_vectors: bool = False
+    tuned: Callable[[int, Groups], Groups] = _none
+    own_parts: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=lambda: _LEARNED)
+
+    @property
+    def carries_nothing(self) -> bool:
+        return not self.uses_encoder and not self.uses_vectors
+
+    @property
+    def tunes_encoder(self) -> bool:
+        return self.tuned is not _none
+
+
+MODES: dict[str, Mode] = {
+    "scratch": Mode(uses_encoder=False),
+    "static": Mode(uses_encoder=False, uses_vectors=True),
+    "frozen": Mode(own_parts=True),
+    "head": Mode(defaults={**_LEARNED, "learning_rate": 2e-2, "dropout": 0.2}),
+    "top-k": Mode(tuned=_topmost, defaults=_TUNED),
+    "full": Mode(tuned=_all, defaults=_TUNED),
+}
+"""The only place where modes have names."""
+
+
+def usual_mode(*, with_encoder: bool) -> str:
+    """The mode where none is asked for."""
+    return "frozen" if with_encoder else "scratch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +101,16 @@ class CarryPlan:
         static
             word vectors are carried over, fixed or (`tune_vectors`) trained
         frozen
-            the language model is fixed; its layers are mixed, beside word vectors of the task's own, into the input of
+            the encoder is fixed; its layers are mixed, beside word vectors of the task's own, into the input of
             the task's own LSTM (ELMo)
         head
-            the language model is fixed; only the mixture and a linear layer are trained
+            the encoder is fixed; only the mixture and a linear layer are trained
         top-k
-            the topmost `top` layers of the language model are trained too
+            the topmost `top` layers of the encoder are trained too
         full
-            the whole language model is trained too
+            the whole encoder is trained too
     layer_rate_decay : the learning rate of a layer is that of the layer above times this.
-    gradual_unfreezing : let the language model's layers go one by one, the topmost first, each after a share
+    gradual_unfreezing : let the encoder's layers go one by one, the topmost first, each after a share
         `unfreezing_share` of all updates; with False all are trained from the first update.
     slanted_triangular : raise and lower the learning rate over the run instead of keeping it.
     mix_layer_norm : normalise each layer's vectors before mixing them.
@@ -110,7 +174,7 @@ class CarryPlan:
         if not 0 <= self.mix_l2 < math.inf:
             raise UsageError(f"mix_l2 is {self.mix_l2}", repair="give a number from 0")
         for name in ("mix_l2", "mix_layer_norm"):
-            if getattr(self, name) and not self.uses_language_model:
+            if getattr(self, name) and not self.uses_encoder:
                 raise UsageError(
                     f"{name} is for a mixture of a language model's layers, and mode {self.mode} has none",
                     repair="use mode frozen, head, top-k or full, or leave it out",
@@ -132,71 +196,49 @@ class CarryPlan:
             )
 
     @property
-    def uses_language_model(self) -> bool:
-        return self.mode in ("frozen", "head", "top-k", "full")
+    def kind(self) -> Mode:
+        """What the mode means."""
+        return MODES[self.mode]
 
     @property
-    def tunes_language_model(self) -> bool:
-        return self.mode in ("top-k", "full")
+    def uses_encoder(self) -> bool:
+        return self.kind.uses_encoder
+
+    @property
+    def tunes_encoder(self) -> bool:
+        return self.kind.tunes_encoder
 
     @property
     def has_context(self) -> bool:
         """Whether the task's own LSTM stands over the mixture. (Words have theirs in the encoder.)"""
-        if not self.uses_language_model:
-            return False
-        return self.mode == "frozen" if self.context is None else self.context
+        return self.uses_encoder and (self.kind.own_parts if self.context is None else self.context)
 
     @property
     def has_own_words(self) -> bool:
         """Whether word vectors learned by the task stand beside the mixture."""
-        if not self.uses_language_model:
-            return False
-        return self.mode == "frozen" if self.own_words is None else self.own_words
+        return self.uses_encoder and (self.kind.own_parts if self.own_words is None else self.own_words)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class EncoderLayer:
-    """A layer of the language model with its parameters; depth 1 is the topmost."""
-
-    name: str
-    depth: int
-    parameters: dict[str, nn.Parameter]
-
-
-def encoder_layers(model: BiLanguageModel) -> list[EncoderLayer]:
-    """The layers of a language model from the topmost LSTM down to the token encoder; its output layer is none of them."""
-    top = len(model.forward_layers)
-    layers = []
-    for number in range(top, 0, -1):
-        parts = {"forward": model.forward_layers[number - 1], "backward": model.backward_layers[number - 1]}
-        parameters = {f"{side}.{name}": p for side, part in parts.items() for name, p in part.named_parameters()}
-        layers.append(EncoderLayer(f"layer {number}", top - number + 1, parameters))
-    layers.append(EncoderLayer("tokens", top + 1, dict(model.token_encoder.named_parameters())))
-    return layers
-
-
-def tuned_layers(plan: CarryPlan, model: BiLanguageModel) -> list[EncoderLayer]:
-    """The layers that `plan` trains. Raises UsageError when it asks for more than there are."""
-    layers = encoder_layers(model)
-    if plan.mode == "top-k" and plan.top > len(layers):
-        raise UsageError(
-            f"top-k with {plan.top} layers, but the language model has {len(layers)} ({', '.join(x.name for x in layers)})",
-            repair=f"give at most {len(layers)}",
-        )
-    return {"full": layers, "top-k": layers[: plan.top]}.get(plan.mode, [])
+def tuned_groups(plan: CarryPlan, groups: ListOf[LayerGroup]) -> list[LayerGroup]:
+    """Those of an encoder's groups, topmost first, that `plan` trains. Raises UsageError when it asks for more than there are."""
+    return plan.kind.tuned(plan.top, list(groups))
 
 
 class Thaw:
-    """Freezes what the plan does not train, and lets the rest go at its time; a pure function of the update's number."""
+    """Freezes what the plan does not train, and lets the rest go at its time; a pure function of the update's number.
 
-    def __init__(self, plan: CarryPlan, model: BiLanguageModel, updates: int) -> None:
-        self.layers = tuned_layers(plan, model)
+    `groups` are those that were carried over, topmost first.
+    """
+
+    def __init__(self, plan: CarryPlan, groups: ListOf[LayerGroup], updates: int) -> None:
+        self.layers = tuned_groups(plan, groups)
         self.every = round(plan.unfreezing_share * updates) if plan.gradual_unfreezing else 0
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
+        for group in groups if plan.uses_encoder else ():
+            for parameter in group.parameters.values():
+                parameter.requires_grad_(False)
 
     def at(self, update: int) -> list[str]:
         """Set `requires_grad` as it is in this update; the names of the layers that are trained."""
@@ -212,7 +254,7 @@ class Thaw:
 
 
 def parameter_groups(
-    plan: CarryPlan, own: Iterable[nn.Parameter], layers: ListOf[EncoderLayer], *, weight_decay: float = 0.0
+    plan: CarryPlan, own: Iterable[nn.Parameter], layers: ListOf[LayerGroup], *, weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
     """Groups for an optimiser, each with the `scale` that its learning rate is to be multiplied with.
 

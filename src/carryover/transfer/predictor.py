@@ -26,18 +26,19 @@ from carryover.data.coding import TokenCoder
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
-from carryover.encoders.pretrained import check_coder, fill, parsed
-from carryover.encoders.vector_cache import batches_by_length
+from carryover.encoders.artefact_parts import fill, parsed
+from carryover.encoders.batching import batches_by_length
+from carryover.encoders.encoder import Words
+from carryover.encoders.loading import KINDS_IN_TASKS, encoder_in_task
 from carryover.errors import BadData, UsageError, as_words, check_schema, refuse_string
 from carryover.escaping import in_markdown
 from carryover.layers import LSTM, Bidirectional, ScalarMix
-from carryover.models.bilm import BiLanguageModel
 from carryover.models.configuration import check_types, declared_types
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact, save_artefact
 from carryover.tasks import TASKS, Labels, Task, task_from_json
-from carryover.transfer.trainable_encoders import Encoder, MixedLanguageModel, OwnWords, Words, WordsAndSpelling
+from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
 Item = str | Words | TextExample | TaggedSentence
 """What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
@@ -46,7 +47,7 @@ PREDICTION_TOKENS = 2048
 _TOKENIZERS = "carryover.task-tokenizers/1"
 
 # What the parts of a description declare, read from JSON again when a model is loaded.
-_ENCODER = declared_types(MixedLanguageModel.__init__)
+_ENCODER = declared_types(MixedEncoder.__init__)
 _OWN = {"context_size": int, "own_size": int}
 _OPTIONS = {
     kind: {name: wanted for name, wanted in declared_types(task.__init__).items() if name != "labels"}
@@ -60,7 +61,7 @@ class TaskModel(nn.Module):
     Raises ValueError when the task was built for states of another size.
     """
 
-    def __init__(self, encoder: Encoder, task: Task, *, context_size: int = 0) -> None:
+    def __init__(self, encoder: TaskEncoder, task: Task, *, context_size: int = 0) -> None:
         super().__init__()
         self.encoder, self.task = encoder, task
         self.context_size = context_size
@@ -74,12 +75,9 @@ class TaskModel(nn.Module):
 
     def hidden(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
         """States of all words, [B, W, D]."""
-        if isinstance(self.encoder, MixedLanguageModel) and self.encoder.output_size:
-            layers = self.encoder.layers(sentences) if ready is None else ready  # one pass for both mixtures
-            x = self.encoder(sentences, layers)
-            return self.encoder.at_output(x if self.context is None else self.context(x), layers)
-        x = self.encoder(sentences, ready)
-        return x if self.context is None else self.context(x)
+        layers = self.encoder.layers(sentences) if ready is None else ready  # one pass for both mixtures
+        x = self.encoder(sentences, layers)
+        return self.encoder.at_output(x if self.context is None else self.context(x), layers)
 
     def loss(self, sentences: ListOf[Words], targets: Tensor, ready: Sequence | None = None) -> Tensor:
         """Mean loss of a batch; see `Task.loss`."""
@@ -87,7 +85,7 @@ class TaskModel(nn.Module):
 
     def mixtures(self) -> dict[str, ScalarMix]:
         """The mixtures of a language model's layers by their place, "input" or "output" of the task's LSTM."""
-        return self.encoder.mixtures() if isinstance(self.encoder, MixedLanguageModel) else {}
+        return self.encoder.mixtures()
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +97,7 @@ class TaskModel(nn.Module):
         return {"encoder": self.encoder.description(), "context_size": self.context_size, "task": task}
 
 
-def state_size(encoder: Encoder, context_size: int) -> int:
+def state_size(encoder: TaskEncoder, context_size: int) -> int:
     """Size of the states that a task gets to see."""
     return (2 * context_size if context_size else encoder.out_size) + encoder.output_size
 
@@ -117,10 +115,9 @@ def build_task_model(
     check_types(_ENCODER, described)
     check_types(_OWN, {"context_size": description["context_size"], "own_size": described.get("own_size", 0)})
     check_types(_OPTIONS.get(description["task"]["kind"], {}), description["task"])
-    encoder: Encoder
-    if kind == "language-model":
-        known = BiLanguageModel.Config.from_json(config)
-        check_coder(coder, known)
+    encoder: TaskEncoder
+    if kind in KINDS_IN_TASKS:
+        carried = encoder_in_task(kind).build(config, coder)
         own, own_size = None, described.pop("own_size")
         if (own_size > 0) != (own_vocabulary is not None) or own_size < 0:
             raise BadData(
@@ -129,8 +126,8 @@ def build_task_model(
             )
         if own_vocabulary is not None:
             own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
-        encoder = MixedLanguageModel(BiLanguageModel(known), coder, own=own, **described)
-    elif kind == "words":
+        encoder = MixedEncoder(carried, own=own, **described)
+    elif kind == WordsAndSpelling.kind:
         words = WordEncoder.Config.from_json(config)
         if words.vocabulary_size not in (0, len(coder.vocabulary)):
             raise BadData(
@@ -140,7 +137,8 @@ def build_task_model(
         encoder = WordsAndSpelling(words, coder)
     else:
         raise BadData(
-            f"the encoder is of kind {str(kind)[:80]!r}, this version knows language-model and words",
+            f"the encoder is of kind {str(kind)[:80]!r}, this version knows "
+            f"{' and '.join((*KINDS_IN_TASKS, WordsAndSpelling.kind))}",
             repair="upgrade carryover",
         )
     task = task_from_json({**description["task"], "labels": list(labels)})
@@ -191,9 +189,9 @@ class TaskPredictor:
     def words(self, item: Item) -> tuple[str, ...]:
         """The words of an item; running text is split as the training data was."""
         if isinstance(item, str):
-            return tuple(self.coder.tokenize(item))
+            return tuple(self.model.encoder.tokenize(item))
         if isinstance(item, TextExample | TaggedSentence):
-            return self.task.words(item, self.coder.tokenize)
+            return self.task.words(item, self.model.encoder.tokenize)
         return as_words(item)
 
     def predict(self, items: ListOf[Item]) -> list[Labels]:

@@ -12,7 +12,7 @@ from carryover.data.columns import Columns
 from carryover.data.metric_names import metric_name
 from carryover.errors import UsageError, check_choice
 from carryover.setting import DATA, DEVICE, MODEL, RUN, SEED, TIME_LIMIT, TRAINING, option, seconds
-from carryover.transfer.plan import CarryPlan
+from carryover.transfer.plan import CarryPlan, usual_mode
 
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -105,7 +105,7 @@ class FitSettings:
 
     def resolve(self, plan: CarryPlan) -> FitSettings:
         """The settings with the defaults of the plan's mode filled in."""
-        return replace(self, **{name: value for name, value in _DEFAULTS[plan.mode].items() if getattr(self, name) is None})
+        return replace(self, **{name: value for name, value in plan.kind.defaults.items() if getattr(self, name) is None})
 
     def task_options(self) -> dict[str, Any]:
         """What `carryover.tasks.build_task` takes."""
@@ -124,18 +124,6 @@ class FitSettings:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-# Chosen on 50 to 400 labelled examples; see docs. A tuned language model costs far more an update and needs fewer.
-_WORDS = {"epochs": 10, "least_updates": 300, "token_budget": 512, "learning_rate": 1e-2, "dropout": 0.5}
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "scratch": _WORDS,
-    "static": _WORDS,
-    "frozen": _WORDS,
-    "head": {**_WORDS, "learning_rate": 2e-2, "dropout": 0.2},
-    "top-k": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
-    "full": {**_WORDS, "epochs": 4, "least_updates": 150, "token_budget": 384, "learning_rate": 5e-3, "dropout": 0.3},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,4 +167,4 @@ class TaskRun:
     @property
     def carry_mode(self) -> str:
         """The mode of carrying over that was asked for, or the one that goes with the encoder."""
-        return self.mode or ("scratch" if self.encoder is None else "frozen")
+        return self.mode or usual_mode(with_encoder=self.encoder is not None)

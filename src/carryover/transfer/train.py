@@ -24,8 +24,8 @@ from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
-from carryover.encoders.language_model import LanguageModel
-from carryover.encoders.loading import load
+from carryover.encoders.encoder import Encoder
+from carryover.encoders.loading import load_encoder
 from carryover.errors import BadData, UsageError, check_choice, check_fields
 from carryover.progress import say
 from carryover.storage import artefact, fingerprint
@@ -140,7 +140,7 @@ class Material:
 
     plan: CarryPlan
     settings: FitSettings
-    encoder: LanguageModel | None
+    encoder: Encoder | None
     train: list[Any]
     dev: list[Any]
     read: tuple[tuple[str, str, ReadResult[Any]], ...]  # name, path and outcome of every file
@@ -185,23 +185,17 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     return Material(plan, settings, encoder, train, dev, tuple(read))
 
 
-def _encoder(wanted: TaskRun, plan: CarryPlan) -> LanguageModel | None:
-    if not plan.uses_language_model:
-        if wanted.encoder is not None and plan.mode == "scratch":
+def _encoder(wanted: TaskRun, plan: CarryPlan) -> Encoder | None:
+    if not plan.uses_encoder:
+        if wanted.encoder is not None and plan.kind.carries_nothing:
             raise UsageError(
-                "mode scratch carries nothing over and has no use for --encoder", repair="leave it out or choose --mode"
+                f"mode {plan.mode} carries nothing over and has no use for --encoder",
+                repair="leave it out or choose --mode",
             )
         return None
     if wanted.encoder is None:
         raise UsageError(f"mode {plan.mode} carries a language model over", repair="give --encoder FOLDER")
-    encoder = load(wanted.encoder, device=wanted.device)
-    if not isinstance(encoder, LanguageModel):
-        raise UsageError(
-            f"is {encoder.description}, not a pretrained bidirectional language model",
-            path=wanted.encoder,
-            repair="give the folder of a pretrained one",
-        )
-    return encoder
+    return load_encoder(wanted.encoder, device=wanted.device)
 
 
 @settled(gradients=True)
@@ -229,8 +223,9 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
                 whole = len(material.train) + len(material.dev)
                 say(f"no --dev: {len(material.dev):,} of the {whole:,} examples are held out to choose when to stop")
             coder = TokenCoder("characters") if material.encoder is None else material.encoder.coder
+            tokenize = coder.tokenize if material.encoder is None else material.encoder.tokenize
             for _, path, result in material.read:
-                coder.say_cut(path, (TASKS[wanted.task].words(one, coder.tokenize) for one in result.examples))
+                coder.say_cut(path, (TASKS[wanted.task].words(one, tokenize) for one in result.examples))
             fitted = fit_task(
                 wanted.task,
                 material.train,
@@ -263,7 +258,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "train_content": None,
         "dev_content": None,
         **{f"{name}_content": _content(path, result) for name, path, result in material.read},
-        "encoder_content": None if encoder is None else _encoder_content(encoder),
+        "encoder_content": None if encoder is None else encoder.content(),
         "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,
         "version": carryover.__version__,
@@ -279,11 +274,6 @@ def _content(path: str, result: ReadResult[Any]) -> str:
     if not is_builtin(path):
         return content_fingerprint(path)
     return lines_fingerprint(json.dumps(asdict(example), ensure_ascii=False) for example in result.examples)
-
-
-def _encoder_content(encoder: LanguageModel) -> str:
-    tensors = (part for name, tensor in encoder.model.state_dict().items() for part in (name, tensor))
-    return fingerprint(repr(encoder.model.config), json.dumps(encoder.coder.to_json(), sort_keys=True), *tensors)
 
 
 def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
-"""What stands between words and a task's head: a language model's mixed layers, or an encoder learned from labels alone."""
+"""What stands between words and a task's head: an encoder's mixed layers, or one learned from labels alone."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence as ListOf
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,12 @@ from torch import Tensor, nn
 
 from carryover.data.coding import TokenBatch, TokenCoder
 from carryover.data.vocabulary import Vocabulary
+from carryover.encoders.encoder import Encoder, LayerGroup, Words
 from carryover.encoders.vector_cache import represent
 from carryover.layers import Dropout, Embedding, ScalarMix
-from carryover.models.bilm import BiLanguageModel
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.transfer.plan import PLACEMENTS
-
-Words = ListOf[str]
 
 
 class OwnWords(nn.Module):
@@ -53,28 +52,81 @@ def hide_rare(batch: TokenBatch, rare: Tensor | None) -> TokenBatch:
     return replace(batch, index=batch.index.with_values(ids.masked_fill(hidden, Vocabulary.UNKNOWN_ID)))
 
 
-def layers_of(model: BiLanguageModel, coder: TokenCoder, sentences: ListOf[Words], *, fixed: bool) -> Sequence:
-    """All layers' vectors of one pass, [B, W, L+1, 2P]; with gradients unless the model is `fixed` or none are wanted."""
-    if model.training or (torch.is_grad_enabled() and not fixed):
-        return model.representations(coder.batch(sentences, borders=True).to(next(model.parameters()).device))
-    return Sequence.pad(represent(model, coder, sentences))
+def layers_of(encoder: Encoder, sentences: ListOf[Words], *, fixed: bool) -> Sequence:
+    """All layers' vectors of one pass, [B, W, L, D]; with gradients unless the encoder is `fixed` or none are wanted."""
+    if encoder.model.training or (torch.is_grad_enabled() and not fixed):
+        return encoder.states(encoder.batch(sentences).to(encoder.device))
+    return Sequence.pad(represent(encoder, sentences))
 
 
-class MixedLanguageModel(nn.Module):
-    """A language model whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
+class TaskEncoder(nn.Module, ABC):
+    """What stands between the words of a sentence and the task's own LSTM or head.
 
-    `fixed`: the language model is in evaluation mode and without gradients even while the rest is trained; then its
-    vectors may also be given ready-made. With `own` the mixture stands beside vectors of the task's own, [x_k; ELMo_k] as
-    in section 3.3 of the paper. The model's output layer is taken off: a task has no use for it.
+    `own` are word vectors learned by the task that stand beside what was carried over, `out_size` is the size of a word's
+    state, `output_size` that of what `at_output` puts beside the output of the task's LSTM.
+    """
+
+    coder: TokenCoder
+    own: OwnWords | None
+    out_size: int
+    output_size: int = 0
+
+    @abstractmethod
+    def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
+        """[B, W, out_size]. `ready` is what `layers` gives for these sentences, where it was computed before."""
+
+    def layers(self, sentences: ListOf[Words]) -> Sequence | None:
+        """The carried encoder's vectors [B, W, L, D], to be given to `forward` and `at_output`; None where there is none."""
+        return None
+
+    def at_output(self, states: Sequence, layers: Sequence | None) -> Sequence:
+        """The states of the task's LSTM [B, W, D'] with what belongs beside them, [B, W, D' + output_size]."""
+        return states
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a running text."""
+        return self.coder.tokenize(text)
+
+    @property
+    def spelled_by(self) -> TokenCoder:
+        """What makes numbers of the spelling of words."""
+        return self.coder
+
+    def mixtures(self) -> dict[str, ScalarMix]:
+        """The mixtures of layers by the place where they stand, "input" or "output" of the task's LSTM."""
+        return {}
+
+    def to_cache(self) -> Encoder | None:
+        """The encoder whose vectors never change in training and can be computed once; None where there is none."""
+        return None
+
+    def fingerprint(self) -> str:
+        """Of what was carried over and decides its vectors; empty where the weights alone do."""
+        return ""
+
+    @abstractmethod
+    def groups(self) -> list[LayerGroup]:
+        """The layers that were carried over, the topmost first."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What `build_task_model` needs beside coder and vocabulary, as JSON."""
+
+
+class MixedEncoder(TaskEncoder):
+    """An encoder whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
+
+    `fixed`: the encoder is in evaluation mode and without gradients even while the rest is trained; then its vectors may also
+    be given ready-made. With `own` the mixture stands beside vectors of the task's own, [x_k; ELMo_k] as in section 3.3 of
+    the paper. The encoder's output layer is taken off: a task has no use for it.
 
     `placement` "output" or "both": a mixture with weights of its own is for the output of the task's LSTM. `at_output` puts it
-    there, of the same pass over the language model; with "output" it is the only one and `forward` gives `own` alone.
+    there, of the same pass over the encoder; with "output" it is the only one and `forward` gives `own` alone.
     """
 
     def __init__(
         self,
-        model: BiLanguageModel,
-        coder: TokenCoder,
+        encoder: Encoder,
         *,
         fixed: bool,
         layer_norm: bool = False,
@@ -85,27 +137,27 @@ class MixedLanguageModel(nn.Module):
         super().__init__()
         if placement not in PLACEMENTS:
             raise ValueError(f"placement is {placement!r}: it must be one of {', '.join(PLACEMENTS)}")
-        self.coder, self.fixed, self.placement, self.layer_norm = coder, fixed, placement, layer_norm
-        self.model = model
-        self.model.output = nn.Identity()  # type: ignore[assignment]
+        self.coder, self.fixed, self.placement, self.layer_norm = encoder.coder, fixed, placement, layer_norm
+        encoder.drop_output_layer()
+        self.encoder = encoder
+        self.model: nn.Module = encoder.model
 
         def mixture(wanted: bool) -> ScalarMix | None:
-            return ScalarMix(self.model.mixed_layers, self.model.out_size, layer_norm=layer_norm) if wanted else None
+            return ScalarMix(encoder.layer_count, encoder.out_size, layer_norm=layer_norm) if wanted else None
 
         self.mix = mixture(placement != "output")
         self.output_mix = mixture(placement != "input")
-        self.dropout = Dropout(self.model.out_size, dropout)
+        self.dropout = Dropout(encoder.out_size, dropout)
         self.own = own
-        self.out_size = (self.model.out_size if self.mix else 0) + (own.out_size if own is not None else 0)
-        self.output_size = self.model.out_size if self.output_mix else 0
+        self.out_size = (encoder.out_size if self.mix else 0) + (own.out_size if own is not None else 0)
+        self.output_size = encoder.out_size if self.output_mix else 0
 
-    def train(self, mode: bool = True) -> MixedLanguageModel:
+    def train(self, mode: bool = True) -> MixedEncoder:
         super().train(mode)
         self.model.train(mode and not self.fixed)
         return self
 
     def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
-        """[B, W, out_size]. `ready` are the language model's own vectors [B, W, L+1, 2P] of these sentences."""
         if self.mix is None:
             assert self.own is not None
             return self.own(sentences)
@@ -118,31 +170,36 @@ class MixedLanguageModel(nn.Module):
         return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
 
     def layers(self, sentences: ListOf[Words]) -> Sequence:
-        """The language model's vectors [B, W, L+1, 2P], to be given to `forward` and `at_output`."""
-        return layers_of(self.model, self.coder, sentences, fixed=self.fixed)
+        return layers_of(self.encoder, sentences, fixed=self.fixed)
 
-    def at_output(self, states: Sequence, layers: Sequence) -> Sequence:
-        """The states of the task's LSTM [B, W, D] with the mixture for its output beside them, [B, W, D + 2P]."""
-        assert self.output_mix is not None
+    def at_output(self, states: Sequence, layers: Sequence | None) -> Sequence:
+        if self.output_mix is None:
+            return states
+        assert layers is not None
         mixed = self.dropout(self.output_mix(layers))
         beside = nn.functional.pad(states.values, (0, 0, 0, mixed.time - states.time))
         return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
 
-    @property
-    def spelled_by(self) -> TokenCoder:
-        """What makes numbers of the spelling of words."""
-        return self.coder
+    def tokenize(self, text: str) -> list[str]:
+        return self.encoder.tokenize(text)
 
     def mixtures(self) -> dict[str, ScalarMix]:
-        """The mixtures by the place where they stand, "input" or "output"."""
         both = {"input": self.mix, "output": self.output_mix}
         return {place: mix for place, mix in both.items() if mix is not None}
 
+    def to_cache(self) -> Encoder | None:
+        return self.encoder if self.fixed else None
+
+    def fingerprint(self) -> str:
+        return self.encoder.fingerprint()
+
+    def groups(self) -> list[LayerGroup]:
+        return self.encoder.groups()
+
     def description(self) -> dict[str, Any]:
-        """What `build_task_model` needs beside coder and vocabulary, as JSON."""
         return {
-            "kind": "language-model",
-            "model": self.model.config.to_json(),
+            "kind": self.encoder.kind_in_task,
+            "model": self.encoder.model.config.to_json(),
             "fixed": self.fixed,
             "layer_norm": self.layer_norm,
             "placement": self.placement,
@@ -151,28 +208,26 @@ class MixedLanguageModel(nn.Module):
         }
 
 
-class WordsAndSpelling(nn.Module):
+class WordsAndSpelling(TaskEncoder):
     """The encoder learned from labels alone, read from words: `WordEncoder` with its two coders.
 
     `rare` as in `OwnWords`.
     """
 
-    own: OwnWords | None = None
-    output_size = 0
+    kind = "words"
 
     def __init__(
         self, config: WordEncoder.Config, coder: TokenCoder, *, vectors: Tensor | None = None, rare: Tensor | None = None
     ) -> None:
         super().__init__()
-        self.coder = coder
+        self.coder, self.own = coder, None
         self.spelling = TokenCoder("characters", tokenizer=coder.tokenizer)
         self.encoder = WordEncoder(config, vectors)
         self.out_size = self.encoder.out_size
         self.register_buffer("rare", rare, persistent=False)
 
     def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
-        """[B, W, out_size]."""
-        assert ready is None, "ready-made vectors belong to a fixed language model"
+        assert ready is None, "ready-made vectors belong to a fixed encoder"
         device = next(self.encoder.parameters()).device
         words = self.coder.batch(sentences, borders=False)
         spelling = self.spelling.batch(sentences, borders=False)
@@ -182,12 +237,11 @@ class WordsAndSpelling(nn.Module):
 
     @property
     def spelled_by(self) -> TokenCoder:
-        """What makes numbers of the spelling of words."""
         return self.spelling
 
+    def groups(self) -> list[LayerGroup]:
+        words = self.encoder.words
+        return [] if words is None else [LayerGroup("word vectors", 1, {"weight": words.weight})]
+
     def description(self) -> dict[str, Any]:
-        """What `build_task_model` needs beside the coder, as JSON."""
-        return {"kind": "words", "model": self.encoder.config.to_json()}
-
-
-Encoder = MixedLanguageModel | WordsAndSpelling
+        return {"kind": self.kind, "model": self.encoder.config.to_json()}

@@ -96,6 +96,6 @@ class Full(CarriedRung):
 
 @lru_cache(maxsize=1)
 def _load_encoder(folder: str, device: str) -> Any:
-    from carryover.encoders.loading import load
+    from carryover.encoders.loading import load_encoder
 
-    return load(Path(folder), device=device)
+    return load_encoder(Path(folder), device=device)

@@ -22,7 +22,7 @@ from carryover.data.lexicon import Lexicon
 from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import WhitespaceTokenizer
 from carryover.data.words import WordTokenizer
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.encoders.loading import load
 from carryover.errors import BadData, CannotWrite, CarryoverError, UsageError
 from carryover.interop.elmo.layout import (
@@ -163,7 +163,7 @@ def export_elmo(folder: Path, out: Path) -> dict[str, Any]:
     ExtraMissing without h5py.
     """
     encoder = load(folder)
-    if not isinstance(encoder, LanguageModel):
+    if not isinstance(encoder, BidirectionalEncoder):
         raise UsageError(
             f"is {encoder.description}", path=folder, repair="give a pretrained language model of objective bilm"
         )

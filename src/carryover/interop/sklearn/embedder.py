@@ -11,9 +11,9 @@ from sklearn.base import TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from carryover.encoders.embed_lines import POOLS, check_choice, embed_lines, words_of
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData, UsageError
-from carryover.interop.encoder_argument import language_model
+from carryover.interop.encoder_argument import given_encoder
 from carryover.interop.sklearn.rows import texts_of
 from carryover.interop.sklearn.text_input import TextInput
 
@@ -32,16 +32,16 @@ class ElmoEmbedder:
 
     def __init__(
         self,
-        encoder: LanguageModel | Path | str,
+        encoder: Encoder | Path | str,
         *,
         layers: str | int = "mix",
         pool: str | None = None,
         device: str = "auto",
     ) -> None:
-        self.encoder = language_model(encoder, device=device)
+        self.encoder = given_encoder(encoder, device=device)
         self.layers, self.pool = str(layers), pool
         check_choice(self.encoder, self.layers, pool)
-        self.size = self.encoder.model.out_size
+        self.size = self.encoder.out_size
 
     def __call__(self, texts: ListOf[str | ListOf[str]]) -> list[np.ndarray]:
         """float32 [words, size] a text ([words, L+1, size] with all layers; pooled [size]). A text may be a list of words.
@@ -59,7 +59,7 @@ class ElmoEmbedder:
 class TextVectors(TransformerMixin, TextInput):
     """One contextual vector a text, as input for any estimator of scikit-learn.
 
-    `fit(texts)` loads `encoder` (a folder or a `LanguageModel`); without one it pretrains on the texts themselves.
+    `fit(texts)` loads `encoder` (a folder or an `Encoder`); without one it pretrains on the texts themselves.
     `transform(texts)` gives float32 [texts, features]: of the mixed layers, the top one or one by number 2P features, of all
     layers (L+1) · 2P.
 
@@ -96,7 +96,7 @@ class TextVectors(TransformerMixin, TextInput):
             raise BadData("X is empty", repair="give at least a few texts")
         if self.pool not in POOLS:
             raise UsageError(f"pool {self.pool!r} is unknown", repair=f"use one of {', '.join(POOLS)}")
-        encoder = self._pretrain(X) if self.encoder is None else language_model(self.encoder, device=self.device)
+        encoder = self._pretrain(X) if self.encoder is None else given_encoder(self.encoder, device=self.device)
         self.embedder_ = ElmoEmbedder(encoder, layers=self.layers, pool=self.pool)
         return self
 
@@ -112,7 +112,7 @@ class TextVectors(TransformerMixin, TextInput):
 
     def _features(self) -> int:
         embedder = self._fitted()
-        return embedder.size * (embedder.encoder.model.mixed_layers if embedder.layers == "all" else 1)
+        return embedder.size * (embedder.encoder.layer_count if embedder.layers == "all" else 1)
 
     def _fitted(self) -> ElmoEmbedder:
         if not hasattr(self, "embedder_"):

@@ -16,14 +16,14 @@ from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.schemes import PLAIN, Scheme, find_scheme
 from carryover.data.splits import stratified_split
 from carryover.devices import choose_device
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData, UsageError, check_fields
-from carryover.interop.encoder_argument import language_model
+from carryover.interop.encoder_argument import given_encoder
 from carryover.interop.sklearn.rows import collections_of, labels_of, sentences_of, texts_of
 from carryover.interop.sklearn.text_input import TextInput
 from carryover.pretraining.settings import PretrainSettings
 from carryover.transfer.fit import FitResult, fit_task
-from carryover.transfer.plan import CarryPlan
+from carryover.transfer.plan import MODES, CarryPlan, usual_mode
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.settings import FitSettings
 
@@ -41,7 +41,7 @@ class _Estimator(TextInput):
     dev_share : share of the labelled examples held out to choose when to stop, 0 for none.
     seed, device, verbose : as on the command line.
 
-    Attributes after `fit(texts)`: `encoder_`, the `LanguageModel`. After `fit(texts, labels)`: `classes_`, `predictor_` (a
+    Attributes after `fit(texts)`: `encoder_`, the `Encoder`. After `fit(texts, labels)`: `classes_`, `predictor_` (a
     `TaskPredictor`), `proof_` (what was carried over), `dev_score_`.
     """
 
@@ -94,16 +94,18 @@ class _Estimator(TextInput):
             raise UsageError(f"{len(X)} inputs and {len(y)} labels", repair="give one label an input")
         if not 0 <= self.dev_share < 1:
             raise UsageError(f"dev_share is {self.dev_share}", repair="give a share from 0 up to but without 1")
-        if self.mode == "static":
-            raise UsageError("mode static needs word vectors, which no estimator makes", repair="use `carryover train`")
+        if self.mode in MODES and MODES[self.mode].uses_vectors:
+            raise UsageError(
+                f"mode {self.mode} needs word vectors, which no estimator makes", repair="use `carryover train`"
+            )
         examples = self._examples(X, y)
         if len(self.classes_) < 2 and not self._fixed_settings().get("multi_label"):
             raise BadData(f"y holds only {self.classes_.tolist()}", repair="give examples of at least two classes")
         own, held_out = list(range(len(examples))), []
         if self.dev_share:
             own, held_out = stratified_split(examples, [1 - self.dev_share, self.dev_share], self.seed)
-        encoder = self._language_model()
-        mode = self.mode if self.mode != "auto" else "frozen" if encoder is not None else "scratch"
+        encoder = self._carried_encoder()
+        mode = usual_mode(with_encoder=encoder is not None) if self.mode == "auto" else self.mode
         fitted: FitResult = fit_task(
             self._task,
             [examples[i] for i in own],
@@ -124,12 +126,12 @@ class _Estimator(TextInput):
         """Write the fitted task as an artefact that `carryover.load` and the command line read."""
         self._fitted().save(Path(folder))
 
-    def _language_model(self) -> LanguageModel | None:
-        if self.mode == "scratch":
+    def _carried_encoder(self) -> Encoder | None:
+        if self.mode in MODES and not MODES[self.mode].uses_encoder:
             return None
         if self.encoder is None:
             return getattr(self, "encoder_", None)
-        return language_model(self.encoder, device=self.device)
+        return given_encoder(self.encoder, device=self.device)
 
     def _fitted(self) -> TaskPredictor:
         if not hasattr(self, "predictor_"):

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 
-from carryover.encoders.language_model import LanguageModel
+from carryover.encoders.encoder import Encoder
 from carryover.interop.encoder_argument import learn_from
 
 
@@ -26,6 +26,6 @@ class TextInput(BaseEstimator):
         tags.input_tags.two_d_array = False
         return tags
 
-    def _pretrain(self, texts: ListOf[str]) -> LanguageModel:
+    def _pretrain(self, texts: ListOf[str]) -> Encoder:
         settings = {"seed": self.seed, **(self.pretraining or {})}
         return learn_from(texts, settings, device=self.device, quiet=not self.verbose)

@@ -1,23 +1,20 @@
-"""A pretrained model as it comes out of a folder, and the checks that its parts fit together."""
+"""From the parts of an artefact to a model: a network filled with its weights, and the checks that the parts fit together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from collections.abc import Sequence as ListOf
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from carryover.ambient import settled
 from carryover.errors import BadData
 from carryover.storage.artefact import Artefact
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from carryover.data.coding import TokenCoder
     from carryover.models.bilm import BiLanguageModel
     from carryover.models.language_model import LanguageModel
 
@@ -32,70 +29,11 @@ _OBJECTS = ("heldout_check", "settings", "corpus", "columns", "plan", "versions"
 """Entries of a record that are read again, and are objects where they are there."""
 
 
-class Pretrained:
-    """A network in evaluation mode with what belongs to it.
-
-    `model` is the network, `coder` turns text into its input, `record` says how it came about, `heldout` are the lines
-    whose perplexity `record["heldout_check"]` holds, `folder` is where it was stored, None where it was not.
-    """
-
-    description: ClassVar[str]
-    """What it is in a few words, for messages."""
-    model: Any
-
-    def __init__(
-        self,
-        model: nn.Module,
-        coder: TokenCoder,
-        record: dict[str, Any],
-        heldout: ListOf[str] = (),
-        folder: Path | None = None,
-    ) -> None:
-        self.model = model.eval()
-        self.coder = coder
-        self.record = record
-        self.heldout = list(heldout)
-        self.folder = folder
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
-
-
-def check_coder(coder: TokenCoder, config: BiLanguageModel.Config) -> None:
-    """Raise BadData where a tokenizer is not that of the language model with this configuration."""
-    check_vocabulary(coder.kind, len(coder.vocabulary), config)
-    _check_lexicon(coder, config)
-
-
 def check_vocabulary(kind: str, entries: int, config: BiLanguageModel.Config | LanguageModel.Config) -> None:
     """Raise BadData where the tokenizer, which has so many entries of a kind, and the configuration disagree."""
     if kind != config.input or entries != config.vocabulary_size:
         raise BadData(
             f"tokenizer.json has {kind} with {entries} entries, config.json {config.input} with {config.vocabulary_size}",
-            repair="restore the folder from a copy",
-        )
-
-
-def _check_lexicon(coder: TokenCoder, config: BiLanguageModel.Config) -> None:
-    """Raise BadData where the coder gives other numbers of characters or words than the model has vectors for."""
-    from carryover.data.coding import CHARACTER_IDS
-
-    if coder.lexicon is None:
-        found, wanted = (CHARACTER_IDS, 0), (config.characters, config.word_forms)
-        fits = found == wanted
-    else:
-        words = coder.lexicon.words
-        found = (max(coder.lexicon.characters.values()) + 2, 0 if words is None else max(words.values()) + 1)
-        wanted = (config.characters, config.word_forms)
-        fits = (words is None) == (config.word_forms == 0) and found[0] <= wanted[0] and found[1] <= wanted[1]
-        fits = fits and coder.lexicon.places >= max(width for width, _ in config.filters)
-    if not fits:
-        raise BadData(
-            f"tokenizer.json numbers {found[0]} characters and {found[1]} word forms, config.json has {wanted[0]} and "
-            f"{wanted[1]}",
             repair="restore the folder from a copy",
         )
 
