@@ -32,7 +32,7 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
 
-# What needs a finished comparison, a trained model or data of yours is run by hand, as docs/benchmarks.md and its siblings say.
+# Scripts that need a finished comparison, a trained model or your data are run by hand: benchmarks/results/README.md has their commands.
 BY_HAND := $(addprefix benchmarks/,compare_real_data.py error_reductions.py sequence_models.py word_senses.py)
 
 bench: setup
