@@ -14,7 +14,8 @@ from carryover import storage
 from carryover.data.order import permutation
 from carryover.layers.base import detach_state
 from carryover.storage.artefact import save_artefact
-from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.job import Job, LoopSettings
+from carryover.training.loop import LoopResult, TrainingLoop
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import open_run
 from carryover.training.schedules import Schedule
@@ -98,7 +99,7 @@ def run(
         optimiser=build_optimiser(model, "adam", learning_rate=0.05),
         initial_state=lambda: (torch.zeros(ROWS, 6),),
         evaluate=lambda: score(model),
-        tokens=stream.batches * ROWS * STEPS,
+        amount=stream.batches * ROWS * STEPS * settings.epochs,
     )
     with open_run(out) as folder:
         folder.check_settings({"epochs": settings.epochs, "seed": settings.seed}, may_grow=("epochs",))

@@ -17,8 +17,11 @@ import torch
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.encoders.loading import load
 from carryover.errors import BadData, TrainingFailed, UsageError
+from carryover.training import loop as training_loop
+from carryover.training.loop import TrainingLoop
+from carryover.training.run_folder import RunFolder
 from carryover.training.stopping import Interrupted, StopRequest
-from carryover.transfer import fit_loop
+from carryover.transfer import fitting
 from carryover.transfer.fit import CarryPlan, FitResult, FitSettings, fit_task
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.trainable_encoders import MixedEncoder
@@ -48,7 +51,7 @@ def weights(result: FitResult) -> dict[str, bytes]:
 def gradients(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Largest gradient of every parameter over all updates, by name; None where there never was one."""
     seen: dict[str, float] = {}
-    clip = fit_loop.clip_gradients
+    clip = training_loop.clip_gradients
 
     def watch(model: torch.nn.Module, limit: float | None) -> float:
         for name, parameter in model.named_parameters():
@@ -56,7 +59,7 @@ def gradients(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
                 seen[name] = max(seen.get(name, 0.0), float(parameter.grad.abs().max()))
         return clip(model, limit)
 
-    monkeypatch.setattr(fit_loop, "clip_gradients", watch)
+    monkeypatch.setattr(training_loop, "clip_gradients", watch)
     return seen
 
 
@@ -166,11 +169,11 @@ def test_patience_and_the_weights_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.5, 0.46, 0.3, 0.9, 0.9, 0.9])
     seen: list[dict[str, bytes]] = []
 
-    def score(self: Any) -> tuple[dict[str, Any], float, int]:
+    def score(self: Any) -> fitting.HeldOut:
         seen.append({n: p.detach().numpy().tobytes() for n, p in self.model.named_parameters()})
-        return {"main": next(scores), "main_name": "accuracy"}, 1.0, 100
+        return fitting.HeldOut({"main": next(scores), "main_name": "accuracy"}, 1.0, 100)
 
-    monkeypatch.setattr(fit_loop.FitLoop, "_score_held_out", score)
+    monkeypatch.setattr(fitting.Fitting, "_score_held_out", score)
     result = fit(settings=replace(SMALL, least_updates=21, evaluations=7, patience=2))
     assert result.stopped_by == "patience" and len(seen) == 4 and result.dev_score == {"main": 0.46, "main_name": "accuracy"}
     assert {n: p.numpy().tobytes() for n, p in result.predictor.model.named_parameters()} == seen[2]
@@ -268,23 +271,23 @@ def test_interrupted_anywhere_ends_the_same(mode: str, tmp_path: Path, monkeypat
     settings = replace(SMALL, least_updates=9, evaluations=4, checkpoint_updates=1)
     plan = CarryPlan(mode=mode, unfreezing_share=0.2)
     whole = fit(settings=settings, plan=plan, cache=tmp_path)
-    one_update = fit_loop.FitLoop._one_update
+    one_step = TrainingLoop._one_step
     died: list[int] = []
 
-    def dying(self: Any) -> float:
-        if self.counts.update in (0, 4, 8) and self.counts.update not in died:
-            died.append(self.counts.update)
+    def dying(self: Any, step: int) -> dict[str, float]:
+        if step in (0, 4, 8) and step not in died:
+            died.append(step)
             raise KeyboardInterrupt
-        return one_update(self)
+        return one_step(self, step)
 
-    monkeypatch.setattr(fit_loop.FitLoop, "_one_update", dying)
+    monkeypatch.setattr(TrainingLoop, "_one_step", dying)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            fit(settings=settings, plan=plan, cache=tmp_path, checkpoint_folder=tmp_path / "run")
-    resumed = fit(settings=settings, plan=plan, cache=tmp_path, checkpoint_folder=tmp_path / "run")
+            fit(settings=settings, plan=plan, cache=tmp_path, folder=RunFolder(tmp_path / "run"))
+    resumed = fit(settings=settings, plan=plan, cache=tmp_path, folder=RunFolder(tmp_path / "run"))
     assert died == [0, 4, 8] and weights(resumed) == weights(whole)
     assert resumed.predictor.record["history"] == whole.predictor.record["history"]
-    finished = fit(settings=settings, plan=plan, cache=tmp_path, checkpoint_folder=tmp_path / "run")
+    finished = fit(settings=settings, plan=plan, cache=tmp_path, folder=RunFolder(tmp_path / "run"))
     assert weights(finished) == weights(whole) and finished.updates == 9
 
 
@@ -293,21 +296,21 @@ def test_a_signal_finishes_the_update_and_saves(tmp_path: Path) -> None:
     settings = replace(SMALL, checkpoint_seconds=1000.0)
     stop.pending = Interrupted
     with pytest.raises(Interrupted, match="after update 1 of 6"):
-        fit(settings=settings, checkpoint_folder=tmp_path / "run", stop=stop)
-    assert weights(fit(settings=settings, checkpoint_folder=tmp_path / "run")) == weights(fit(settings=settings))
+        fit(settings=settings, folder=RunFolder(tmp_path / "run"), stop=stop)
+    assert weights(fit(settings=settings, folder=RunFolder(tmp_path / "run"))) == weights(fit(settings=settings))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    fit(checkpoint_folder=folder)
+    fit(folder=RunFolder(folder))
     for changes, what in [
         ({"settings": replace(SMALL, seed=3)}, "settings"),
         ({"mode": "static"}, "plan"),
         ({"labels": ["ADV", "DET", "NAME", "NOUN", "VERB"]}, "task"),
     ]:
         with pytest.raises(UsageError, match=f"another {what}"):
-            fit(checkpoint_folder=folder, **changes)
-    fit(checkpoint_folder=folder, settings=replace(SMALL, time_limit=500.0))
+            fit(folder=RunFolder(folder), **changes)
+    fit(folder=RunFolder(folder), settings=replace(SMALL, time_limit=500.0))
 
 
 _PROGRAM = """
@@ -323,7 +326,7 @@ longer_fit(Path(sys.argv[2]))
 
 def longer_fit(folder: Path) -> FitResult:
     settings = replace(SMALL, least_updates=60, evaluations=6, checkpoint_updates=2)
-    return fit(mode="full", settings=settings, plan=CarryPlan(mode="full"), checkpoint_folder=folder)
+    return fit(mode="full", settings=settings, plan=CarryPlan(mode="full"), folder=RunFolder(folder))
 
 
 def test_killed_for_real(tmp_path: Path) -> None:
@@ -331,12 +334,12 @@ def test_killed_for_real(tmp_path: Path) -> None:
     tests = str(Path(__file__).resolve().parent.parent)
     folder = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-c", _PROGRAM, tests, str(folder)])
-    while process.poll() is None and not (folder / "step-000000020").is_dir():
+    while process.poll() is None and not (RunFolder(folder).checkpoints / "step-000000020").is_dir():
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    kept = max(int(place.name[5:]) for place in folder.glob("step-*"))
+    kept = max(int(place.name[5:]) for place in RunFolder(folder).checkpoints.glob("step-*"))
     assert 20 <= kept < 60
     assert weights(longer_fit(folder)) == weights(longer_fit(tmp_path / "undisturbed"))
 

@@ -17,9 +17,9 @@ from carryover import load
 from carryover.errors import BadData, CannotWrite, UsageError
 from carryover.storage import is_temporary
 from carryover.storage.artefact import has_artefact
+from carryover.training.loop import TrainingLoop
 from carryover.training.stopping import Interrupted, StopRequest
 from carryover.transfer.calibration import estimate_task
-from carryover.transfer.fit_loop import FitLoop
 from carryover.transfer.predictions import evaluate_task, items_to_predict, prediction_rows, score_lines
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.train import Columns, TaskRun, read_material, train_task
@@ -209,18 +209,18 @@ def test_scores_and_predictions_over_files(files: Path) -> None:
 
 
 def test_a_removed_folder_is_no_success_and_the_same_call_works(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, real = files / "out", FitLoop.run
+    out, real = files / "out", TrainingLoop.run
 
     def removes(*given: Any) -> Any:
         found = real(*given)
         shutil.rmtree(out)
         return found
 
-    monkeypatch.setattr(FitLoop, "run", removes)
+    monkeypatch.setattr(TrainingLoop, "run", removes)
     with pytest.raises(CannotWrite, match="was removed while the run went on; run the same command again"):
         train_task(wanted(files), out, quiet=True)
     assert not out.exists()
-    monkeypatch.setattr(FitLoop, "run", real)
+    monkeypatch.setattr(TrainingLoop, "run", real)
     assert train_task(wanted(files), out, quiet=True).record["finished"]
 
 

@@ -25,7 +25,8 @@ from carryover.layers.base import State
 from carryover.models.sequence_model import SequenceModel
 from carryover.storage import atomic_write, load_tensors, read_json
 from carryover.training.checkpoint import checkpoint_folders
-from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.job import Job, LoopSettings
+from carryover.training.loop import LoopResult, TrainingLoop
 from carryover.training.optimisers import build_optimiser
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.schedules import Schedule
@@ -216,7 +217,7 @@ def _loop(
         optimiser=build_optimiser(model, recipe.optimiser, learning_rate=recipe.rate),
         initial_state=lambda: problem.initial_state(model, device),
         evaluate=lambda: problem.measure(model, "valid", device),
-        tokens=problem.items(),
+        amount=problem.items() * recipe.epochs,
         decides="loss",
         label=cell.name,
         unit="items",

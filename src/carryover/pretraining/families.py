@@ -19,7 +19,7 @@ from carryover.objectives.next_token import NextTokenObjective, evaluate_next_to
 from carryover.pretraining.corpus import Corpus
 from carryover.pretraining.model_card import generator_card, language_model_card
 from carryover.pretraining.settings import PretrainSettings, check_samples
-from carryover.training.loop import Objective
+from carryover.training.job import Objective
 from carryover.training.optimisers import build_optimiser, takes_sparse_gradients
 
 AllReduce = Callable[[list[float]], list[float]]

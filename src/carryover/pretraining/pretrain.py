@@ -36,7 +36,8 @@ from carryover.pretraining.settings import PretrainSettings
 from carryover.pretraining.soundness import doubts_of_record, warnings_and_notes
 from carryover.progress import duration, say
 from carryover.storage import artefact
-from carryover.training.loop import Job, LoopResult, LoopSettings, TrainingLoop
+from carryover.training.job import Job, LoopSettings
+from carryover.training.loop import LoopResult, TrainingLoop
 from carryover.training.meeting import open_processes
 from carryover.training.processes import Processes
 from carryover.training.run_folder import RunFolder, follow_run, open_run
@@ -277,7 +278,7 @@ def _train(
         optimiser=optimiser,
         initial_state=processes.of_part(lambda: family.initial_state(model, len(part), device), lanes),
         evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.all_reduce),
-        tokens=corpus.train.tokens - corpus.train.lines,
+        amount=(corpus.train.tokens - corpus.train.lines) * wanted.epochs,
         digest=lambda batch: batch.digest,
         part=part,
     )

@@ -40,6 +40,10 @@ class RunFolder:
         self.checkpoints = self.run / "checkpoints"
         self.best = self.run / "best"
 
+    def best_model(self, step: int) -> Path:
+        """Where the model of a step is kept if it was the best so far."""
+        return self.best / f"step-{step:09d}"
+
     def check_settings(
         self,
         settings: Mapping[str, Any],

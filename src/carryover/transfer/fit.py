@@ -4,8 +4,7 @@ How long: `epochs` over large data, but never fewer than `least_updates` updates
 the score on the held-out examples decides which weights are kept and, with `patience`, when nothing more is to be expected. Examples held out
 come out of the caller's budget: nothing else is looked at.
 
-Update k draws its random numbers from a generator seeded with (seed, k), batches are a pure function of (seed, epoch), so a
-checkpoint of weights, moments and counts continues with the very updates of the uninterrupted run.
+The updates are those of the one training loop (`carryover.training.loop`): a run that is killed continues to the bit.
 """
 
 from __future__ import annotations
@@ -23,14 +22,17 @@ import torch
 import carryover
 from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
+from carryover.data.order import random_bits
 from carryover.encoders.encoder import Encoder
 from carryover.encoders.proof import CarryProof
 from carryover.encoders.vector_cache import RepresentationCache
 from carryover.errors import BadData, check_choice
 from carryover.progress import say
 from carryover.tasks import TASKS, build_task
+from carryover.training.loop import LoopResult, TrainingLoop
+from carryover.training.run_folder import RunFolder
 from carryover.training.stopping import StopRequest
-from carryover.transfer.fit_loop import FitLoop, Part, update_seed
+from carryover.transfer.fitting import Fitting, Part
 from carryover.transfer.initial_encoder import InitialModel, Vectors, build_initial_model, check_material, with_new_tensors
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.predictor import TaskModel, TaskPredictor, state_size
@@ -69,7 +71,7 @@ def fit_task(
     vectors: Vectors | None = None,
     settings: FitSettings | None = None,
     device: str = "cpu",
-    checkpoint_folder: Path | None = None,
+    folder: RunFolder | None = None,
     quiet: bool = True,
     labels: ListOf[str] | None = None,
     stop: StopRequest | None = None,
@@ -79,7 +81,7 @@ def fit_task(
 
     `kind` is "classify" (examples are `TextExample`) or "tag" (`TaggedSentence`). `encoder` is that of the
     modes that carry one over and stays as it is; `vectors` are a vocabulary and one row a word for the mode static.
-    `labels` are all labels there are, where `train` and `dev` may lack some. With `checkpoint_folder` the same call
+    `labels` are all labels there are, where `train` and `dev` may lack some. With `folder` the same call
     continues after an interruption; `stop` is looked at after every update then. The caller's random state is left alone.
 
     Raises UsageError when plan and material do not fit, BadData when the examples cannot be learned from or the proof of
@@ -99,7 +101,7 @@ def fit_task(
             fixed.model.eval()
             ready = RepresentationCache(fixed, folder=cache_folder).get(words, quiet=quiet)
         split = len(train)
-        loop = FitLoop(
+        fitting = Fitting(
             model,
             plan,
             settings,
@@ -112,8 +114,10 @@ def fit_task(
         if not quiet:
             for line in proof.lines():
                 say(line)
-        reason = loop.run(checkpoint_folder, stop or StopRequest(quiet))
-    return _result(loop, beginning, proof, encoder, reason, time.monotonic() - began)
+        loop = TrainingLoop(fitting.job(), fitting.loop_settings(), folder, stop=stop, quiet=quiet)
+        ended = loop.run()
+        fitting.keeper.put_back()
+    return _result(fitting, ended, beginning, proof, encoder, time.monotonic() - began)
 
 
 def _first_model(
@@ -128,7 +132,7 @@ def _first_model(
     device: str,
 ) -> tuple[InitialModel, TaskModel, list[tuple[str, ...]]]:
     """The model before the first update, and the words of every example."""
-    torch.manual_seed(update_seed(settings.seed, 0))
+    torch.manual_seed(int(random_bits(1, settings.seed, 0)[0] >> np.uint64(1)))
     task_class = TASKS[kind]
     known = tuple(labels) if labels is not None else task_class.labels_of([*train, *dev])
     tokenize = encoder.tokenize if encoder is not None and plan.uses_encoder else TokenCoder("words").tokenize
@@ -162,45 +166,50 @@ def count_parameters(
         _, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
         parts = {"train": (train, words[: len(train)]), "dev": (dev, words[len(train) :])}
         given = {name: Part.of(model.task, examples, own, None) for name, (examples, own) in parts.items()}
-        loop = FitLoop(model, plan, settings, **given, identity={}, quiet=True)
+        fitting = Fitting(model, plan, settings, **given, identity={}, quiet=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return parameters, sum(parameter.numel() for parameter in loop.trained.values())
+    return parameters, sum(parameter.numel() for parameter in fitting.trained.values())
 
 
 def _result(
-    loop: FitLoop, beginning: InitialModel, proof: CarryProof, encoder: Encoder | None, reason: str, seconds: float
+    fitting: Fitting,
+    ended: LoopResult,
+    beginning: InitialModel,
+    proof: CarryProof,
+    encoder: Encoder | None,
+    seconds: float,
 ) -> FitResult:
     proof = replace(proof, moved=beginning.moved())
-    if not loop.quiet and proof.moved:
+    if not fitting.quiet and proof.moved:
         say(proof.lines()[-1])
-    counts, model = loop.counts, loop.model
+    state, kept, model = ended.state, fitting.keeper, fitting.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    trainable = sum(parameter.numel() for parameter in loop.trained.values())
-    epochs = counts.epoch + counts.position / len(loop.batches)
+    trainable = sum(parameter.numel() for parameter in fitting.trained.values())
+    epochs = fitting.epochs_after(state.step)
     record: dict[str, Any] = {
         "schema": "carryover.task-record/1",
         "task": model.task.kind,
-        "seed": loop.settings.seed,
-        "plan": loop.plan.to_json(),
-        "settings": loop.settings.to_json(),
-        "train_examples": len(loop.train),
-        "dev_examples": len(loop.dev),
-        "identity": loop.identity,
+        "seed": fitting.settings.seed,
+        "plan": fitting.plan.to_json(),
+        "settings": fitting.settings.to_json(),
+        "train_examples": len(fitting.train),
+        "dev_examples": len(fitting.dev),
+        "identity": fitting.identity,
         "proof": proof.to_json(),
         "proof_lines": proof.lines(),
         "mix": {
             place: {"scale": float(mix.scale.detach()), "shares": mix.shares().detach().tolist()}
             for place, mix in model.mixtures().items()
         },
-        "dev_score": counts.kept_score,
-        "updates": counts.update,
-        "kept_update": counts.kept_update,
+        "dev_score": kept.score,
+        "updates": state.step,
+        "kept_update": kept.update,
         "epochs": epochs,
-        "stopped_by": reason,
-        "seconds": counts.seconds,
+        "stopped_by": ended.stopped_by,
+        "seconds": state.seconds,
         "parameters": parameters,
         "trainable": trainable,
-        "history": counts.history,
+        "history": kept.history,
         "versions": {
             "carryover": carryover.__version__,
             "torch": torch.__version__,
@@ -208,8 +217,8 @@ def _result(
             "python": platform.python_version(),
         },
     }
-    if encoder is not None and loop.plan.uses_encoder:
+    if encoder is not None and fitting.plan.uses_encoder:
         names = ("corpus", "held_out", "heldout_check", "seed", "size")
         record["language_model"] = {name: encoder.record[name] for name in names if name in encoder.record}
     predictor = TaskPredictor(model, record)
-    return FitResult(predictor, counts.kept_score, epochs, seconds, parameters, trainable, proof, counts.update, reason)
+    return FitResult(predictor, kept.score, epochs, seconds, parameters, trainable, proof, state.step, ended.stopped_by)

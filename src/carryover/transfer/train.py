@@ -235,7 +235,7 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
                 vectors=vectors,
                 settings=material.settings,
                 device=wanted.device,
-                checkpoint_folder=folder.checkpoints,
+                folder=folder,
                 quiet=quiet,
                 stop=stop,
             )
