@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+from carryover import storage
 from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.encoders.loading import load
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training import loop as training_loop
+from carryover.training.checkpoint import checkpoint_folders, load_checkpoint, save_checkpoint
 from carryover.training.loop import TrainingLoop
 from carryover.training.run_folder import RunFolder
 from carryover.training.stopping import Interrupted, StopRequest
@@ -389,3 +391,34 @@ def test_balanced_class_weights_change_what_is_learned() -> None:
 def test_settings_of_before_there_were_metrics_continue() -> None:
     assert "metric" not in SMALL.deciding() and "class_weights" not in SMALL.asked()
     assert replace(SMALL, metric="macro_f1", class_weights="balanced").deciding()["metric"] == "macro_f1"
+
+
+def test_a_checkpoint_of_the_loop_that_tasks_had_before_is_continued(tmp_path: Path) -> None:
+    """Counts of its own in place of those of the loop; tensors have the same names."""
+    settings = replace(SMALL, least_updates=9, evaluations=3, checkpoint_updates=4)
+    stop, folder = StopRequest(quiet=True), RunFolder(tmp_path / "run")
+    stop.pending = Interrupted
+    with pytest.raises(Interrupted):
+        fit(settings=replace(settings, checkpoint_updates=None), folder=folder, stop=stop)
+    with pytest.raises(UsageError, match="another settings"):
+        fit(settings=replace(settings, seed=1), folder=folder)
+    place = checkpoint_folders(folder.checkpoints)[-1]
+    found = load_checkpoint(place)
+    loop, kept = found.state["loop"], found.state["keeper"]
+    counts = {
+        "update": loop["step"],
+        "epoch": 0,
+        "position": 1,
+        "waited": loop["waited"],
+        "evaluated_at": -1,
+        "seconds": loop["seconds"],
+        "best": None if loop["best"] is None else loop["best"]["score"],
+        "kept_update": kept["update"],
+        "kept_score": kept["score"],
+        "history": kept["history"],
+    }
+    storage.remove_folder(place)
+    save_checkpoint(folder.checkpoints, 1, found.tensors, {"identity": found.state["identity"], "counts": counts})
+    resumed, whole = fit(settings=settings, folder=folder), fit(settings=settings)
+    assert weights(resumed) == weights(whole)
+    assert resumed.predictor.record["history"] == whole.predictor.record["history"]
