@@ -17,8 +17,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from carryover.bench.cell import RESULT, CellResult, read_result
 from carryover.bench.published import ENTRIES, MODELS
+from carryover.bench.replication import RESULT, ReplicationResult, read_result
 from carryover.bench.run import Row
 from carryover.bench.table import NAMES, lines_of
 from carryover.errors import InputMissing
@@ -53,11 +53,11 @@ def collect(runs: Path, results: Path) -> list[Path]:
     return written
 
 
-def read_results(results: Path) -> list[CellResult]:
+def read_results(results: Path) -> list[ReplicationResult]:
     """All cells that are kept. ValueError for one whose settings are not those of `carryover.bench.published`."""
     found = []
     for place in sorted(results.glob("*.json")):
-        result = CellResult.from_json(read_json(place))
+        result = ReplicationResult.from_json(read_json(place))
         now = {**json.loads(json.dumps(result.cell.recipe.to_json())), "size": result.settings["size"]}
         different = [name for name, value in result.settings.items() if now.get(name) != value]
         if different or result.cell.recipe.size not in (None, result.settings["size"]):
@@ -66,7 +66,7 @@ def read_results(results: Path) -> list[CellResult]:
     return found
 
 
-def section(found: list[CellResult]) -> str:
+def section(found: list[ReplicationResult]) -> str:
     """The Markdown table of the results, and which cells have none."""
     lines = ["| task | scored by | model | parameters | seeds | ours | spread | published | minutes | note |"]
     lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|---|"]

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from bench.tiny_tables import of_one_size, read_problem, run_small, small, small_adding, write_data
-from carryover.bench.cell import Cell, CellResult, cell_folder, progress_of, read_result, run_cell
 from carryover.bench.published import ENTRIES, MODELS
+from carryover.bench.replication import Replication, ReplicationResult, cell_folder, progress_of, read_result, run_cell
 from carryover.bench.stress_tests import CopyMemory
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training.loop import TrainingLoop
@@ -25,7 +25,7 @@ from carryover.training.run_folder import RunFolder
 TIMES = ("seconds", "sessions")
 
 
-def content(result: CellResult | None) -> dict[str, Any]:
+def content(result: ReplicationResult | None) -> dict[str, Any]:
     """A result without its times."""
     assert result is not None
     return {name: value for name, value in result.to_json().items() if name not in TIMES}
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_every_cell_trains_measures_and_is_stored(entry: Any, model: str, data: Path, tmp_path: Path) -> None:
-    cell = Cell(entry.task, entry.length, model, 1)
+    cell = Replication(entry.task, entry.length, model, 1)
     if entry.task == "adding":
         cell, _, problem = small_adding(model)
     elif entry.task == "copy-memory":
@@ -74,12 +74,12 @@ def test_meeting_the_time_limit_again_and_again_changes_nothing(
     sessions = 0
     while (part := _run_for(5, tmp_path / "parts", model, monkeypatch)) is None:
         sessions += 1
-        progress = progress_of(cell_folder(tmp_path / "parts", Cell("adding", 200, model, 1)))
+        progress = progress_of(cell_folder(tmp_path / "parts", Replication("adding", 200, model, 1)))
         assert progress is not None and progress["step"] == 5 * sessions
     assert sessions == 3 and content(part) == content(whole)
 
 
-def _run_for(steps: int, out: Path, model: str, patch: pytest.MonkeyPatch) -> CellResult | None:
+def _run_for(steps: int, out: Path, model: str, patch: pytest.MonkeyPatch) -> ReplicationResult | None:
     """A session that meets its deadline after so many steps."""
     count = 0
     why_end = TrainingLoop._why_end
@@ -130,7 +130,7 @@ def test_killed_after_the_result_was_stored_it_is_cleared_and_kept(tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run_small(tmp_path)
     monkeypatch.undo()
-    folder = cell_folder(tmp_path, Cell("adding", 200, "tcn", 1))
+    folder = cell_folder(tmp_path, Replication("adding", 200, "tcn", 1))
     before = (folder / "cell.json").read_bytes()
     assert (folder / "run").exists()
     run_small(tmp_path)
@@ -175,7 +175,7 @@ def test_a_loss_that_explodes_is_told_and_remembered(tmp_path: Path) -> None:
 def test_weights_of_the_best_epoch_are_measured_where_a_validation_part_decides(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = Cell("jsb-chorales", None, "tcn", 1)
+    cell = Replication("jsb-chorales", None, "tcn", 1)
     problem = read_problem(cell, data)
     measured: list[tuple[str, float]] = []
     measure = type(problem).measure
@@ -197,7 +197,7 @@ def test_music_ends_when_annealing_has_left_a_ten_thousandth_of_the_rate(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ever worse, it is annealed after epochs 11, 12, 13 and 14 of 100."""
-    cell = Cell("jsb-chorales", None, "gru", 1)
+    cell = Replication("jsb-chorales", None, "gru", 1)
     problem = read_problem(cell, data)
     losses = iter(range(1, 100))
     monkeypatch.setattr(type(problem), "measure", lambda self, model, part, device: {"loss": float(next(losses))})
@@ -209,7 +209,7 @@ def test_music_ends_when_annealing_has_left_a_ten_thousandth_of_the_rate(
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     run_small(tmp_path)
-    path = cell_folder(tmp_path, Cell("adding", 200, "tcn", 1)) / "cell.json"
+    path = cell_folder(tmp_path, Replication("adding", 200, "tcn", 1)) / "cell.json"
     stored = json.loads(path.read_text())
     for text, words in (
         ("{", "is not JSON"),

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from bench.tiny_tables import write_data
-from carryover.bench import problem as problem_module
+from carryover.bench import workload as workload_module
 from carryover.bench.music import PianoRollProblem
-from carryover.bench.problem import Part, RowProblem
 from carryover.bench.stress_tests import AddingProblem, CopyMemory, PixelMnist
+from carryover.bench.workload import Part, RowWorkload
 from carryover.data.formats.idx import read_labelled_images
 from carryover.data.formats.piano_rolls import read_piano_rolls
 from carryover.layers import GRU
@@ -29,12 +29,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "files")
 
 
-def model_for(problem: RowProblem) -> SequenceModel:
+def model_for(problem: RowWorkload) -> SequenceModel:
     torch.manual_seed(4)
     return SequenceModel(GRU(problem.in_size, 7), problem.out_size, readout=problem.readout).eval()
 
 
-def problems(data: Path) -> list[RowProblem]:
+def problems(data: Path) -> list[RowWorkload]:
     return [
         AddingProblem(9, 4, 1, rows=10, held_out=7),
         CopyMemory(4, 4, 1, rows=10, held_out=7),
@@ -74,7 +74,7 @@ def test_a_measurement_does_not_depend_on_its_batches(data: Path, monkeypatch: p
         model = model_for(problem)
         whole = problem.measure(model, "test", "cpu")
         with monkeypatch.context() as patch:
-            patch.setattr(problem_module, "EVALUATION_ROWS", 2)
+            patch.setattr(workload_module, "EVALUATION_ROWS", 2)
             assert problem.measure(model, "test", "cpu") == pytest.approx(whole, rel=1e-5)
         model.train()
         assert problem.measure(model, "test", "cpu") == whole and not model.training

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from carryover.bench.model import build_model
-from carryover.bench.problem import Part
 from carryover.bench.published import find_entry
 from carryover.bench.treebank import RunningText, treebank_files
+from carryover.bench.workload import Part
 from carryover.errors import BadData, InputMissing
 from carryover.models.sequence_model import SequenceModel
 from carryover.sequence import Sequence

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.tiny_tables import run_small, write_data
-from carryover.bench.cell import Cell, CellResult, cell_folder, read_result
+from carryover.bench.replication import Replication, ReplicationResult, cell_folder, read_result
 from carryover.bench.run import choose_cells, collect, data_files
 from carryover.bench.table import HEAD, lines_of, markdown_table, plain_table, summary
 from carryover.errors import InputMissing, UsageError
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "files")
 
 
-def store(out: Path, like: CellResult, cell: Cell, **changes: object) -> None:
+def store(out: Path, like: ReplicationResult, cell: Replication, **changes: object) -> None:
     """A finished cell like `result` in place of a long run."""
     folder = cell_folder(out, cell)
     folder.mkdir(parents=True)
@@ -173,12 +173,12 @@ def test_a_cell_that_another_run_holds(shell: Shell, data: Path) -> None:
 
 def test_a_cell_that_fails_is_told_and_the_others_run(shell: Shell, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from carryover.bench import run
-    from carryover.bench.problem import Problem
     from carryover.bench.published import Recipe
+    from carryover.bench.workload import Workload
 
     settled = run.settled
 
-    def exploding(cell: Cell, problem: Problem, epochs: int | None = None) -> Recipe:
+    def exploding(cell: Replication, problem: Workload, epochs: int | None = None) -> Recipe:
         recipe = settled(cell, problem, epochs)
         return replace(recipe, optimiser="sgd", rate=1e35, clip=None) if cell.model == "elman" else recipe
 
@@ -206,14 +206,27 @@ def test_mean_and_spread_over_seeds_beside_the_published_number(tmp_path: Path) 
     assert result is not None
     settings = {**result.settings, "epochs": 100}
     for seed, score in ((1, 8.0), (2, 8.2), (5, 8.4)):
-        store(tmp_path, result, Cell("jsb-chorales", None, "tcn", seed), result=score, settings=settings, parameters=269_938)
+        store(
+            tmp_path,
+            result,
+            Replication("jsb-chorales", None, "tcn", seed),
+            result=score,
+            settings=settings,
+            parameters=269_938,
+        )
     curve = [
         {"step": n, "held_out": {"loss": loss}}
         for n, loss in enumerate([0.2, 0.1, 3e-5, 5e-4, 2e-5, 0.3, 0.1, 0.1, 4e-5, 7e-4])
     ]
     adding = {"result": 6.12345e-5, "settings": {**settings, "epochs": 10}, "curve": curve}
-    store(tmp_path, result, Cell("adding", 600, "gru", 1), **adding)
-    store(tmp_path, result, Cell("sequential-mnist", None, "lstm", 7), result=87.123, settings={**settings, "epochs": 20})
+    store(tmp_path, result, Replication("adding", 600, "gru", 1), **adding)
+    store(
+        tmp_path,
+        result,
+        Replication("sequential-mnist", None, "lstm", 7),
+        result=87.123,
+        settings={**settings, "epochs": 20},
+    )
     rows = collect(tmp_path)
     assert [(row.entry.name, row.model) for row in rows] == [
         ("adding-600", "gru"), ("sequential-mnist", "lstm"), ("jsb-chorales", "tcn"),
@@ -232,7 +245,7 @@ def test_mean_and_spread_over_seeds_beside_the_published_number(tmp_path: Path) 
         "settings": {**settings, "epochs": 50},
         "curve": [{"step": n, "held_out": {"loss": 0.04 + n * 1e-6}} for n in range(10)],
     }
-    store(tmp_path, result, Cell("copy-memory", 500, "lstm", 1), **still)
+    store(tmp_path, result, Replication("copy-memory", 500, "lstm", 1), **still)
     (row,) = (row for row in collect(tmp_path) if row.entry.task == "copy-memory")
     assert dict(zip(HEAD, lines_of(row), strict=True))["state"] == "0.04 held out, last fifth"
     text = plain_table(rows).splitlines()
@@ -243,7 +256,7 @@ def test_mean_and_spread_over_seeds_beside_the_published_number(tmp_path: Path) 
 
 
 def test_a_row_that_nothing_was_done_for_is_there_when_asked(tmp_path: Path) -> None:
-    rows = collect(tmp_path, [Cell("copy-memory", 1000, "tcn", 1)])
+    rows = collect(tmp_path, [Replication("copy-memory", 1000, "tcn", 1)])
     [row] = rows
     assert dict(zip(HEAD, lines_of(row), strict=True))["ours"] == "–" and summary(row)["mean"] is None
     assert read_result(tmp_path) is None and collect(tmp_path) == []

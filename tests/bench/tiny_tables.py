@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from carryover.bench.cell import Cell, CellResult, run_cell
-from carryover.bench.problem import Problem
 from carryover.bench.published import Recipe
-from carryover.bench.run import data_files, load_problem, settled
+from carryover.bench.replication import Replication, ReplicationResult, run_cell
+from carryover.bench.run import data_files, load_workload, settled
 from carryover.bench.stress_tests import AddingProblem
+from carryover.bench.workload import Workload
 
 KEYS = 12
 WORDS = ("the", "old", "boat", "runs", "under", "a", "bridge", "slowly", "<unk>", "N")
@@ -63,22 +63,22 @@ def small(recipe: Recipe, **changes: Any) -> Recipe:
     return replace(recipe, **{"epochs": 3, "batch": min(recipe.batch, 4), "size": 6, "layers": 2, **changes})
 
 
-def small_adding(model: str, seed: int = 1, rows: int = 24) -> tuple[Cell, Recipe, Problem]:
+def small_adding(model: str, seed: int = 1, rows: int = 24) -> tuple[Replication, Recipe, Workload]:
     """A real cell of the adding problem over 12 steps and a few rows."""
-    cell = Cell("adding", 200, model, seed)
+    cell = Replication("adding", 200, model, seed)
     recipe = small(cell.recipe, kernel=2 if model == "tcn" else 0, dropout=0.2)
     return cell, recipe, AddingProblem(12, recipe.batch, seed, rows=rows, held_out=10)
 
 
-def run_small(out: Path, model: str = "tcn", seed: int = 1, **options: Any) -> CellResult | None:
+def run_small(out: Path, model: str = "tcn", seed: int = 1, **options: Any) -> ReplicationResult | None:
     cell, recipe, problem = small_adding(model, seed)
     return run_cell(cell, recipe, problem, out, quiet=True, **{"checkpoint_steps": 4, **options})
 
 
-def read_problem(cell: Cell, data: Path) -> Problem:
+def read_problem(cell: Replication, data: Path) -> Workload:
     """The problem of a cell, with the batches that small files can fill."""
-    return load_problem(cell, replace(cell.recipe, batch=min(cell.recipe.batch, 2)), data_files(cell.task, data))
+    return load_workload(cell, replace(cell.recipe, batch=min(cell.recipe.batch, 2)), data_files(cell.task, data))
 
 
-def of_one_size(cell: Cell, problem: Problem) -> Recipe:
+def of_one_size(cell: Replication, problem: Workload) -> Recipe:
     return settled(cell, problem)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from carryover.bench.model import build_model, count_parameters
-from carryover.bench.run import choose_cells, load_problem, settled
+from carryover.bench.run import choose_cells, load_workload, settled
 from carryover.bench.run import estimate as estimate_bench
 from carryover.data.vocabulary import Vocabulary
 from carryover.pretraining import calibration
@@ -107,7 +107,7 @@ def test_of_train_in_every_mode(text: Path, tmp_path: Path, monkeypatch: pytest.
 def test_of_bench(tmp_path: Path) -> None:
     cells = choose_cells(["adding"], [200], ["all"], [1])
     for cell, row in zip(cells, estimate_bench(cells, data=None, epochs=1, device="cpu"), strict=True):
-        problem = load_problem(cell, cell.recipe, [])
+        problem = load_workload(cell, cell.recipe, [])
         recipe = settled(cell, problem)
         how = {"reads": problem.reads, "readout": problem.readout, "seed": cell.seed}
         assert row["parameters"] == count_parameters(build_model(recipe, problem.in_size, problem.out_size, **how))

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from carryover.bench.problem import Batch, Part, RowProblem
+from carryover.bench.workload import Batch, Part, RowWorkload
 from carryover.data.formats.piano_rolls import read_piano_rolls
 from carryover.models.sequence_model import SequenceModel
 from carryover.sequence import Sequence
 
 
 @final
-class PianoRollProblem(RowProblem):
+class PianoRollProblem(RowWorkload):
     """Every moment of a piece from those before it; negative log-likelihood of a moment, all keys together, in nats.
 
     A batch holds whole pieces, one as published. The mean is over moments, so a long piece weighs more in a measurement;

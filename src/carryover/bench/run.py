@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from carryover.bench.cell import Cell, CellResult, cell_folder, progress_of, read_result, run_cell
 from carryover.bench.model import build_model, count_parameters, settle_size
 from carryover.bench.music import PianoRollProblem
-from carryover.bench.problem import Problem
 from carryover.bench.published import ENTRIES, MODELS, TASKS, Entry, Recipe, find_entry
+from carryover.bench.replication import Replication, ReplicationResult, cell_folder, progress_of, read_result, run_cell
 from carryover.bench.stress_tests import AddingProblem, CopyMemory, PixelMnist
 from carryover.bench.treebank import RunningText, treebank_files
+from carryover.bench.workload import Workload
 from carryover.errors import Busy, InputMissing, TrainingFailed, UsageError, nearest
 from carryover.progress import say
 from carryover.storage import file_digest, sweep
@@ -40,18 +40,20 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
 class Outcome:
     """What a command did: cells finished now or before, left at the time limit, failed, without data, held by another run."""
 
-    finished: list[CellResult] = field(default_factory=list)
-    unfinished: list[Cell] = field(default_factory=list)
+    finished: list[ReplicationResult] = field(default_factory=list)
+    unfinished: list[Replication] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    busy: list[Cell] = field(default_factory=list)
+    busy: list[Replication] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         return TrainingFailed.exit_code if self.failed else 0
 
 
-def choose_cells(tasks: Sequence[str], lengths: Sequence[int], models: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+def choose_cells(
+    tasks: Sequence[str], lengths: Sequence[int], models: Sequence[str], seeds: Sequence[int]
+) -> list[Replication]:
     """Cells of these tasks, in the order of the table. "all" stands for all; no length means every published one,
     and lengths leave tasks that have none as they are.
 
@@ -67,7 +69,7 @@ def choose_cells(tasks: Sequence[str], lengths: Sequence[int], models: Sequence[
             find_entry(next(iter(tasks)) if "all" not in tasks else entries[0].task, length)
     entries = [entry for entry in entries if not lengths or entry.length is None or entry.length in lengths]
     chosen = [model for model in MODELS if "all" in models or model in models]
-    return [Cell(entry.task, entry.length, model, seed) for seed in seeds for entry in entries for model in chosen]
+    return [Replication(entry.task, entry.length, model, seed) for seed in seeds for entry in entries for model in chosen]
 
 
 def data_files(task: str, data: Path | None) -> list[Path]:
@@ -101,7 +103,7 @@ def _plain(pattern: str) -> str:
     return pattern.replace("*-", "-").rstrip("*")
 
 
-def load_problem(cell: Cell, recipe: Recipe, files: Sequence[Path]) -> Problem:
+def load_workload(cell: Replication, recipe: Recipe, files: Sequence[Path]) -> Workload:
     """The cell's task with its data. Raises InputMissing, BadData."""
     if cell.task == "adding":
         assert cell.length is not None
@@ -122,15 +124,15 @@ def load_problem(cell: Cell, recipe: Recipe, files: Sequence[Path]) -> Problem:
     )
 
 
-def settled(cell: Cell, problem: Problem, epochs: int | None = None) -> Recipe:
+def settled(cell: Replication, workload: Workload, epochs: int | None = None) -> Recipe:
     """The cell's recipe with its size filled in, and for a trial with fewer epochs."""
     recipe = cell.recipe
-    size = settle_size(recipe, problem.in_size, problem.out_size, reads=problem.reads, parameters=cell.entry.parameters)
+    size = settle_size(recipe, workload.in_size, workload.out_size, reads=workload.reads, parameters=cell.entry.parameters)
     return replace(recipe, size=size, epochs=recipe.epochs if epochs is None else epochs)
 
 
 def run_cells(
-    cells: Sequence[Cell],
+    cells: Sequence[Replication],
     out: Path,
     *,
     data: Path | None = None,
@@ -165,11 +167,11 @@ def run_cells(
                 outcome.unfinished.append(cell)
                 continue
             try:
-                problem = load_problem(cell, cell.recipe, files[cell.task])
+                workload = load_workload(cell, cell.recipe, files[cell.task])
                 digests = {place.name: file_digest(place) for place in files[cell.task]}
-                recipe = settled(cell, problem, epochs)
+                recipe = settled(cell, workload, epochs)
                 result = run_cell(
-                    cell, recipe, problem, out, data=digests, device=device, deadline=deadline, stop=stop, quiet=quiet
+                    cell, recipe, workload, out, data=digests, device=device, deadline=deadline, stop=stop, quiet=quiet
                 )
             except (TrainingFailed, Busy) as error:
                 if len(cells) == 1:
@@ -193,7 +195,7 @@ class Row:
 
     entry: Entry
     model: str
-    results: list[CellResult]
+    results: list[ReplicationResult]
     progress: dict[int, dict[str, Any]]
 
     @property
@@ -201,7 +203,7 @@ class Row:
         return self.entry.published.get(self.model)
 
 
-def collect(out: Path, cells: Sequence[Cell] = ()) -> list[Row]:
+def collect(out: Path, cells: Sequence[Replication] = ()) -> list[Row]:
     """What `out` holds, finished or begun, and the rows of `cells` in any case, in the order of the table.
 
     Raises InputMissing when there is no `out` and nothing was asked for, BadData for a cell that is no cell.
@@ -212,10 +214,10 @@ def collect(out: Path, cells: Sequence[Cell] = ()) -> list[Row]:
     rows = []
     for entry in ENTRIES:
         for model in MODELS:
-            results: list[CellResult] = []
+            results: list[ReplicationResult] = []
             progress: dict[int, dict[str, Any]] = {}
             for seed in _seeds_of(out, entry, model):
-                cell = Cell(entry.task, entry.length, model, seed)
+                cell = Replication(entry.task, entry.length, model, seed)
                 result = read_result(cell_folder(out, cell))
                 if result is not None:
                     results.append(result)
@@ -226,33 +228,33 @@ def collect(out: Path, cells: Sequence[Cell] = ()) -> list[Row]:
     return rows
 
 
-def estimate(cells: Sequence[Cell], *, data: Path | None, epochs: int | None, device: str) -> list[dict[str, Any]]:
+def estimate(cells: Sequence[Replication], *, data: Path | None, epochs: int | None, device: str) -> list[dict[str, Any]]:
     """For each cell: parameters, steps, and the seconds that training takes by the pace of a few steps here.
 
     Raises InputMissing, BadData.
     """
     found = []
     for cell in cells:
-        problem = load_problem(cell, cell.recipe, data_files(cell.task, data))
-        recipe = settled(cell, problem, epochs)
+        workload = load_workload(cell, cell.recipe, data_files(cell.task, data))
+        recipe = settled(cell, workload, epochs)
         model = build_model(
-            recipe, problem.in_size, problem.out_size, reads=problem.reads, readout=problem.readout, seed=cell.seed
+            recipe, workload.in_size, workload.out_size, reads=workload.reads, readout=workload.readout, seed=cell.seed
         ).to(device)
-        steps = problem.steps_per_epoch() * recipe.epochs
-        pace = _pace(problem, model, cell.seed, device)
+        steps = workload.steps_per_epoch() * recipe.epochs
+        pace = _pace(workload, model, cell.seed, device)
         found.append(
             {"cell": cell.name, "parameters": count_parameters(model), "steps": steps, "seconds": round(pace * steps, 1)}
         )
     return found
 
 
-def _pace(problem: Problem, model: Any, seed: int, device: str) -> float:
+def _pace(workload: Workload, model: Any, seed: int, device: str) -> float:
     """Seconds of a training step without the optimiser's part, the fastest of a few after one to warm up."""
-    carried = problem.initial_state(model, device)
+    carried = workload.initial_state(model, device)
     times = []
-    for step in range(min(4, problem.steps_per_epoch())):
+    for step in range(min(4, workload.steps_per_epoch())):
         began = time.monotonic()
-        loss, carried, _ = problem.loss(model, problem.batch(seed, 0, step).to(device), carried)
+        loss, carried, _ = workload.loss(model, workload.batch(seed, 0, step).to(device), carried)
         loss.backward()
         float(loss.detach())
         times.append(time.monotonic() - began)

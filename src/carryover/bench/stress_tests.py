@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carryover.bench.problem import Batch, Part, RowProblem
+from carryover.bench.workload import Batch, Part, RowWorkload
 from carryover.data.formats.idx import LabelledImages, read_labelled_images
 from carryover.data.order import permutation
 from carryover.data.synthetic import DIGITS, adding_problem, copy_memory
@@ -23,7 +23,7 @@ _IMAGE_SEED = 0  # of the order of pixels: the same in every run, so that all mo
 
 
 @final
-class AddingProblem(RowProblem):
+class AddingProblem(RowWorkload):
     """The sum of two marked numbers of a row; mean squared error. 50,000 rows to train on, 1,000 to test."""
 
     in_size, out_size, readout = 2, 1, "last"
@@ -45,7 +45,7 @@ class AddingProblem(RowProblem):
 
 
 @final
-class CopyMemory(RowProblem):
+class CopyMemory(RowWorkload):
     """Ten symbols said again after a long blank; cross entropy a step. 10,000 rows to train on, 1,000 to test.
 
     The symbols are read as one number a step, as in the authors' implementation.
@@ -73,7 +73,7 @@ class CopyMemory(RowProblem):
 
 
 @final
-class PixelMnist(RowProblem):
+class PixelMnist(RowWorkload):
     """Digits read as 784 steps of one pixel in [0, 1], row by row or in a fixed random order; accuracy in percent.
 
     All 60,000 training images are trained on, as published. So there is no validation part: the curve is that of the

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from carryover.bench.cell import CellResult
 from carryover.bench.published import LOSS
+from carryover.bench.replication import ReplicationResult
 from carryover.bench.run import Row
 from carryover.storage import atomic_write
 
@@ -110,7 +110,7 @@ def write_tables(rows: Sequence[Row], out: Path) -> None:
     atomic_write(out / "results.json", json.dumps(to_json(rows), ensure_ascii=False, allow_nan=False, indent=1))
 
 
-def _late(result: CellResult) -> list[float]:
+def _late(result: ReplicationResult) -> list[float]:
     measured = [entry["held_out"]["loss"] for entry in result.curve if "held_out" in entry]
     late = measured[-max(2, len(measured) // 5) :]
     return [min(late), max(late)] if late else []

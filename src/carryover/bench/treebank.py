@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from carryover.bench.problem import Batch, Part, Problem
+from carryover.bench.workload import Batch, Part, Workload
 from carryover.data.formats.opening import read_lines
 from carryover.errors import BadData, InputMissing
 from carryover.layers.base import State, detach_state
@@ -25,7 +25,7 @@ _MEASURED_STEPS = 200
 
 
 @final
-class RunningText(Problem):
+class RunningText(Workload):
     """The text cut into `lanes` of equal length side by side (the rest of less than a lane is left out, in training only).
 
     With `history` 0 a window of `steps` tokens a lane continues where the one before it ended, the state carried and its

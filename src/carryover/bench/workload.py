@@ -32,7 +32,7 @@ class Batch(NamedTuple):
         return Batch(self.inputs.to(device), self.targets.to(device), self.begins)
 
 
-class Problem(ABC):
+class Workload(ABC):
     """A task with its data.
 
     in_size, out_size : of the model; `reads` "values" or "ids"; `readout` as of `SequenceModel`.
@@ -72,8 +72,8 @@ class Problem(ABC):
         return figures["loss"]
 
 
-class RowProblem(Problem):
-    """A problem of independent rows: shuffled anew in every epoch, the last batch as large as is left."""
+class RowWorkload(Workload):
+    """Independent rows: shuffled anew in every epoch, the last batch as large as is left."""
 
     def __init__(self, rows: int, batch_size: int) -> None:
         self.rows, self.batch_size = rows, batch_size

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from carryover import __version__
 from carryover.bench.model import build_model, count_parameters
-from carryover.bench.problem import Batch, Problem
 from carryover.bench.published import Entry, Recipe, find_entry
+from carryover.bench.workload import Batch, Workload
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.layers.base import State
 from carryover.models.sequence_model import SequenceModel
@@ -40,8 +40,8 @@ _LEAST_SHARE = 1e-4  # of the rate: what annealing leaves then moves no figure, 
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
-    """Which cell: `length` is None where the task has one length only."""
+class Replication:
+    """A cell of the table: which model is trained on which task with which seed. `length` is None where the task has one only."""
 
     task: str
     length: int | None
@@ -63,14 +63,14 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellResult:
+class ReplicationResult:
     """A finished cell. `result` is the number for the table, measured on the test part once.
 
     `curve` holds what was measured on the way, a dictionary each: `step` and either the mean training `loss` since the
     one before with the `learning_rate`, or the `held_out` figures. `settings` are the recipe with the size filled in.
     """
 
-    cell: Cell
+    cell: Replication
     settings: dict[str, Any]
     parameters: int
     result: float
@@ -88,9 +88,9 @@ class CellResult:
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> CellResult:
+    def from_json(cls, content: dict[str, Any]) -> ReplicationResult:
         fields = {name: value for name, value in content.items() if name != "schema"}
-        return cls(**{**fields, "cell": Cell(**content["cell"])})
+        return cls(**{**fields, "cell": Replication(**content["cell"])})
 
     @property
     def shortened(self) -> bool:
@@ -98,11 +98,11 @@ class CellResult:
         return bool(self.settings["epochs"] != self.cell.recipe.epochs)
 
 
-def cell_folder(out: Path, cell: Cell) -> Path:
+def cell_folder(out: Path, cell: Replication) -> Path:
     return out / "cells" / cell.name
 
 
-def read_result(folder: Path) -> CellResult | None:
+def read_result(folder: Path) -> ReplicationResult | None:
     """What a finished cell stored, None where it is not finished. Raises BadData for anything else in its place."""
     path = folder / RESULT
     if not path.is_file():
@@ -111,15 +111,15 @@ def read_result(folder: Path) -> CellResult | None:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise BadData(f"is no cell of format {SCHEMA}", path=path, repair="remove the cell's folder to run it again")
     try:
-        return CellResult.from_json(content)
+        return ReplicationResult.from_json(content)
     except (TypeError, KeyError) as error:
         raise BadData(f"lacks a part: {error}", path=path, repair="remove the cell's folder to run it again") from error
 
 
 def run_cell(
-    cell: Cell,
+    cell: Replication,
     recipe: Recipe,
-    problem: Problem,
+    workload: Workload,
     out: Path,
     *,
     data: dict[str, str] | None = None,
@@ -128,10 +128,10 @@ def run_cell(
     checkpoint_steps: int | None = None,
     stop: StopRequest | None = None,
     quiet: bool = False,
-) -> CellResult | None:
+) -> ReplicationResult | None:
     """Run or continue a cell; None when the deadline (of `time.monotonic`) came first, everything done so far stored.
 
-    `recipe` has a size; `data` are digests of the files that `problem` was read from. A finished cell is not run again.
+    `recipe` has a size; `data` are digests of the files that `workload` was read from. A finished cell is not run again.
     Raises UsageError for one that was begun or finished with other settings, Busy, TrainingFailed, and what
     `TrainingLoop.run` raises.
     """
@@ -151,9 +151,9 @@ def run_cell(
             repair=OTHER_SETTINGS,
         )
         model = build_model(
-            recipe, problem.in_size, problem.out_size, reads=problem.reads, readout=problem.readout, seed=cell.seed
+            recipe, workload.in_size, workload.out_size, reads=workload.reads, readout=workload.readout, seed=cell.seed
         ).to(device)
-        loop = _loop(cell, recipe, problem, model, run, device, deadline, checkpoint_steps, stop, quiet)
+        loop = _loop(cell, recipe, workload, model, run, device, deadline, checkpoint_steps, stop, quiet)
         try:
             ended = loop.run()
         except TrainingFailed as error:
@@ -163,7 +163,7 @@ def run_cell(
         if ended.stopped_by == "deadline":
             return None
         run.check_present()
-        result = _measure(cell, settings, problem, model, run, ended, device, data or {})
+        result = _measure(cell, settings, workload, model, run, ended, device, data or {})
         atomic_write(folder / RESULT, json.dumps(result.to_json(), allow_nan=False, indent=1))
         run.discard()
         return result
@@ -191,9 +191,9 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _loop(
-    cell: Cell,
+    cell: Replication,
     recipe: Recipe,
-    problem: Problem,
+    workload: Workload,
     model: SequenceModel,
     run: RunFolder,
     device: str,
@@ -202,22 +202,22 @@ def _loop(
     stop: StopRequest | None,
     quiet: bool,
 ) -> TrainingLoop:
-    per_epoch = problem.steps_per_epoch()
+    per_epoch = workload.steps_per_epoch()
 
     def objective(
         model: SequenceModel, batch: Batch, state: State, *, step_seed: int
     ) -> tuple[Tensor, State, dict[str, float]]:
-        loss, state, count = problem.loss(model, batch, state)
+        loss, state, count = workload.loss(model, batch, state)
         return loss, state, {"tokens": count}
 
     job = Job(
         model=model,
         objective=objective,
-        stream=problem,
+        stream=workload,
         optimiser=build_optimiser(model, recipe.optimiser, learning_rate=recipe.rate),
-        initial_state=lambda: problem.initial_state(model, device),
-        evaluate=lambda: problem.measure(model, "valid", device),
-        amount=problem.items() * recipe.epochs,
+        initial_state=lambda: workload.initial_state(model, device),
+        evaluate=lambda: workload.measure(model, "valid", device),
+        amount=workload.items() * recipe.epochs,
         decides="loss",
         label=cell.name,
         unit="items",
@@ -241,26 +241,26 @@ def _loop(
 
 
 def _measure(
-    cell: Cell,
+    cell: Replication,
     settings: dict[str, Any],
-    problem: Problem,
+    workload: Workload,
     model: SequenceModel,
     run: RunFolder,
     ended: LoopResult,
     device: str,
     data: dict[str, str],
-) -> CellResult:
-    if problem.keeps_best:
+) -> ReplicationResult:
+    if workload.keeps_best:
         model.load_state_dict(load_tensors(ended.best_folder / "model.safetensors"))
-    figures = problem.measure(model, "test", device)
-    return CellResult(
+    figures = workload.measure(model, "test", device)
+    return ReplicationResult(
         cell=cell,
         settings=settings,
         parameters=count_parameters(model),
-        result=problem.result(figures),
+        result=workload.result(figures),
         test=figures,
         steps=ended.state.step,
-        best_step=ended.state.best_step if problem.keeps_best else ended.state.step,
+        best_step=ended.state.best_step if workload.keeps_best else ended.state.step,
         seconds=round(ended.state.seconds, 1),
         sessions=ended.state.sessions,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
@@ -289,7 +289,7 @@ def _is_ours(place: Path) -> bool:
     return place.name in (RESULT, FAILED)
 
 
-def _check_same(finished: CellResult, settings: dict[str, Any], data: dict[str, str], folder: Path) -> None:
+def _check_same(finished: ReplicationResult, settings: dict[str, Any], data: dict[str, str], folder: Path) -> None:
     before, now = {**finished.settings, "data": finished.data}, {**settings, "data": data}
     for name in sorted(set(before) | set(now)):
         if before.get(name) != now.get(name):
