@@ -14,7 +14,7 @@ import pytest
 from carryover.compare import compare
 from carryover.compare.cells import Cell, CellFailure
 from carryover.compare.run import PLAN_FILE, RESULTS_FILE
-from carryover.compare.store import CellStore
+from carryover.compare.store import PredictionStore
 from carryover.compare.table import plain_table
 from carryover.errors import BadData, Busy, CannotWrite, InputMissing, TrainingFailed, UsageError
 from carryover.storage import run_lock
@@ -237,7 +237,7 @@ def test_a_failure_left_beside_a_finished_cell_does_not_count(topics: Path, tmp_
     """Killed after the cell was stored and before its old failure was removed."""
     out = tmp_path / "out"
     finished = compare(plan(topics, budgets="24", seeds=1), out, quiet=True).results[0].cell
-    store = CellStore(out)
+    store = PredictionStore(out)
     store.write_failure(CellFailure(finished.rung, finished.budget, finished.seed, "BadData", "old", 65))
     again = compare(plan(topics, budgets="24", seeds=1), out, quiet=True)
     assert (again.exit_code, len(again.results), again.missing) == (0, 1, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from carryover.compare.findings import Budget, Difference, Gain, Point, Reductio
 from carryover.compare.ladder import REFERENCE, cost_rank, rung_of, table_rank
 from carryover.compare.scoring import Counts, Metric
 from carryover.compare.statistics import Interval, Resampling, equivalent_labels, error_reduction
+from carryover.experiments.seeds import seeds_by_point
 
 __all__ = ["Analysis", "Budget", "Difference", "Gain", "Point", "Reduction", "Saving"]
 
@@ -41,11 +42,8 @@ class Analysis:
         self.rungs = tuple(sorted({cell.rung for cell in counts} - {REFERENCE}, key=table_rank))
         self.budgets = tuple(sorted({cell.budget for cell in counts}, key=lambda budget: labels[budget]))
         self.has_reference = any(cell.rung == REFERENCE for cell in counts)
-        self._seeds = {
-            (rung, budget): tuple(sorted(cell.seed for cell in counts if (cell.rung, cell.budget) == (rung, budget)))
-            for rung in self.rows
-            for budget in self.budgets
-        }
+        seeds = seeds_by_point(counts)
+        self._seeds = {point: seeds.get(point, ()) for point in product(self.rows, self.budgets)}
         self.never_answered = {
             (rung, budget): missed
             for rung in self.rungs

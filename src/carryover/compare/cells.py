@@ -24,6 +24,11 @@ class Cell(NamedTuple):
         """Name of the cell's folder."""
         return f"{self.rung}-{self.budget}-{self.seed}"
 
+    @property
+    def point(self) -> tuple[str, int | str]:
+        """What its seeds are averaged over."""
+        return self.rung, self.budget
+
     def __str__(self) -> str:
         return f"{self.rung} with {self.budget} labels, seed {self.seed}"
 

@@ -37,7 +37,7 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
     check_material(plan)
     store = store_of(folder, problem)
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
-    missing = [cell for cell in cells if not store.finished(cell)]
+    missing = store.unfinished(cells)
     jobs = plan.jobs or default_jobs(plan.device)
     calibration, labels = _calibration(plan, problem, folder), plan.label_counts(len(problem.train))
     seconds, memory = {}, {}

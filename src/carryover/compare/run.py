@@ -92,8 +92,8 @@ def _run(
     store = store_of(folder, problem)
     check_present(folder)
     sweep(folder / "cells")
-    finished = {cell for cell in cells if store.finished(cell)}
-    missing = [cell for cell in cells if cell not in finished]
+    missing = store.unfinished(cells)
+    finished = set(cells) - set(missing)
     if not quiet:
         _say_what_is_there(cells, finished)
     remember(problem)
@@ -124,7 +124,7 @@ def _run(
         except CarryoverError as error:
             if error.exit_code not in (130, 143) and not isinstance(error, WorkerLost):
                 raise
-            count = sum(store.path(cell).is_dir() for cell in cells)
+            count = sum(store.holds(cell) for cell in cells)
             if isinstance(error, WorkerLost):
                 message = f"{error.message}: {count} of {len(cells)} cells are stored"
                 raise WorkerLost(message, path=folder, repair=error.repair) from None
@@ -158,7 +158,7 @@ def collect(
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
     failures = {failure.cell: failure for failure in store.failures(cells)}
     for cell in cells:
-        if not store.path(cell).is_dir():
+        if not store.holds(cell):
             if cell not in failures:
                 missing.append(cell)
             continue

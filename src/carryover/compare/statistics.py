@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.compare.scoring import Counts, Metric
+from carryover.experiments.seeds import mean
 
 Replicates = NDArray[np.float64]
 _CHUNK = 64
@@ -94,7 +95,7 @@ class Resampling:
 
     def mean(self, cells: list[Any]) -> float:
         """Mean score of cells that differ in their seed."""
-        return float(np.mean([self.scores[cell] for cell in cells]))
+        return mean([self.scores[cell] for cell in cells])
 
     def replicates(self, cells: list[Any]) -> Replicates:
         """Mean score of cells that differ in their seed, test examples and seeds resampled, [R].

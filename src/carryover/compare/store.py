@@ -13,20 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from carryover.compare.cells import Cell, CellFailure, CellResult
-from carryover.errors import BadData, CannotWrite, CarryoverError
-from carryover.progress import say
-from carryover.storage import atomic_folder, atomic_write, read_json, save_array, to_bytes, verify_manifest, write_file
+from carryover.errors import BadData, CannotWrite
+from carryover.experiments.store import AGAIN, CELL_FILE, CellStore
+from carryover.storage import atomic_folder, save_array, to_bytes, verify_manifest, write_file
 
 PLAN_FILE = "plan.json"
-CELL_SCHEMA = "carryover.compare-cell/1"
-FAILURE_SCHEMA = "carryover.compare-failure/1"
 Predictions = list[tuple[str, ...]]
-_AGAIN = "remove the cell's folder to run it again"
 
 
 def check_present(folder: Path) -> None:
@@ -37,16 +33,19 @@ def check_present(folder: Path) -> None:
         )
 
 
-class CellStore:
+class PredictionStore(CellStore[Cell, tuple[CellResult, Predictions]]):
     """Cells of one comparison under `folder`. `lengths` are the numbers of tokens of the test sentences when tagging."""
 
+    schema = "carryover.compare-cell/1"
+    failure_schema = "carryover.compare-failure/1"
+
     def __init__(self, folder: Path, *, lengths: Sequence[int] | None = None, multi_label: bool = False) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.lengths = None if lengths is None else list(lengths)
         self.multi_label = multi_label
 
-    def path(self, cell: Cell) -> Path:
-        return self.folder / "cells" / cell.name
+    def holds(self, cell: Cell) -> bool:
+        return self.path(cell).is_dir()
 
     def failure_path(self, cell: Cell) -> Path:
         return self.folder / "failures" / f"{cell.name}.json"
@@ -54,56 +53,34 @@ class CellStore:
     def write(self, result: CellResult, predictions: Predictions) -> None:
         """Store a finished cell, whole or not at all; an older failure of it is forgotten. Raises CannotWrite, DiskFault."""
         labels = sorted({label for row in predictions for label in row})
-        document = {"schema": CELL_SCHEMA, **result.to_json(), "predicted_labels": labels}
+        document = {"schema": self.schema, **result.to_json(), "predicted_labels": labels}
         with atomic_folder(self.path(result.cell)) as folder:
             save_array(folder / "predictions.npy", self._encode(predictions, labels))
-            write_file(folder / "cell.json", [to_bytes(json.dumps(document, ensure_ascii=False, indent=1))])
-        self.failure_path(result.cell).unlink(missing_ok=True)
-
-    def write_failure(self, failure: CellFailure) -> None:
-        document = {"schema": FAILURE_SCHEMA, **failure.to_json()}
-        atomic_write(self.failure_path(failure.cell), json.dumps(document, ensure_ascii=False, indent=1))
-
-    def finished(self, cell: Cell) -> bool:
-        """Whether the cell is stored and sound. A damaged one is said aloud and counts as absent: it is done again."""
-        if not self.path(cell).is_dir():
-            return False
-        try:
-            self.read(cell)
-        except CarryoverError as error:
-            say(f"{error}: {cell} is done again")
-            return False
-        return True
+            write_file(folder / CELL_FILE, [to_bytes(json.dumps(document, ensure_ascii=False, indent=1))])
+        self.forget_failure(result.cell)
 
     def read(self, cell: Cell) -> tuple[CellResult, Predictions]:
-        """A finished cell. Raises InputMissing or BadData naming the file that is missing or damaged."""
         folder = self.path(cell)
         verify_manifest(folder)
-        document = read_json(folder / "cell.json")
-        if not isinstance(document, dict) or document.pop("schema", None) != CELL_SCHEMA:
-            raise BadData(f"is no cell of format {CELL_SCHEMA}", path=folder / "cell.json", repair=_AGAIN)
+        document = self.document(folder)
         labels = document.pop("predicted_labels")
         try:
             result = CellResult(**document)
             numbers = np.load(folder / "predictions.npy", allow_pickle=False)
             predictions = self._decode(numbers, labels)
         except (TypeError, ValueError, IndexError) as error:
-            raise BadData(f"does not hold what its format promises: {error}", path=folder, repair=_AGAIN) from error
+            raise BadData(f"does not hold what its format promises: {error}", path=folder, repair=AGAIN) from error
         if result.cell != cell or len(predictions) != result.test_examples:
             found = f"{result.cell} with {len(predictions)} predictions"
-            raise BadData(f"holds {found}, not {cell} with {result.test_examples}", path=folder, repair=_AGAIN)
+            raise BadData(f"holds {found}, not {cell} with {result.test_examples}", path=folder, repair=AGAIN)
         return result, predictions
+
+    def write_failure(self, failure: CellFailure) -> None:
+        self.note_failure(failure.cell, failure.to_json())
 
     def failures(self, cells: Sequence[Cell]) -> list[CellFailure]:
         """Recorded failures of these cells, in their order."""
-        found = []
-        for cell in cells:
-            path = self.failure_path(cell)
-            if path.is_file():
-                document: dict[str, Any] = read_json(path)
-                document.pop("schema", None)
-                found.append(CellFailure(**document))
-        return found
+        return [CellFailure(**found) for cell in cells if (found := self.failure(cell)) is not None]
 
     def _encode(self, predictions: Predictions, labels: list[str]) -> np.ndarray:
         place = {label: i for i, label in enumerate(labels)}

@@ -10,7 +10,7 @@ from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.compare.ladder import Resources
 from carryover.compare.plan import ComparePlan
 from carryover.compare.problem import Problem, load_problem
-from carryover.compare.store import CellStore, check_present
+from carryover.compare.store import PredictionStore, check_present
 from carryover.data.splits import nested_budgets
 from carryover.errors import BadData, CarryoverError
 from carryover.experiments.process import PeakMemory, one_thread, versions
@@ -58,9 +58,9 @@ def run_trial(trial: Trial) -> CellFailure | None:
     return None
 
 
-def store_of(out: Path, problem: Problem) -> CellStore:
+def store_of(out: Path, problem: Problem) -> PredictionStore:
     """The store of a comparison's cells under `out`."""
-    return CellStore(out, lengths=problem.token_counts, multi_label=problem.multi_label)
+    return PredictionStore(out, lengths=problem.token_counts, multi_label=problem.multi_label)
 
 
 def _measure(trial: Trial, problem: Problem) -> tuple[CellResult, list[tuple[str, ...]]]:
