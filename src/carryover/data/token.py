@@ -31,6 +31,14 @@ class Tokenizer(ABC):
         """The tokens' texts alone; faster where the places are not needed."""
         return [token.text for token in self.tokenize(text)]
 
+    def words_after(self, text: str) -> list[str]:
+        """The tokens' texts of what follows other text, of which nothing is known but that it is there."""
+        return self.words(text)
+
+    def word_tokenizer(self) -> Tokenizer:
+        """The tokenizer that finds the words where this one also gives white space, or cuts words into characters."""
+        return self
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]: ...
 

@@ -20,6 +20,11 @@ class CharacterTokenizer(Tokenizer):
     def words(self, text: str) -> list[str]:
         return list(text)
 
+    def word_tokenizer(self) -> Tokenizer:
+        from carryover.data.words import WordTokenizer
+
+        return WordTokenizer()
+
     def to_json(self) -> dict[str, Any]:
         return {"schema": "carryover.tokenizer/1", "kind": self.kind}
 
@@ -78,6 +83,16 @@ class SpacedTokenizer(Tokenizer):
         if end < len(text):
             tokens.append(Token(text[end:], end, len(text)))
         return tokens
+
+    def words_after(self, text: str) -> list[str]:
+        found = self.words(text.removeprefix(" "))
+        if not text.startswith(" "):
+            return found
+        # a single space belongs to the token after it
+        return [f" {found[0]}", *found[1:]] if found and not found[0][0].isspace() else self.words(text)
+
+    def word_tokenizer(self) -> Tokenizer:
+        return self.inner.word_tokenizer()
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": "carryover.tokenizer/1", "kind": self.kind, "inner": self.inner.to_json()}

@@ -50,17 +50,24 @@ class LayerGroup:
     parameters: dict[str, nn.Parameter]
 
 
-class FinishedModel:
-    """A network in evaluation mode with what belongs to it.
+class Encoder(ABC):
+    """A finished model that reads sentences and gives vectors of their words, with what belongs to it.
 
-    `model` is the network, `coder` turns words into its input, `record` says how it came about, `heldout` are the lines whose
-    figures `record["heldout_check"]` holds, `folder` is where it was stored, None where it was not.
+    `model` is the network in evaluation mode, `coder` turns words into its input, `record` says how it came about, `heldout`
+    are the lines whose figures `record["heldout_check"]` holds, `folder` is where it was stored, None where it was not.
+
+    A batch is what `batch` makes of sentences; what is in it is the encoder's own affair. Vectors are aligned with the words:
+    L of them for each word, of `out_size` numbers, layer 0 before any context.
     """
 
     kind: ClassVar[str]
     """Of its artefact; see `carryover.encoders.loading.KINDS`."""
     description: ClassVar[str]
     """What it is in a few words, for messages."""
+    kind_in_task: ClassVar[str]
+    """What the description of a task's model calls it; see `carryover.encoders.loading.KINDS_IN_TASKS`."""
+    proved_figures: ClassVar[tuple[str, ...]] = ()
+    """Figures of `score` that must be the stored ones after loading."""
     model: Any
 
     def __init__(
@@ -82,19 +89,6 @@ class FinishedModel:
         """Where the weights are."""
         device: torch.device = next(self.model.parameters()).device
         return device
-
-
-class Encoder(FinishedModel, ABC):
-    """A finished model that reads sentences and gives vectors of their words.
-
-    A batch is what `batch` makes of sentences; what is in it is the encoder's own affair. Vectors are aligned with the words:
-    L of them for each word, of `out_size` numbers, layer 0 before any context.
-    """
-
-    kind_in_task: ClassVar[str]
-    """What the description of a task's model calls it; see `carryover.encoders.loading.KINDS_IN_TASKS`."""
-    proved_figures: ClassVar[tuple[str, ...]] = ()
-    """Figures of `score` that must be the stored ones after loading."""
 
     # ------------------------------------------------------------------ what each encoder answers
 

@@ -20,7 +20,7 @@ KINDS = {
     "task": "carryover.transfer.predictor:TaskPredictor",
 }
 """Kind of artefact → the class whose `from_artefact` builds it, imported when it is needed."""
-KINDS_IN_TASKS = {"language-model": "bilm"}
+KINDS_IN_TASKS = {"language-model": "bilm", "causal-language-model": "lm"}
 """How the artefact of a task names the encoder that it holds → the kind of that encoder's own artefacts."""
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from carryover.ambient import each_settled, settled
 from carryover.data.vocabulary import Vocabulary
-from carryover.encoders.artefact_parts import check_vocabulary, fill, parsed, read_heldout
-from carryover.encoders.encoder import FinishedModel
+from carryover.encoders.causal import CausalEncoder
 from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import UsageError, as_words, refuse_string
-from carryover.storage.artefact import Artefact
 
 if TYPE_CHECKING:
     from carryover.generation import Sampling, Token
@@ -57,30 +55,16 @@ class Continuation:
         }
 
 
-class TextGenerator(FinishedModel):
-    """A pretrained language model that predicts the next token, ready to write.
+@final
+class TextGenerator(CausalEncoder):
+    """A pretrained language model that predicts the next token, ready to write and to turn words into vectors.
 
     `model` is the network in evaluation mode, `coder` turns text into its ids, `record` says how it came about, `heldout`
     are the lines whose perplexity `record["heldout_check"]` holds. The pieces of a text are joined by what the model
     reads: characters, and whatever keeps spaces, exactly; subwords but for white space; words by rule.
     """
 
-    kind = "lm"
-    description = "a language model that only writes (objective lm)"
-    model: LanguageModel
-
-    @classmethod
-    def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TextGenerator:
-        """Build and fill the network. Raises BadData where configuration, vocabulary and weights disagree."""
-        from carryover.data.coding import TokenCoder
-        from carryover.models.language_model import LanguageModel
-
-        config = parsed(LanguageModel.Config.from_json, stored.config, stored.folder / "config.json")
-        coder = parsed(TokenCoder.from_json, stored.tokenizer, stored.folder / "tokenizer.json")
-        kind = "characters" if coder.tokenizer.kind == "characters" else coder.kind
-        parsed(lambda coder: check_vocabulary(kind, len(coder.vocabulary), config), coder, stored.folder)
-        model = fill(lambda: LanguageModel(config), stored.tensors, stored.folder)
-        return cls(model.to(device), coder, stored.record, read_heldout(stored), stored.folder)
+    description = "a causal language model (objective lm)"
 
     def encode(self, prompt: str) -> Prompt:
         """The ids of a prompt, which may be empty and may have several lines; every line has its borders."""

@@ -78,6 +78,13 @@ class Layer(nn.Module, ABC):
         """Advance by `x.values.shape[1]` steps; a row moves by its own length only. Raises TypeError if not causal."""
         raise self._not_causal("cannot be stepped")
 
+    def stages(self) -> list[list[Layer]]:
+        """What it is made of, from input to output: stages that run one after the other, each a few layers in their order.
+
+        The output of a stage is a vector that is worth looking at; a layer that is not made of others is one stage.
+        """
+        return [[self]]
+
     def require_causal(self, otherwise: str) -> None:
         """Raise TypeError unless the layer is causal; `otherwise` says what it cannot do then: "cannot be stepped"."""
         if not self.causal:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain, pairwise, repeat
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -27,6 +27,8 @@ INPUTS = ("characters", "words", "subwords")
 STACKS = ("lstm", "gru", "tcn", "transformer")
 LONGEST_HORIZON = 65536  # steps; the state of a Transformer holds them all from the beginning
 SOFTMAXES = ("full", "sampled", "adaptive")
+LayerStates = tuple[tuple[State, ...], ...]
+"""The states of the layers of each stage, the lowest first."""
 
 
 class LanguageModel(nn.Module):
@@ -135,8 +137,76 @@ class LanguageModel(nn.Module):
         hidden, state = self.advance(ids, state)
         return self._scores(hidden), state
 
+    # ------------------------------------------------------------------ vectors of every layer
+
+    @property
+    def mixed_layers(self) -> int:
+        """Number of vectors of an id: its embedding, and the output of each layer of the stack."""
+        return 1 + len(self.stages())
+
+    @property
+    def out_size(self) -> int:
+        """Size of each of them: that of the widest layer. A narrower one is followed by zeros."""
+        return max(self.config.size, *(stage[-1].out_size for stage in self.stages()))
+
+    def stages(self) -> list[list[Layer]]:
+        """The layers of the stack, the lowest first: recurrent layers, or the blocks of a TCN or of a Transformer."""
+        return [stage for layer in self._stacked() for stage in layer.stages()]
+
+    def drop_output_layer(self) -> None:
+        """Take off what predicts: it gives vectors and cannot be scored any more."""
+        self.output = None
+        if self.config.tied:
+            self.register_parameter("output_bias", None)
+
+    def representations(self, ids: Sequence) -> Sequence:
+        """All layers' vectors of every id, [B, T, L+1, D], every row from its beginning. Gradients flow."""
+        return self._layers_of(ids, None)[0]
+
+    def continue_representations(self, ids: Sequence, states: LayerStates) -> tuple[Sequence, LayerStates]:
+        """`representations` read on from `states`, and the states after them."""
+        return self._layers_of(ids, states)
+
+    def initial_layer_states(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> LayerStates:
+        """What `continue_representations` begins with."""
+        return tuple(
+            tuple(layer.initial_state(batch_size, device=device, dtype=dtype) for layer in stage) for stage in self.stages()
+        )
+
+    def _stacked(self) -> list[Layer]:
+        """The layers of the stack without the dropout below each of them."""
+        return cast("list[Layer]", list(self.stack.layers)[1::2])
+
+    def _layers_of(self, ids: Sequence, states: LayerStates | None) -> tuple[Sequence, LayerStates]:
+        x = self.embedding(ids)
+        outputs, after = [x.values], list[tuple[State, ...]]()
+        for dropout, layer in zip(list(self.stack.layers)[::2], self._stacked(), strict=False):
+            x = dropout(x)
+            for stage in layer.stages():
+                before = None if states is None else states[len(after)]
+                x, reached = _through(stage, x, before)
+                outputs.append(x.values)
+                after.append(reached)
+        size = self.out_size
+        wide = [nn.functional.pad(values, (0, size - values.shape[-1])) for values in outputs]
+        return x.with_values(torch.stack(wide, dim=2)).zero_padding(), tuple(after)
+
     def _scores(self, hidden: Sequence) -> Sequence:
         return hidden.with_values(self.output_layer().scores(hidden.values)).zero_padding()
+
+
+def _through(stage: list[Layer], x: Sequence, states: tuple[State, ...] | None) -> tuple[Sequence, tuple[State, ...]]:
+    """`x` through the layers of a stage, a whole pass or from their states; no states come out of a whole pass."""
+    after = []
+    for number, layer in enumerate(stage):
+        if states is None:
+            x = layer(x)
+        else:
+            x, state = layer.step(x, states[number])
+            after.append(state)
+    return x, tuple(after)
 
 
 def _layers(config: LanguageModel.Config) -> list[Layer]:

@@ -100,7 +100,7 @@ def evaluate_language_model(
     sentences about figures that do not fit together, there or here, `notes` about clipped states beside figures that do. Raises UsageError for weights that came without an
     output layer.
     """
-    objective = "bilm" if hasattr(found.model, "mixed_layers") else "lm"
+    objective = found.kind
     if getattr(found.model.config, "softmax", None) == NO_SOFTMAX:
         raise UsageError(
             "has no output layer (its weights were published without one), so it cannot be scored as a language model",

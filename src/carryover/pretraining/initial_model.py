@@ -202,7 +202,7 @@ def read_start(folder: Path | str) -> Start:
         parts += [name, tensor]
     return Start(
         folder=Path(folder),
-        objective="bilm" if hasattr(found.model, "mixed_layers") else "lm",
+        objective=found.kind,
         config=config,
         tensors=tensors,
         coder=found.coder,

@@ -214,6 +214,13 @@ class Transformer(Layer):
         outputs[-1] = self._top(x)
         return outputs
 
+    def stages(self) -> list[list[Layer]]:
+        """Its blocks; the normalization at the top belongs to the last."""
+        found: list[list[Layer]] = [[block] for block in self._each()]
+        if self.top_norm is not None:
+            found[-1].append(self.top_norm)
+        return found
+
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> tuple[BlockState, ...]:

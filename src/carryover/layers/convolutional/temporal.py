@@ -175,6 +175,10 @@ class TCN(Layer):
             values = block.run(values)
         return x.with_values(values).zero_padding()
 
+    def stages(self) -> list[list[Layer]]:
+        """Its blocks."""
+        return [[block] for block in self._each()]
+
     def last_output(self, x: Sequence) -> Tensor:
         """`layer(x).last()`, [B, size], without the outputs that this does not need; zeros for a row of length 0.
 
