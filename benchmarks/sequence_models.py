@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from carryover.bench.published import ENTRIES, MODELS
-from carryover.bench.replication import RESULT, ReplicationResult, read_result
+from carryover.bench.replication import ReplicationResult, read_result
 from carryover.bench.run import Row
 from carryover.bench.table import NAMES, lines_of
 from carryover.errors import InputMissing
+from carryover.experiments.store import CELL_FILE
 from carryover.storage import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +48,7 @@ def collect(runs: Path, results: Path) -> list[Path]:
             continue
         for place in earlier:
             place.unlink()
-        day = datetime.fromtimestamp((folder / RESULT).stat().st_mtime, UTC).date()
+        day = datetime.fromtimestamp((folder / CELL_FILE).stat().st_mtime, UTC).date()
         written.append(results / f"{found.cell.name}-{day}.json")
         written[-1].write_text(content, encoding="utf-8")
     return written

@@ -20,7 +20,7 @@ import torch
 import torch._dynamo
 
 from bench.tiny_tables import run_small
-from carryover.bench.replication import Replication, cell_folder
+from carryover.bench.replication import Replication, ReplicationStore
 from carryover.training.checkpoint import checkpoint_folders
 from carryover.training.loop import TrainingLoop
 
@@ -29,7 +29,7 @@ MODEL = "gru"
 
 def reached(out: Path) -> int:
     """The newest checkpoint's step, 0 without one."""
-    places = checkpoint_folders(cell_folder(out, Replication("adding", 200, MODEL, 1)) / "run" / "checkpoints")
+    places = checkpoint_folders(ReplicationStore(out).path(Replication("adding", 200, MODEL, 1)) / "run" / "checkpoints")
     return int(places[-1].name.removeprefix("step-")) if places else 0
 
 

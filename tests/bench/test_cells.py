@@ -16,7 +16,7 @@ import torch
 
 from bench.tiny_tables import of_one_size, read_problem, run_small, small, small_adding, write_data
 from carryover.bench.published import ENTRIES, MODELS
-from carryover.bench.replication import Replication, ReplicationResult, cell_folder, progress_of, read_result, run_cell
+from carryover.bench.replication import Replication, ReplicationResult, ReplicationStore, progress_of, read_result, run_cell
 from carryover.bench.stress_tests import CopyMemory
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training.loop import TrainingLoop
@@ -49,10 +49,10 @@ def test_every_cell_trains_measures_and_is_stored(entry: Any, model: str, data: 
     text = {"batch": 2, "embedding": cell.recipe.embedding and 5, "steps": cell.recipe.steps and 8, "rate": 0.01}
     recipe = small(cell.recipe, epochs=2, history=0, **(text if problem.reads == "ids" else {}))
     result = run_cell(cell, recipe, problem, tmp_path, quiet=True)
-    assert result == read_result(cell_folder(tmp_path, cell))
+    assert result == read_result(ReplicationStore(tmp_path).path(cell))
     assert sum("held_out" in line for line in result.curve) == 2
     assert result.steps == 2 * problem.steps_per_epoch() and result.result == problem.result(result.test)
-    assert not (cell_folder(tmp_path, cell) / "run").exists()
+    assert not (ReplicationStore(tmp_path).path(cell) / "run").exists()
     assert result.shortened
 
 
@@ -74,7 +74,7 @@ def test_meeting_the_time_limit_again_and_again_changes_nothing(
     sessions = 0
     while (part := _run_for(5, tmp_path / "parts", model, monkeypatch)) is None:
         sessions += 1
-        progress = progress_of(cell_folder(tmp_path / "parts", Replication("adding", 200, model, 1)))
+        progress = progress_of(ReplicationStore(tmp_path / "parts"), Replication("adding", 200, model, 1))
         assert progress is not None and progress["step"] == 5 * sessions
     assert sessions == 3 and content(part) == content(whole)
 
@@ -130,7 +130,7 @@ def test_killed_after_the_result_was_stored_it_is_cleared_and_kept(tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run_small(tmp_path)
     monkeypatch.undo()
-    folder = cell_folder(tmp_path, Replication("adding", 200, "tcn", 1))
+    folder = ReplicationStore(tmp_path).path(Replication("adding", 200, "tcn", 1))
     before = (folder / "cell.json").read_bytes()
     assert (folder / "run").exists()
     run_small(tmp_path)
@@ -168,7 +168,7 @@ def test_a_loss_that_explodes_is_told_and_remembered(tmp_path: Path) -> None:
     recipe = replace(recipe, optimiser="sgd", rate=1e30, clip=None)
     with pytest.raises(TrainingFailed, match="not finite at step"):
         run_cell(cell, recipe, problem, tmp_path, quiet=True)
-    progress = progress_of(cell_folder(tmp_path, cell))
+    progress = progress_of(ReplicationStore(tmp_path), cell)
     assert progress is not None and "not finite" in progress["error"]
 
 
@@ -209,7 +209,7 @@ def test_music_ends_when_annealing_has_left_a_ten_thousandth_of_the_rate(
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     run_small(tmp_path)
-    path = cell_folder(tmp_path, Replication("adding", 200, "tcn", 1)) / "cell.json"
+    path = ReplicationStore(tmp_path).path(Replication("adding", 200, "tcn", 1)) / "cell.json"
     stored = json.loads(path.read_text())
     for text, words in (
         ("{", "is not JSON"),

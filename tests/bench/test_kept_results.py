@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from bench.tiny_tables import run_small
-from carryover.bench.replication import Replication, ReplicationResult, cell_folder, read_result
+from carryover.bench.replication import Replication, ReplicationResult, ReplicationStore, read_result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ def test_finished_cells_are_taken_over_once_and_replaced_when_run_again(script: 
     results.mkdir()
     trial = run_small(runs)
     assert script.collect(runs, results) == [], "a trial is no result"
-    path = cell_folder(runs, Replication("adding", 200, "tcn", 1)) / "cell.json"
+    path = ReplicationStore(runs).path(Replication("adding", 200, "tcn", 1)) / "cell.json"
     for figure in (0.25, 0.125):
         path.write_text(json.dumps(full(trial, result=figure).to_json()))
         (written,) = script.collect(runs, results)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.tiny_tables import run_small, write_data
-from carryover.bench.replication import Replication, ReplicationResult, cell_folder, read_result
+from carryover.bench.replication import Replication, ReplicationResult, ReplicationStore, read_result
 from carryover.bench.run import choose_cells, collect, data_files
 from carryover.bench.table import HEAD, lines_of, markdown_table, plain_table, summary
 from carryover.errors import InputMissing, UsageError
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 def store(out: Path, like: ReplicationResult, cell: Replication, **changes: object) -> None:
     """A finished cell like `result` in place of a long run."""
-    folder = cell_folder(out, cell)
+    folder = ReplicationStore(out).path(cell)
     folder.mkdir(parents=True)
     (folder / "cell.json").write_text(json.dumps(replace(like, cell=cell, **changes).to_json()))  # type: ignore[arg-type]
 

@@ -21,6 +21,7 @@ from carryover.bench.model import build_model, count_parameters
 from carryover.bench.published import Entry, Recipe, find_entry
 from carryover.bench.workload import Batch, Workload
 from carryover.errors import BadData, TrainingFailed, UsageError
+from carryover.experiments.store import AGAIN, CELL_FILE, CellStore
 from carryover.layers.base import State
 from carryover.models.sequence_model import SequenceModel
 from carryover.storage import atomic_write, load_tensors, read_json
@@ -33,7 +34,7 @@ from carryover.training.schedules import Schedule
 from carryover.training.stopping import StopRequest
 
 SCHEMA = "carryover.bench-cell/1"
-RESULT, FAILED = "cell.json", "failed.json"
+FAILED = "failed.json"
 OTHER_SETTINGS = "remove the folder to begin the cell anew, or choose another --out"
 _LOGS_AN_EPOCH = 5
 _LEAST_SHARE = 1e-4  # of the rate: what annealing leaves then moves no figure, and most of the published 100 epochs are such
@@ -60,6 +61,11 @@ class Replication:
     @property
     def name(self) -> str:
         return f"{self.entry.name}-{self.model}-{self.seed}"
+
+    @property
+    def point(self) -> tuple[str, str]:
+        """What its seeds are averaged over: a row of the table."""
+        return self.entry.name, self.model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,22 +104,37 @@ class ReplicationResult:
         return bool(self.settings["epochs"] != self.cell.recipe.epochs)
 
 
-def cell_folder(out: Path, cell: Replication) -> Path:
-    return out / "cells" / cell.name
+class ReplicationStore(CellStore[Replication, ReplicationResult]):
+    """The cells under `folder`. A cell's folder is there from its first step on: it is finished when it has its result."""
+
+    schema = failure_schema = SCHEMA
+
+    def failure_path(self, cell: Replication) -> Path:
+        return self.path(cell) / FAILED
+
+    def holds(self, cell: Replication) -> bool:
+        return (self.path(cell) / CELL_FILE).is_file()
+
+    def read(self, cell: Replication) -> ReplicationResult:
+        folder = self.path(cell)
+        return _from_document(self.document(folder), folder)
+
+    def write(self, result: ReplicationResult) -> None:
+        """Store a finished cell, whole or not at all. Raises CannotWrite, DiskFault."""
+        place = self.path(result.cell) / CELL_FILE
+        atomic_write(place, json.dumps(result.to_json(), allow_nan=False, indent=1))
 
 
 def read_result(folder: Path) -> ReplicationResult | None:
-    """What a finished cell stored, None where it is not finished. Raises BadData for anything else in its place."""
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise BadData(f"is no cell of format {SCHEMA}", path=path, repair="remove the cell's folder to run it again")
+    """What the folder of a cell stored, None where it is not finished. Raises BadData for anything else in its place."""
+    return _from_document(ReplicationStore.document(folder), folder) if (folder / CELL_FILE).is_file() else None
+
+
+def _from_document(document: dict[str, Any], folder: Path) -> ReplicationResult:
     try:
-        return ReplicationResult.from_json(content)
+        return ReplicationResult.from_json(document)
     except (TypeError, KeyError) as error:
-        raise BadData(f"lacks a part: {error}", path=path, repair="remove the cell's folder to run it again") from error
+        raise BadData(f"lacks a part: {error}", path=folder / CELL_FILE, repair=AGAIN) from error
 
 
 def run_cell(
@@ -135,10 +156,11 @@ def run_cell(
     Raises UsageError for one that was begun or finished with other settings, Busy, TrainingFailed, and what
     `TrainingLoop.run` raises.
     """
-    folder = cell_folder(out, cell)
+    store = ReplicationStore(out)
+    folder = store.path(cell)
     settings = json.loads(json.dumps(recipe.to_json()))
-    finished = read_result(folder)
-    if finished is not None:
+    if store.holds(cell):
+        finished = store.read(cell)
         _check_same(finished, settings, data or {}, folder)
         if (folder / "run").exists():  # killed before it was cleared
             with open_run(folder, _is_ours) as run:
@@ -157,21 +179,21 @@ def run_cell(
         try:
             ended = loop.run()
         except TrainingFailed as error:
-            atomic_write(folder / FAILED, json.dumps({"schema": SCHEMA, "error": error.message}, indent=1))
+            store.note_failure(cell, {"error": error.message})
             raise
-        (folder / FAILED).unlink(missing_ok=True)
+        store.forget_failure(cell)
         if ended.stopped_by == "deadline":
             return None
         run.check_present()
         result = _measure(cell, settings, workload, model, run, ended, device, data or {})
-        atomic_write(folder / RESULT, json.dumps(result.to_json(), allow_nan=False, indent=1))
+        store.write(result)
         run.discard()
         return result
 
 
-def progress_of(folder: Path) -> dict[str, Any] | None:
+def progress_of(store: ReplicationStore, cell: Replication) -> dict[str, Any] | None:
     """How far an unfinished cell is: step, epochs done of how many, the latest held-out figures, an error; None if not begun."""
-    run = RunFolder(folder)
+    run = RunFolder(store.path(cell))
     found: dict[str, Any] = {}
     for place in reversed(checkpoint_folders(run.checkpoints)):
         if not (place / "state.json").is_file():
@@ -182,8 +204,9 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
             if line["step"] <= found["step"]:
                 found |= {"held_out": line["held_out"]} if "held_out" in line else {"epoch": line["epoch"]}
         break
-    if (folder / FAILED).is_file():
-        found["error"] = read_json(folder / FAILED)["error"]
+    failure = store.failure(cell)
+    if failure is not None:
+        found["error"] = failure["error"]
     return found or None
 
 
@@ -286,7 +309,7 @@ def _measurements(run: RunFolder) -> Iterator[dict[str, Any]]:
 
 
 def _is_ours(place: Path) -> bool:
-    return place.name in (RESULT, FAILED)
+    return place.name in (CELL_FILE, FAILED)
 
 
 def _check_same(finished: ReplicationResult, settings: dict[str, Any], data: dict[str, str], folder: Path) -> None:

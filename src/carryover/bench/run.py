@@ -11,11 +11,13 @@ from typing import Any
 from carryover.bench.model import build_model, count_parameters, settle_size
 from carryover.bench.music import PianoRollProblem
 from carryover.bench.published import ENTRIES, MODELS, TASKS, Entry, Recipe, find_entry
-from carryover.bench.replication import Replication, ReplicationResult, cell_folder, progress_of, read_result, run_cell
+from carryover.bench.replication import Replication, ReplicationResult, ReplicationStore, progress_of, run_cell
 from carryover.bench.stress_tests import AddingProblem, CopyMemory, PixelMnist
 from carryover.bench.treebank import RunningText, treebank_files
 from carryover.bench.workload import Workload
 from carryover.errors import Busy, InputMissing, TrainingFailed, UsageError, nearest
+from carryover.experiments.schedule import run_side_by_side
+from carryover.experiments.seeds import seeds_by_point
 from carryover.progress import say
 from carryover.storage import file_digest, sweep
 from carryover.training.stopping import stop_signals
@@ -160,12 +162,10 @@ def run_cells(
             say(f"left out: {error}")
     with stop_signals(quiet) as stop:
         sweep(out / "cells")
-        for cell in cells:
-            if cell.task not in files:
-                continue
-            if deadline is not None and time.monotonic() >= deadline:
-                outcome.unfinished.append(cell)
-                continue
+        started: set[Replication] = set()
+
+        def run(cell: Replication) -> None:
+            started.add(cell)
             try:
                 workload = load_workload(cell, cell.recipe, files[cell.task])
                 digests = {place.name: file_digest(place) for place in files[cell.task]}
@@ -181,11 +181,15 @@ def run_cells(
                     outcome.busy.append(cell)
                 else:
                     outcome.failed[cell.name] = str(error)
-                continue
+                return
             if result is None:
                 outcome.unfinished.append(cell)
             else:
                 outcome.finished.append(result)
+
+        with_data = [cell for cell in cells if cell.task in files]
+        run_side_by_side(run, with_data, jobs=1, deadline=deadline)
+        outcome.unfinished += [cell for cell in with_data if cell not in started]
     return outcome
 
 
@@ -210,7 +214,8 @@ def collect(out: Path, cells: Sequence[Replication] = ()) -> list[Row]:
     """
     if not out.is_dir() and not cells:
         raise InputMissing("there is no such folder", path=out, repair="give the --out of an earlier command")
-    wanted = {(cell.entry.name, cell.model) for cell in cells}
+    wanted = seeds_by_point(cells)
+    store = ReplicationStore(out)
     rows = []
     for entry in ENTRIES:
         for model in MODELS:
@@ -218,10 +223,9 @@ def collect(out: Path, cells: Sequence[Replication] = ()) -> list[Row]:
             progress: dict[int, dict[str, Any]] = {}
             for seed in _seeds_of(out, entry, model):
                 cell = Replication(entry.task, entry.length, model, seed)
-                result = read_result(cell_folder(out, cell))
-                if result is not None:
-                    results.append(result)
-                elif (begun := progress_of(cell_folder(out, cell))) is not None:
+                if store.holds(cell):
+                    results.append(store.read(cell))
+                elif (begun := progress_of(store, cell)) is not None:
                     progress[seed] = begun
             if results or progress or (entry.name, model) in wanted:
                 rows.append(Row(entry=entry, model=model, results=results, progress=progress))

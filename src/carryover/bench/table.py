@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from carryover.bench.published import LOSS
 from carryover.bench.replication import ReplicationResult
 from carryover.bench.run import Row
+from carryover.experiments.seeds import mean, spread
 from carryover.storage import atomic_write
 
 SCHEMA = "carryover.bench/1"
@@ -42,8 +42,8 @@ def summary(row: Row) -> dict[str, Any]:
         "parameters": row.results[0].parameters if row.results else None,
         "seeds": [result.cell.seed for result in full],
         "results": scores,
-        "mean": statistics.fmean(scores) if scores else None,
-        "spread": statistics.stdev(scores) if len(scores) > 1 else None,
+        "mean": mean(scores) if scores else None,
+        "spread": spread(scores),
         "late_held_out": [_late(result) for result in full] if row.entry.metric == LOSS else None,
         "seconds": [result.seconds for result in full],
         "trials": [
