@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,7 @@ def test_a_new_rung_is_one_class_and_one_line(topics: Path, tmp_path: Path) -> N
     assert any(sentence.startswith("With all 60 labels, take `nearest-1`") for sentence in found.verdict)
     page = found.page.read_text(encoding="utf-8")
     assert "--rung-nearest: #123456;" in page and "--rung-nearest: #fedcba;" in page and "var(--rung-nearest)" in page
+    assert re.search(r"#[0-9a-f]{2}0101", page) is None, "no colour of a curve is left without its variable"
     assert NearestWord.sentence in page and "chosen, nearest-2" in page
     document = json.loads(json.dumps(found.to_json()))
     assert document["rungs"] == ["features", "nearest-1", "nearest-2"]
