@@ -31,8 +31,8 @@ from measuring.results import command_line, heading, write
 
 from carryover.compare import ComparePlan, CompareResult, compare, parse_budgets, parse_rungs
 from carryover.compare.ladder import REFERENCE
+from carryover.data.examples import Example, Labels, Source, Text, Words
 from carryover.data.formats.reading import read_tagged, read_texts
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.splits import stratified_order, stratified_split
 from carryover.errors import UsageError
 
@@ -59,7 +59,7 @@ class Set:
 # ------------------------------------------------------------------------------------------------ sets made here
 
 
-def texts(count: int, seed: int, shares: dict[str, float], hint: float, words: int = 150) -> list[TextExample]:
+def texts(count: int, seed: int, shares: dict[str, float], hint: float, words: int = 150) -> list[Example[Text, Labels]]:
     """Texts of eight random words, one of which gives the label away with the chance `hint`."""
     random = np.random.default_rng([seed, count])
     found = []
@@ -68,7 +68,7 @@ def texts(count: int, seed: int, shares: dict[str, float], hint: float, words: i
         row = [f"w{n}" for n in random.integers(0, words, 8)]
         if random.random() < hint:
             row[int(random.integers(8))] = f"{label}{random.integers(6)}"
-        found.append(TextExample(" ".join(row), (label,), number + 1))
+        found.append(Example(Text(" ".join(row)), (label,), Source(line=number + 1)))
     return found
 
 
@@ -80,11 +80,12 @@ def noise_tags(data: Path | None) -> Set:
     """Tags that have nothing to do with the words: nothing can be learned but the most frequent tag."""
     random = np.random.default_rng(5)
 
-    def sentences(count: int) -> list[TaggedSentence]:
+    def sentences(count: int) -> list[Example[Words, Labels]]:
         found = []
         for number in range(count):
             words = tuple(f"w{n}" for n in random.integers(0, 400, 8))
-            found.append(TaggedSentence(words, tuple(random.choice(["X", "Y", "Z"], 8, p=[0.5, 0.3, 0.2])), number + 1))
+            tags = tuple(random.choice(["X", "Y", "Z"], 8, p=[0.5, 0.3, 0.2]))
+            found.append(Example(Words(words), tags, Source(line=number + 1)))
         return found
 
     return Set("tag", sentences(600), sentences(300), budgets="40,150")
@@ -151,10 +152,10 @@ def write_examples(path: Path, examples: Examples) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = []
     for example in examples:
-        if isinstance(example, TextExample):
-            lines.append(f"{' '.join(example.text.split())}\t{example.labels[0]}")
+        if isinstance(example.input, Text):
+            lines.append(f"{' '.join(example.input.text.split())}\t{example.gold[0]}")
         else:
-            lines += [f"{token} {tag}" for token, tag in zip(example.tokens, example.tags, strict=True)] + [""]
+            lines += [f"{token} {tag}" for token, tag in zip(example.input.tokens, example.gold, strict=True)] + [""]
     head = ["text\tlabel"] if path.suffix == ".tsv" else []
     path.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
     return path
@@ -178,7 +179,7 @@ def compare_halves(name: str, what: Set, work: Path, seeds: int, encoder: Path |
             write_examples(folder / f"{part}-{number}.{suffix}", examples)
             for part, examples in (("train", train), ("test", test))
         ]
-        lines = [" ".join(example.text.split() if what.task == "classify" else example.tokens) for example in train]
+        lines = [" ".join(example.input.shown.split()) for example in train]
         raw.write_text("\n".join(lines) + "\n", encoding="utf-8")
         plan = ComparePlan(
             task=what.task,

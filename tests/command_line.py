@@ -154,14 +154,14 @@ def write_lines(path: Path, lines: Iterator[str] | list[str]) -> Path:
 
 
 def _table(path: Path, part: str) -> Path:
-    rows = [f"{example.text}\t{example.labels[0]}" for example in builtin.classified(f"grammar/{part}?{SIZES}")]
+    rows = [f"{example.input.text}\t{example.gold[0]}" for example in builtin.classified(f"grammar/{part}?{SIZES}")]
     return write_lines(path, ["text\tlabel", *rows])
 
 
 def _columns(path: Path, part: str) -> Path:
     lines: list[str] = []
     for sentence in builtin.tagged(f"grammar/{part}?{SIZES}"):
-        lines += [*(f"{word}\t{tag}" for word, tag in zip(sentence.tokens, sentence.tags, strict=True)), ""]
+        lines += [*(f"{word}\t{tag}" for word, tag in zip(sentence.input.tokens, sentence.gold, strict=True)), ""]
     return write_lines(path, lines)
 
 

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 
 from carryover.data.coding import TokenCoder
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import lines_perplexity
 from carryover.storage.artefact import save_artefact
+from example_material import LabelledText, Tagged, labelled_text, tagged_words
 
 NOUNS = {"sea": ["boat", "wave", "gull", "port"], "farm": ["cow", "barn", "field", "plough"]}
 VERBS = ["sees", "likes", "finds", "hears"]
 NAMES = {"sea": ["Ann Lee", "Bo"], "farm": ["Cy", "Dee Fox"]}
 
 
-def tagged(count: int, seed: int = 0, *, spans: bool = False) -> list[TaggedSentence]:
+def tagged(count: int, seed: int = 0, *, spans: bool = False) -> list[Tagged]:
     """Sentences with word classes, or with names of persons as spans."""
     draw = random.Random(seed)
     found = []
@@ -37,26 +37,26 @@ def tagged(count: int, seed: int = 0, *, spans: bool = False) -> list[TaggedSent
             else:
                 parts.append((draw.choice(VERBS), "O" if spans else "VERB"))
         tags = tuple(tag if spans else "NAME" if tag.endswith("per") else tag for _, tag in parts)
-        found.append(TaggedSentence(tuple(word for word, _ in parts), tags, line))
+        found.append(tagged_words(tuple(word for word, _ in parts), tags, line))
     return found
 
 
-def classified(count: int, seed: int = 0) -> list[TextExample]:
+def classified(count: int, seed: int = 0) -> list[LabelledText]:
     """Sentences with their topic."""
     found = []
     for sentence in tagged(count, seed):
-        topic = next(t for t, nouns in NOUNS.items() if sentence.tokens[-1] in nouns)
-        found.append(TextExample(" ".join(sentence.tokens), (topic,), sentence.line))
+        topic = next(t for t, nouns in NOUNS.items() if sentence.input.tokens[-1] in nouns)
+        found.append(labelled_text(" ".join(sentence.input.tokens), (topic,), sentence.source.line))
     return found
 
 
-def examples(kind: str, count: int, seed: int = 0) -> list[TextExample] | list[TaggedSentence]:
+def examples(kind: str, count: int, seed: int = 0) -> list[LabelledText] | list[Tagged]:
     return classified(count, seed) if kind == "classify" else tagged(count, seed)
 
 
 def language_model(kind: str = "characters", seed: int = 0) -> BidirectionalEncoder:
     """A tiny language model that was never trained, with the held-out check an artefact would have."""
-    lines = [" ".join(sentence.tokens) for sentence in tagged(20, seed=99)]
+    lines = [" ".join(sentence.input.tokens) for sentence in tagged(20, seed=99)]
     coder = TokenCoder(kind, Vocabulary.count(word for line in lines for word in line.split()))
     torch.manual_seed(seed)
     config = BiLanguageModel.Config(

@@ -365,16 +365,16 @@ def test_a_budget_without_a_span_is_a_model_that_finds_nothing(topics: Path, tmp
 def test_a_budget_with_one_label_is_a_model_that_answers_it(topics: Path, tmp_path: Path) -> None:
     from carryover.compare.ladder.running import run_rung
     from carryover.compare.resources import prepare
-    from carryover.data.formats.text import TextExample
+    from example_material import labelled_text
 
     plan = ComparePlan(task="classify", train=topics / "train.tsv", raw=topics / "raw.txt", rungs=RUNGS, **TINY)
     resources = prepare(plan, tmp_path, {"raw": "x"}, quiet=True)
-    one = [TextExample("the old ship", ("sea",), i + 1) for i in range(8)]
-    other = [TextExample("a barn", ("farm",), 1), TextExample("", ("sea",), 2)]
+    one = [labelled_text("the old ship", ("sea",), i + 1) for i in range(8)]
+    other = [labelled_text("a barn", ("farm",), 1), labelled_text("", ("sea",), 2)]
     for rung in RUNGS.split(","):
         outcome = run_rung(rung, RungTask("classify"), one, other, 0, resources)
         assert outcome.predictions == [("sea",), ("sea",)], rung
-        both = [TextExample("the old ship", ("sea", "town"), i + 1) for i in range(8)]
+        both = [labelled_text("the old ship", ("sea", "town"), i + 1) for i in range(8)]
         outcome = run_rung(rung, RungTask("classify", multi_label=True), both, other, 0, resources)
         assert outcome.predictions == [("sea", "town")] * 2, rung
 

@@ -45,7 +45,7 @@ class NearestWord(Rung):
     def fit(self, task: RungTask, train: Sequence[Any], seed: int, resources: Resources) -> Fitted:
         words: dict[str, Counter[str]] = {}
         for example in train:
-            words.setdefault(example.labels[0], Counter()).update(example.text.split())
+            words.setdefault(example.gold[0], Counter()).update(example.input.text.split())
 
         def answer(text: str) -> tuple[str, ...]:
             return (max(sorted(words), key=lambda label: sum(words[label][word] for word in text.split())),)

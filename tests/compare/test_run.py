@@ -113,7 +113,9 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_example(
 
     asked: list[Any] = []
     for place in (calibration, features, neural):
-        monkeypatch.setattr(place, "content", lambda example, task: asked.append(example.text) or content(example, task))
+        monkeypatch.setattr(
+            place, "content", lambda example, task: asked.append(example.input.text) or content(example, task)
+        )
     wanted = plan(topics, rungs=(), raw=topics / "raw.txt", budgets="24,all", seeds=3, **TINY)
     document = module.estimate(wanted, tmp_path / "out")
     assert document["schema"] == "carryover.compare-estimate/1"
@@ -178,7 +180,7 @@ def test_budgets_are_nested_and_the_rungs_see_the_same(
     real = running.run_rung
 
     def spy(rung: str, task: Any, train: Any, test: Any, seed: int, resources: Any) -> Any:
-        seen[rung, len(train), seed] = {example.text for example in train}
+        seen[rung, len(train), seed] = {example.input.text for example in train}
         assert len(test) == 36
         return real("features", task, train, test, seed, resources)
 

@@ -111,7 +111,7 @@ def test_running_text_stays_running_text(tmp_path: Path) -> None:
     (tmp_path / "g.txt").write_text("__label__a some text\n__label__b __label__a more text\n")
     assert list(read_items(tmp_path / "g.txt")) == ["some text", "more text"]
     unlabelled = read_texts(tmp_path / "g.txt", require_labels=False).examples
-    assert [example.text for example in unlabelled] == ["some text", "more text"], "labels are no words"
+    assert [example.input.text for example in unlabelled] == ["some text", "more text"], "labels are no words"
 
 
 def test_every_suffix_means_one_format() -> None:
@@ -138,7 +138,7 @@ def test_a_format_of_something_else_is_refused(name: str, read: Any, message: st
 
 def test_a_table_of_tags_is_columns(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("EU\tB-ORG\nrejects\tO\n")
-    assert read_tagged(tmp_path / "a.tsv").examples[0].tokens == ("EU", "rejects")
+    assert read_tagged(tmp_path / "a.tsv").examples[0].input.tokens == ("EU", "rejects")
 
 
 def test_texts_of_several_lines_are_documents(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.majority import MostFrequentTag, majority_answers, majority_score
+from example_material import LabelledText, labelled_text, tagged_words
 
 
-def texts(*labels: tuple[str, ...]) -> list[TextExample]:
-    return [TextExample(f"text {i}", one, i + 1) for i, one in enumerate(labels)]
+def texts(*labels: tuple[str, ...]) -> list[LabelledText]:
+    return [labelled_text(f"text {i}", one, i + 1) for i, one in enumerate(labels)]
 
 
 def test_texts_get_the_most_frequent_label() -> None:
@@ -26,10 +26,10 @@ def test_several_labels_get_the_most_frequent_set() -> None:
 
 def test_words_get_their_most_frequent_tag() -> None:
     train = [
-        TaggedSentence(("the", "ship", "sails"), ("DET", "NOUN", "VERB"), 1),
-        TaggedSentence(("the", "sails", "tear"), ("DET", "NOUN", "NOUN"), 5),
+        tagged_words(("the", "ship", "sails"), ("DET", "NOUN", "VERB"), 1),
+        tagged_words(("the", "sails", "tear"), ("DET", "NOUN", "NOUN"), 5),
     ]
-    test = [TaggedSentence(("the", "sails", "unseen"), ("DET", "NOUN", "X"), 1)]
+    test = [tagged_words(("the", "sails", "unseen"), ("DET", "NOUN", "X"), 1)]
     assert majority_answers(train, test) == [("DET", "NOUN", "NOUN")], "sails is a tie: NOUN is the more frequent tag"
     assert MostFrequentTag(train[::-1]).tags == MostFrequentTag(train).tags
 
@@ -39,11 +39,11 @@ def test_scores_agree_with_scikit_learn() -> None:
 
     train, test = texts(*[("ham",)] * 5, ("spam",)), texts(*[("ham",)] * 7, ("spam",), ("other",))
     found = majority_score(train, test)
-    gold, answers = [example.labels[0] for example in test], ["ham"] * 9
+    gold, answers = [example.gold[0] for example in test], ["ham"] * 9
     assert found.answer == "ham"
     assert found.accuracy == pytest.approx(accuracy_score(gold, answers))
     assert found.macro_f1 == pytest.approx(f1_score(gold, answers, average="macro"))
-    tagged = [TaggedSentence(("a", "b"), ("X", "Y"), 1)]
-    assert majority_score(tagged, [TaggedSentence(("a", "c"), ("X", "Y"), 1)]).accuracy == 0.5
+    tagged = [tagged_words(("a", "b"), ("X", "Y"), 1)]
+    assert majority_score(tagged, [tagged_words(("a", "c"), ("X", "Y"), 1)]).accuracy == 0.5
     with pytest.raises(ValueError, match="no example to count"):
         majority_score([], test)

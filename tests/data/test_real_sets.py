@@ -37,7 +37,7 @@ TEXTS: list[tuple[str, int, dict[str, int], dict[str, Any]]] = [
 def test_texts(shared_data: Path, name: str, examples: int, of_label: dict[str, int], options: dict[str, Any]) -> None:
     result = read_texts(shared_data / name, **options)
     assert result.rows == len(result.examples) == examples
-    labels = Counter(label for example in result.examples for label in example.labels)
+    labels = Counter(label for example in result.examples for label in example.gold)
     assert labels.total() == examples
     for label, count in of_label.items():
         assert labels[label] == count
@@ -45,8 +45,8 @@ def test_texts(shared_data: Path, name: str, examples: int, of_label: dict[str, 
 
 def test_labels_of_questions(shared_data: Path) -> None:
     path = shared_data / "trec-qc" / "train.txt"
-    assert len({example.labels for example in read_texts(path).examples}) == 50
-    assert len({example.labels for example in read_texts(path, coarse=":").examples}) == 6
+    assert len({example.gold for example in read_texts(path).examples}) == 50
+    assert len({example.gold for example in read_texts(path, coarse=":").examples}) == 6
 
 
 TAGGED = [
@@ -66,16 +66,16 @@ def test_tagged(shared_data: Path, name: str, sentences: int, tokens: int | None
     result = read_tagged(shared_data / name)
     assert result.rows == len(result.examples) == sentences
     assert (None if result.scheme is None else str(result.scheme)) == scheme
-    assert all(len(sentence.tokens) == len(sentence.tags) for sentence in result.examples)
+    assert all(len(sentence.input.tokens) == len(sentence.gold) for sentence in result.examples)
     if tokens is not None:
-        assert sum(len(sentence.tokens) for sentence in result.examples) == tokens
+        assert sum(len(sentence.input.tokens) for sentence in result.examples) == tokens
     else:
-        assert len({tag for sentence in result.examples for tag in sentence.tags}) == 17
+        assert len({tag for sentence in result.examples for tag in sentence.gold}) == 17
 
 
 def test_hashes_are_words_in_tweets(shared_data: Path) -> None:
     sentences = read_tagged(shared_data / "wnut17-ner" / "train.conll").examples
-    words = [token for sentence in sentences for token in sentence.tokens]
+    words = [token for sentence in sentences for token in sentence.input.tokens]
     assert "#" in words
     assert any(word.startswith("#") and len(word) > 1 for word in words)
 
@@ -94,7 +94,7 @@ def test_words_of_raw_text_cover_a_treebank(shared_data: Path) -> None:
     for _, line in read_raw(shared_data / "lm-english-mixed" / "valid.txt.gz"):
         produced.update(coder.tokenize(line))
     treebank = read_tagged(shared_data / "ud-english-ewt" / "en_ewt-ud-dev.conllu.gz").examples
-    frequent = [word for word, count in Counter(w for s in treebank for w in s.tokens).items() if count >= 20]
+    frequent = [word for word, count in Counter(w for s in treebank for w in s.input.tokens).items() if count >= 20]
     missing = [word for word in frequent if word not in produced]
     assert len(missing) <= len(frequent) // 20, missing
 
@@ -105,9 +105,9 @@ def test_tokens_of_a_treebank_text(shared_data: Path) -> None:
     coder = TokenCoder("words", Vocabulary())
     same = total = 0
     for sentence in sentences:
-        found = Counter(coder.tokenize(" ".join(sentence.tokens)))
-        same += (found & Counter(sentence.tokens)).total()
-        total += len(sentence.tokens)
+        found = Counter(coder.tokenize(" ".join(sentence.input.tokens)))
+        same += (found & Counter(sentence.input.tokens)).total()
+        total += len(sentence.input.tokens)
     assert same / total > 0.99
 
 

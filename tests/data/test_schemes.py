@@ -179,7 +179,7 @@ def test_a_mistyped_tag_is_named_with_its_line(tag: str, tmp_path: Path) -> None
     kept = read_tagged(path, on_error="skip")
     assert [one.line for one in kept.rejected] == [46] and len(kept.examples) == 24 and kept.scheme == Scheme()
     plain = read_tagged(path, scheme="plain")
-    assert plain.scheme is None and plain.examples[12].tags == ("O", tag, "O") and not plain.rejected
+    assert plain.scheme is None and plain.examples[12].gold == ("O", tag, "O") and not plain.rejected
 
 
 @pytest.mark.parametrize("tag", ["b", "0", "B-LOC", "o", "BI"])
@@ -202,7 +202,7 @@ def test_the_scheme_of_the_training_data_decides(tmp_path: Path) -> None:
     bioes, iob2 = Scheme("BIOES"), Scheme()
     few = write(tmp_path / "a.conll", ["x::B-P y::E-P"])
     assert read_tagged(few, like=Scheme("BMES")).scheme == Scheme("BMES")
-    assert read_tagged(few, like=iob2).scheme == bioes and read_tagged(few, like=iob2).examples[0].tags == ("B-P", "I-P")
+    assert read_tagged(few, like=iob2).scheme == bioes and read_tagged(few, like=iob2).examples[0].gold == ("B-P", "I-P")
     nothing = write(tmp_path / "b.conll", ["x::O y::O"])
     assert read_tagged(nothing, like=bioes).scheme == bioes
     for rows, message in (

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.splits import (
     downsample,
     k_fold,
@@ -21,16 +20,17 @@ from carryover.data.splits import (
     walk_forward,
 )
 from carryover.errors import BadData, UsageError
+from example_material import LabelledText, Tagged, labelled_text, tagged_words
 
 
-def texts(counts: dict[str, int], seed: int = 0) -> list[TextExample]:
+def texts(counts: dict[str, int], seed: int = 0) -> list[LabelledText]:
     labels = [label for label, count in counts.items() for _ in range(count)]
     random.Random(seed).shuffle(labels)
-    return [TextExample(f"text {i}", (label,), i + 1) for i, label in enumerate(labels)]
+    return [labelled_text(f"text {i}", (label,), i + 1) for i, label in enumerate(labels)]
 
 
-def count_labels(examples: list[TextExample], positions: list[int]) -> Counter[str]:
-    return Counter(label for i in positions for label in examples[i].labels)
+def count_labels(examples: list[LabelledText], positions: list[int]) -> Counter[str]:
+    return Counter(label for i in positions for label in examples[i].gold)
 
 
 CORPUS = texts({"common": 600, "usual": 280, "rare": 100, "few": 12, "pair": 2, "single": 1})
@@ -57,7 +57,7 @@ def test_budgets_depend_on_the_seed_only() -> None:
 
 
 def test_a_budget_is_not_the_first_examples() -> None:
-    ordered = sorted(CORPUS, key=lambda example: example.labels)
+    ordered = sorted(CORPUS, key=lambda example: example.gold)
     chosen = nested_budgets(ordered, [100], 0)[100]
     assert max(chosen) > 900 and sum(i < 100 for i in chosen) < 30
 
@@ -81,16 +81,16 @@ def test_one_class_only_is_bad_data() -> None:
 
 
 def test_tagged_sentences_and_unlabelled_texts_are_drawn_at_random() -> None:
-    sentences = [TaggedSentence(("a",), ("X",), i) for i in range(200)]
+    sentences = [tagged_words(("a",), ("X",), i) for i in range(200)]
     chosen = nested_budgets(sentences, [20, 60], 5)
     assert set(chosen[20]) < set(chosen[60])
     assert max(chosen[60]) > 150
-    unlabelled = [TextExample(str(i), (), i) for i in range(30)]
+    unlabelled = [labelled_text(str(i), (), i) for i in range(30)]
     assert [len(part) for part in stratified_split(unlabelled, [0.8, 0.2], 0)] == [24, 6]
 
 
 def test_several_labels_are_stratified_by_the_rarest() -> None:
-    examples = [TextExample(str(i), ("a", "b") if i % 10 == 0 else ("a",) if i % 2 else ()) for i in range(200)]
+    examples = [labelled_text(str(i), ("a", "b") if i % 10 == 0 else ("a",) if i % 2 else ()) for i in range(200)]
     counts = [count_labels(examples, part) for part in stratified_split(examples, [0.5, 0.5], 0)]
     assert [count["b"] for count in counts] == [10, 10]
 
@@ -172,10 +172,10 @@ def test_walking_forward_never_looks_ahead() -> None:
         walk_forward(12, 4, horizon=0)
 
 
-def sentences_with_spans() -> list[TaggedSentence]:
+def sentences_with_spans() -> list[Tagged]:
     """400 sentences: 5 in 100 hold a person, 2 in 100 a place, the others no span."""
     tags = [("B-person", "I-person") if i % 20 == 3 else ("O", "B-place") if i % 50 == 7 else ("O", "O") for i in range(400)]
-    return [TaggedSentence(("a", "b"), one, i + 1) for i, one in enumerate(tags)]
+    return [tagged_words(("a", "b"), one, i + 1) for i, one in enumerate(tags)]
 
 
 def test_small_budgets_of_span_tags_hold_spans_and_stay_nested() -> None:
@@ -185,18 +185,18 @@ def test_small_budgets_of_span_tags_hold_spans_and_stay_nested() -> None:
         for small, large in pairwise([4, 12, 50, 200]):
             assert set(chosen[small]) < set(chosen[large])
         for budget, positions in chosen.items():
-            begun = Counter(tag for i in positions for tag in examples[i].tags if tag.startswith("B-"))
+            begun = Counter(tag for i in positions for tag in examples[i].gold if tag.startswith("B-"))
             assert set(begun) == {"B-person", "B-place"}, (seed, budget)
             assert abs(begun["B-person"] - 0.05 * budget) <= 1.5
     own, held_out = stratified_split([examples[i] for i in chosen[50]], [0.8, 0.2], 0)
-    assert any("B-person" in examples[chosen[50][i]].tags for i in own) and len(held_out) == 10
+    assert any("B-person" in examples[chosen[50][i]].gold for i in own) and len(held_out) == 10
 
 
 def test_a_sentence_of_several_types_counts_for_the_rarest() -> None:
-    common, both = TaggedSentence(("a",), ("B-x",), 1), TaggedSentence(("a", "b"), ("B-x", "B-y"), 2)
-    assert strata_of([common, common, both, TaggedSentence(("a",), ("O",), 3)]) == ["x", "x", "y", ""]
-    assert strata_of([TaggedSentence(("a",), ("B-x",), 1)] * 3) == ["x"] * 3, "one type in every sentence is no fault"
-    bare = [TaggedSentence(("a",), ("B",), 1), TaggedSentence(("a",), ("O",), 2)]
+    common, both = tagged_words(("a",), ("B-x",), 1), tagged_words(("a", "b"), ("B-x", "B-y"), 2)
+    assert strata_of([common, common, both, tagged_words(("a",), ("O",), 3)]) == ["x", "x", "y", ""]
+    assert strata_of([tagged_words(("a",), ("B-x",), 1)] * 3) == ["x"] * 3, "one type in every sentence is no fault"
+    bare = [tagged_words(("a",), ("B",), 1), tagged_words(("a",), ("O",), 2)]
     assert strata_of(bare) == ["B", ""], "tags without a type are spans of one type"
-    plain = [TaggedSentence(("a",), ("B-x",), 1), TaggedSentence(("a",), ("NOUN",), 2)]
+    plain = [tagged_words(("a",), ("B-x",), 1), tagged_words(("a",), ("NOUN",), 2)]
     assert strata_of(plain) == ["", ""], "tags that name no spans are one stratum"

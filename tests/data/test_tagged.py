@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from carryover.data.formats.reading import ReadResult, TaggedSentence, read_tagged
+from carryover.data.formats.reading import ReadResult, read_tagged
 from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
+from example_material import Tagged, tagged_words
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -20,8 +21,8 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def sentences(result: ReadResult[TaggedSentence]) -> list[tuple[str, str]]:
-    return [(" ".join(sentence.tokens), " ".join(sentence.tags)) for sentence in result.examples]
+def sentences(result: ReadResult[Tagged]) -> list[tuple[str, str]]:
+    return [(" ".join(sentence.input.tokens), " ".join(sentence.gold or ())) for sentence in result.examples]
 
 
 CONLL = "New\tB-LOC\nYork\tI-LOC\n\n\nin\tO\n"
@@ -32,7 +33,7 @@ def test_columns(packing: str, tmp_path: Path) -> None:
     packed = {"": lambda data: data, ".gz": gzip.compress, ".xz": lzma.compress}[packing](CONLL.encode())
     result = read_tagged(write(tmp_path / ("a.conll" + packing), packed))
     assert sentences(result) == [("New York", "B-LOC I-LOC"), ("in", "O")]
-    assert [sentence.line for sentence in result.examples] == [1, 5]
+    assert [sentence.source.line for sentence in result.examples] == [1, 5]
     assert result.scheme == Scheme("IOB2") and result.rows == 2
 
 
@@ -52,7 +53,7 @@ def test_words_with_blanks_and_strange_spaces(tmp_path: Path) -> None:
     assert sentences(read_tagged(write(tmp_path / "a.conll", "New York\tX\n1\u00a0000\tY\n"))) == [
         ("New York 1\u00a0000", "X Y")
     ]
-    assert read_tagged(write(tmp_path / "b.conll", "1\u00a0000 NUM\nx Y\n")).examples[0].tokens == ("1\u00a0000", "x")
+    assert read_tagged(write(tmp_path / "b.conll", "1\u00a0000 NUM\nx Y\n")).examples[0].input.tokens == ("1\u00a0000", "x")
 
 
 def test_a_hash_may_be_a_word(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_unlabelled_columns(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="only one column"):
         read_tagged(write(tmp_path / "b.conll", "one\ntwo\n"))
     result = read_tagged(tmp_path / "b.conll", require_labels=False)
-    assert result.examples == [TaggedSentence(("one", "two"), (), 1)]
+    assert result.examples == [tagged_words(("one", "two"), None, 1)]
     with pytest.raises(BadData, match=":4: 2 columns where the file has 1"):
         read_tagged(path, require_labels=False)
 
@@ -113,7 +114,7 @@ def test_faulty_sentences(content: str | bytes, line: int, message: str, tmp_pat
         read_tagged(path)
     assert (caught.value.path, caught.value.line) == (str(path), line)
     result = read_tagged(path, on_error="skip")
-    assert result.examples[0].tokens[0] == "x" and len(result.rejected) == 1
+    assert result.examples[0].input.tokens[0] == "x" and len(result.rejected) == 1
     assert result.rejected[0].line == line
     assert result.rows == len(result.examples) + 1
 
@@ -124,7 +125,7 @@ def test_scheme_may_be_given(tmp_path: Path) -> None:
     assert read_tagged(path).scheme == Scheme("IOB1")
     with pytest.raises(BadData, match=":1: I-P cannot follow O"):
         read_tagged(path, scheme="IOB2")
-    assert read_tagged(path, scheme="plain").examples[0].tags == ("I-P", "B-P")
+    assert read_tagged(path, scheme="plain").examples[0].gold == ("I-P", "B-P")
     with pytest.raises(UsageError, match=r"scheme 'boies' is unknown; did you mean 'bioes'\?"):
         read_tagged(path, scheme="boies")
 
@@ -159,16 +160,16 @@ CONLLU = (
 def test_treebank(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conllu", CONLLU)
     result = read_tagged(path)
-    assert [(one.tokens, one.tags, one.line) for one in result.examples] == [
+    assert [(one.input.tokens, one.gold, one.source.line) for one in result.examples] == [
         (("vamos", "nos", "#"), ("VERB", "PRON", "SYM"), 4),
         (("New York",), ("PROPN",), 9),
     ]
     feats = read_tagged(path, label_column="feats")
-    assert feats.examples[0].tags == ("Mood=Imp|Number=Plur", "_", "_")
+    assert feats.examples[0].gold == ("Mood=Imp|Number=Plur", "_", "_")
     assert read_tagged(path, label_column=3) == result
     with pytest.raises(BadData, match="the field 'xpos' is empty in the whole file"):
         read_tagged(path, label_column="xpos")
-    assert read_tagged(path, label_column="xpos", require_labels=False).examples[0].tags == ()
+    assert read_tagged(path, label_column="xpos", require_labels=False).examples[0].gold is None
     with pytest.raises(UsageError, match=r"did you mean 'upos'\?"):
         read_tagged(path, label_column="upso")
     with pytest.raises(UsageError, match="no label field 'head'"):
@@ -205,7 +206,7 @@ def test_faulty_trees(second: str, number: int, message: str, tmp_path: Path) ->
         read_tagged(path)
     assert (caught.value.path, caught.value.line) == (str(path), number)
     result = read_tagged(path, on_error="skip")
-    assert [sentence.tokens for sentence in result.examples] == [("good",), ("fine",)]
+    assert [sentence.input.tokens for sentence in result.examples] == [("good",), ("fine",)]
     assert result.rows == 3 and result.rejected[0].line == number
 
 
@@ -218,7 +219,7 @@ def test_trees_may_lack_heads_but_not_roots(tmp_path: Path) -> None:
 
 def test_a_long_chain_of_heads_takes_linear_time(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conllu", "".join(line(n, "w", n - 1) for n in range(1, 3001)) + "\n")
-    assert len(read_tagged(path).examples[0].tokens) == 3000
+    assert len(read_tagged(path).examples[0].input.tokens) == 3000
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
@@ -226,9 +227,9 @@ def test_a_long_chain_of_heads_takes_linear_time(tmp_path: Path) -> None:
 def test_line_ends_and_marks_of_joined_files(ending: str, mark: str, tmp_path: Path) -> None:
     columns = (mark + "-DOCSTART- O\n\nEU B-ORG\nrejects O\n\n").replace("\n", ending) * 2
     result = read_tagged(write(tmp_path / "a.conll", columns))
-    assert [sentence.tokens for sentence in result.examples] == [("EU", "rejects")] * 2
+    assert [sentence.input.tokens for sentence in result.examples] == [("EU", "rejects")] * 2
     tree = (mark + line(1, "Hi") + "\n\n").replace("\n", ending) * 2
-    assert [sentence.tokens for sentence in read_tagged(write(tmp_path / "a.conllu", tree)).examples] == [("Hi",)] * 2
+    assert [sentence.input.tokens for sentence in read_tagged(write(tmp_path / "a.conllu", tree)).examples] == [("Hi",)] * 2
 
 
 @pytest.mark.parametrize("name", ["a.conll", "a.conllu"])

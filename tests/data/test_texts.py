@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from carryover.data.formats.reading import Rejected, TextExample, read_texts, write_rejected
+from carryover.data.formats.reading import Rejected, read_texts, write_rejected
 from carryover.errors import BadData, ExtraMissing, InputMissing, UsageError
+from example_material import labelled_text
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -23,7 +24,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def pairs(path: Path, **options: Any) -> list[tuple[str, tuple[str, ...]]]:
-    return [(example.text, example.labels) for example in read_texts(path, **options).examples]
+    return [(example.input.text, example.gold) for example in read_texts(path, **options).examples]
 
 
 ROWS = [("plain text", ("a",)), ("with, comma", ("b",)), ("ünïcode 中文", ("a",))]
@@ -62,10 +63,10 @@ def test_every_format_plain_and_packed(name: str, packing: str, tmp_path: Path) 
     }[name]()
     packed = {"": lambda data: data, ".gz": gzip.compress, ".xz": lzma.compress}[packing](content)
     result = read_texts(write(tmp_path / (name + packing), packed))
-    assert [(example.text, example.labels) for example in result.examples] == ROWS
+    assert [(example.input.text, example.gold) for example in result.examples] == ROWS
     assert result.rows == 3 and not result.rejected
     first = 2 if name in ("a.tsv", "a.csv") else 1
-    assert [example.line for example in result.examples] == [first, first + 1, first + 2]
+    assert [example.source.line for example in result.examples] == [first, first + 1, first + 2]
 
 
 def test_without_a_header(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
 def test_csv_quotes_and_rows_over_several_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,label\r\n"one\r\ntwo, ""three""",a\r\n\r\nplain,b\r\n')
     result = read_texts(path)
-    assert [(one.text, one.labels, one.line) for one in result.examples] == [
+    assert [(one.input.text, one.gold, one.source.line) for one in result.examples] == [
         ('one\ntwo, "three"', ("a",), 2),
         ("plain", ("b",), 5),
     ]
@@ -123,11 +124,14 @@ def test_coarse_labels(tmp_path: Path) -> None:
 
 
 def test_unlabelled(tmp_path: Path) -> None:
-    assert pairs(write(tmp_path / "a.txt", "one\n\ntwo words\n"), require_labels=False) == [("one", ()), ("two words", ())]
-    assert pairs(write(tmp_path / "a.tsv", "text\tid\nx y\t1\n"), require_labels=False) == [("x y", ())]
-    assert pairs(write(tmp_path / "a.tsv", "x y\t1\n"), text_column=0, require_labels=False) == [("x y", ())]
-    assert pairs(write(tmp_path / "a.tsv", "text\tlabel\nx\ta\ny\t\n"), require_labels=False) == [("x", ("a",)), ("y", ())]
-    assert pairs(write(tmp_path / "a.jsonl", '{"text": "x"}\n'), require_labels=False) == [("x", ())]
+    assert pairs(write(tmp_path / "a.txt", "one\n\ntwo words\n"), require_labels=False) == [
+        ("one", None),
+        ("two words", None),
+    ]
+    assert pairs(write(tmp_path / "a.tsv", "text\tid\nx y\t1\n"), require_labels=False) == [("x y", None)]
+    assert pairs(write(tmp_path / "a.tsv", "x y\t1\n"), text_column=0, require_labels=False) == [("x y", None)]
+    assert pairs(write(tmp_path / "a.tsv", "text\tlabel\nx\ta\ny\t\n"), require_labels=False) == [("x", ("a",)), ("y", None)]
+    assert pairs(write(tmp_path / "a.jsonl", '{"text": "x"}\n'), require_labels=False) == [("x", None)]
     with pytest.raises(UsageError, match="plain text has no labels"):
         read_texts(tmp_path / "a.txt", format="text")
 
@@ -175,7 +179,7 @@ def test_faulty_rows(name: str, content: str | bytes, line: int, message: str, t
     assert (caught.value.path, caught.value.line) == (str(path), line)
     assert caught.value.repair
     result = read_texts(path, on_error="skip", **options)
-    assert [example.text for example in result.examples] == ["x"]
+    assert [example.input.text for example in result.examples] == ["x"]
     spans = 1 + ("never ends" in message or "is not UTF-8" in message) * (name == "a.csv")  # lines of the faulty row
     assert result.rows == len(result.examples) + len(result.rejected) == 1 + spans
     assert result.rejected[0].line == line and result.rejected[0].path == str(path)
@@ -201,8 +205,8 @@ def test_an_open_quote_does_not_swallow_rows(swapped: bool, strays: tuple[int, .
     result = read_texts(path, on_error="skip")
     assert result.rows == len(result.examples) + len(result.rejected) == 300
     known = set(MANY) | {",".join(reversed(row.split(","))) for row in MANY}
-    used = {f"{one.text},{one.labels[0]}" for one in result.examples}
-    assert len(used & known) >= 300 - 2 * len(strays) and {"pos", "neg"} == {one.labels[0] for one in result.examples}
+    used = {f"{one.input.text},{one.gold[0]}" for one in result.examples}
+    assert len(used & known) >= 300 - 2 * len(strays) and {"pos", "neg"} == {one.gold[0] for one in result.examples}
     assert {one.text for one in result.rejected} <= set(rows) and len(result.examples) >= 300 - 2 * len(strays) - 1
 
 
@@ -210,7 +214,7 @@ def test_long_cells_are_pointed_out_and_kept(tmp_path: Path, capfd: pytest.Captu
     verse = "\n".join(f"the {n}th line, of verse {n // 4}" if n % 3 else "its end" for n in range(150))
     path = write(tmp_path / "a.csv", f'text,label\n"{verse}",a\nplain,b\n"two, or\nthree",a\n')
     result = read_texts(path)
-    assert [one.text for one in result.examples] == [verse, "plain", "two, or\nthree"]
+    assert [one.input.text for one in result.examples] == [verse, "plain", "two, or\nthree"]
     assert "a.csv:2: a row of 150 lines" in capfd.readouterr().err
 
 
@@ -230,12 +234,12 @@ def test_joined_files(name: str, tmp_path: Path) -> None:
         read_texts(path)
     result = read_texts(path, on_error="skip")
     assert (len(result.examples), len(result.rejected), result.rows) == (6, 2, 8)
-    assert {one.labels for one in result.examples} == {("pos",), ("neg",)}
+    assert {one.gold for one in result.examples} == {("pos",), ("neg",)}
     numbered = "\ufeffpos\tgood\nneg\tbad\n".encode() * 2
     found = read_texts(write(tmp_path / "b.tsv", numbered), text_column=1, label_column=0)
-    assert [one.labels[0] for one in found.examples] == ["pos", "neg"] * 2
+    assert [one.gold[0] for one in found.examples] == ["pos", "neg"] * 2
     labelled = read_texts(write(tmp_path / "c.txt", "\ufeffpos good\nneg bad\n".encode() * 2), format="label-first")
-    assert [one.labels[0] for one in labelled.examples] == ["pos", "neg"] * 2
+    assert [one.gold[0] for one in labelled.examples] == ["pos", "neg"] * 2
     rows = ('\ufeff{"text": "x", "label": "a"}\n' * 2).encode()
     assert len(read_texts(write(tmp_path / "d.jsonl", rows)).examples) == 2
 
@@ -270,8 +274,8 @@ def test_missing_labels_are_no_class(name: str, tmp_path: Path) -> None:
             read_texts(path)
         assert caught.value.line == (3 if name in ("a.csv", "a.tsv") else 2)
         result = read_texts(path, on_error="skip")
-        assert [one.labels for one in result.examples] == [("1.0",), ("0.0",)]
-        assert read_texts(path, require_labels=False).examples[1].labels == ()
+        assert [one.gold for one in result.examples] == [("1.0",), ("0.0",)]
+        assert read_texts(path, require_labels=False).examples[1].gold is None
     lists = write(tmp_path / "b.jsonl", '{"text": "x", "label": ["a", NaN]}\n')
     with pytest.raises(BadData, match="the label is empty"):
         read_texts(lists, multi_label=",")
@@ -336,7 +340,7 @@ def test_parquet_types(tmp_path: Path) -> None:
     columns: dict[str, list[Any]] = {"text": ["x", None, "z"], "label": [1, 2, 3], "tags": [["a"], ["b", "c"], []]}
     path = write(tmp_path / "a.parquet", as_parquet(tmp_path / "p", columns))
     result = read_texts(path, on_error="skip")
-    assert [(one.text, one.labels, one.line) for one in result.examples] == [("x", ("1",), 1), ("z", ("3",), 3)]
+    assert [(one.input.text, one.gold, one.source.line) for one in result.examples] == [("x", ("1",), 1), ("z", ("3",), 3)]
     assert result.rejected[0].line == 2
     assert [labels for _, labels in pairs(path, label_column="tags", multi_label=",", on_error="skip")] == [("a",), ()]
     with pytest.raises(BadData, match="no column 'lable'; did you mean 'label'"):
@@ -379,16 +383,16 @@ def test_builtin_data_is_read_by_the_same_functions(monkeypatch: pytest.MonkeyPa
     from carryover.data import builtin
     from carryover.data.formats.reading import read_raw
 
-    monkeypatch.setattr(builtin, "classified", lambda name: [TextExample(name, ("a",), 1)])
+    monkeypatch.setattr(builtin, "classified", lambda name: [labelled_text(name, ("a",), 1)])
     monkeypatch.setattr(builtin, "raw_lines", lambda name: iter([name, ""]))
-    assert read_texts("builtin:grammar").examples == [TextExample("grammar", ("a",), 1)]
+    assert read_texts("builtin:grammar").examples == [labelled_text("grammar", ("a",), 1)]
     assert list(read_raw("builtin:pydocs")) == [(1, "pydocs"), (2, "")]
 
 
 def test_many_labels_of_one_line_take_linear_time(tmp_path: Path) -> None:
     path = write(tmp_path / "many.txt", "__label__a " * 200_000 + "text\n")  # 20 s where each label copies the rest
     began = time.process_time()
-    assert read_texts(path, multi_label=",").examples[0].labels == ("__label__a",)
+    assert read_texts(path, multi_label=",").examples[0].gold == ("__label__a",)
     assert time.process_time() - began < 5
 
 
@@ -400,7 +404,7 @@ def test_texts_of_several_lines_are_rows(tmp_path: Path, middle: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     found = read_texts(path)
-    assert [(one.text, one.labels[0]) for one in found.examples] == rows and found.rows == 60
+    assert [(one.input.text, one.gold[0]) for one in found.examples] == rows and found.rows == 60
 
 
 def test_a_quote_closed_by_the_next_stray_one_is_told(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ TREEBANK = (
 def test_as_the_reader_of_whole_files(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content.replace("#\t3\n", "# 3\n"))
-    assert list(read_items(path)) == [list(sentence.tokens) for sentence in read_tagged(path).examples]
+    assert list(read_items(path)) == [list(sentence.input.tokens) for sentence in read_tagged(path).examples]
 
 
 def test_lines_and_rows(tmp_path: Path) -> None:

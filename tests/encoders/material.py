@@ -18,7 +18,7 @@ from carryover.models.language_model import STACKS, LanguageModel
 from carryover.objectives.next_token import lines_next_token
 from task_material import language_model, tagged
 
-LINES = [" ".join(sentence.tokens) for sentence in tagged(20, seed=99)]
+LINES = [" ".join(sentence.input.tokens) for sentence in tagged(20, seed=99)]
 SENTENCES: list[list[str]] = [
     *(line.split() for line in LINES[:5]),
     ["the"],

@@ -14,7 +14,7 @@ from carryover.encoders.embed_lines import embed_lines
 from carryover.errors import UsageError
 from task_material import classified, language_model
 
-LINES = [example.text for example in classified(30)]
+LINES = [example.input.text for example in classified(30)]
 
 
 @pytest.fixture(scope="module")

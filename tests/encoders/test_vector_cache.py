@@ -17,7 +17,7 @@ from carryover.encoders.vector_cache import RepresentationCache, represent
 from carryover.errors import UsageError
 from task_material import language_model, tagged
 
-SENTENCES = [sentence.tokens for sentence in tagged(30)] + [(), ("alone",), tuple(["long"] * 150)]
+SENTENCES = [sentence.input.tokens for sentence in tagged(30)] + [(), ("alone",), tuple(["long"] * 150)]
 
 
 def make(folder: Path, **options: object) -> RepresentationCache:

@@ -12,7 +12,6 @@ import torch
 
 from carryover import load
 from carryover.data import builtin
-from carryover.data.formats.text import TaggedSentence
 from carryover.encoders.embed_lines import EmbeddedLine
 from carryover.errors import BadData, UsageError
 from carryover.inspect import occurrences, senses
@@ -20,6 +19,7 @@ from carryover.inspect.occurrences import Occurrence, diverse, find_occurrences,
 from carryover.inspect.senses import sense_accuracy, sense_occurrences
 from carryover.pretraining.pretrain import pretrain
 from carryover.pretraining.settings import PretrainSettings
+from example_material import Tagged, tagged_words
 from task_material import language_model
 
 GRAMMAR = "grammar?raw=3000&labelled=400&words=60"
@@ -129,9 +129,9 @@ def test_neighbours_have_the_sense_of_the_context(place_tells: Any) -> None:
 # Senses -------------------------------------------------------------------------------------------------------------
 
 
-def tagged(*rows: str) -> list[TaggedSentence]:
+def tagged(*rows: str) -> list[Tagged]:
     pairs = [[part.split("/") for part in row.split()] for row in rows]
-    return [TaggedSentence(tuple(w for w, _ in row), tuple(t for _, t in row), n) for n, row in enumerate(pairs, 1)]
+    return [tagged_words(tuple(w for w, _ in row), tuple(t for _, t in row), n) for n, row in enumerate(pairs, 1)]
 
 
 def test_senses_of_a_made_up_encoder(place_tells: Any) -> None:

@@ -18,11 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from torch import nn
 
-from carryover.data.formats.text import TextExample
 from carryover.encoders.bilm import BidirectionalEncoder
 from carryover.errors import BadData, UsageError
 from carryover.interop.sklearn.embedder import ElmoEmbedder, TextVectors
 from carryover.interop.torch_module import ElmoModule
+from example_material import LabelledText
 from interop.test_estimators import CHECKS, PRETRAINING
 from task_material import classified, language_model, store_language_model
 
@@ -94,14 +94,14 @@ def test_the_transformer(encoder: BidirectionalEncoder, folder: Path) -> None:
 
 
 def test_in_a_pipeline(encoder: BidirectionalEncoder) -> None:
-    examples: list[TextExample] = classified(40)
-    texts, labels = [one.text for one in examples], [one.labels[0] for one in examples]
+    examples: list[LabelledText] = classified(40)
+    texts, labels = [one.input.text for one in examples], [one.gold[0] for one in examples]
     scores = cross_val_score(make_pipeline(TextVectors(encoder), LogisticRegression()), texts, labels, cv=2)
     assert scores.shape == (2,) and scores.min() > 0.5
 
 
 def test_without_a_model_it_learns_one() -> None:
-    transformer = TextVectors(pretraining=PRETRAINING).fit([one.text for one in classified(120, seed=5)])
+    transformer = TextVectors(pretraining=PRETRAINING).fit([one.input.text for one in classified(120, seed=5)])
     assert transformer.transform(["the boat"]).shape == (1, 16)
 
 

@@ -55,12 +55,12 @@ CHECKS = (
 
 def texts(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
     found = classified(count, seed)
-    return [example.text for example in found], [example.labels[0] for example in found]
+    return [example.input.text for example in found], [example.gold[0] for example in found]
 
 
 def sentences(count: int, seed: int = 0, *, spans: bool = False) -> tuple[list[list[str]], list[list[str]]]:
     found = tagged(count, seed, spans=spans)
-    return [list(one.tokens) for one in found], [list(one.tags) for one in found]
+    return [list(one.input.tokens) for one in found], [list(one.gold) for one in found]
 
 
 @pytest.fixture(scope="module")

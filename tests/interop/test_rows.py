@@ -18,10 +18,10 @@ from task_material import classified, language_model, tagged
 
 QUICK = {"least_updates": 4, "epochs": 1, "evaluations": 2, "hidden": 4, "word_size": 4, "filters": ((2, 4),)}
 FOUND = classified(24)
-TEXTS = [example.text for example in FOUND]
-LABELS = [example.labels[0] for example in FOUND]
-SENTENCES = [list(one.tokens) for one in tagged(12)]
-TAGS = [list(one.tags) for one in tagged(12)]
+TEXTS = [example.input.text for example in FOUND]
+LABELS = [example.gold[0] for example in FOUND]
+SENTENCES = [list(one.input.tokens) for one in tagged(12)]
+TAGS = [list(one.gold) for one in tagged(12)]
 
 
 class Table:

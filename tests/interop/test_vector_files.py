@@ -24,7 +24,7 @@ from carryover.errors import BadData, Busy, CannotWrite, DiskFault, UsageError
 from carryover.storage import faults, load_tensors
 from task_material import classified, language_model
 
-LINES = [example.text for example in classified(30)]
+LINES = [example.input.text for example in classified(30)]
 ODD = [LINES[0], "", LINES[1], "Zoë 1917 \u2028 x", LINES[0], ["two", "words"], ""]
 CHOICES: list[dict[str, Any]] = [
     {"layers": "mix"},
@@ -200,7 +200,7 @@ KILLED = (
     "from carryover.encoders.vector_files import save_embedded\n"
     "from task_material import classified, language_model\n"
     "vector_parts.PART_BYTES = 1000\n"
-    "lines = [example.text for example in classified(30)]\n"
+    "lines = [example.input.text for example in classified(30)]\n"
     "save_embedded(Path(sys.argv[1]), language_model(), lines, quiet=False)\n"
 )
 

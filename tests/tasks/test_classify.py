@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from carryover.data.formats.text import TextExample
 from carryover.errors import BadData, UsageError
 from carryover.layers.pooling import POOLINGS
 from carryover.sequence import Sequence
 from carryover.tasks import Classify, Tag, task_from_json
+from example_material import LabelledText, labelled_text
 
 LABELS = ("bad", "fine", "good")
 
 
-def example(*labels: str, line: int = 0) -> TextExample:
-    return TextExample("some words", labels, line)
+def example(*labels: str, line: int = 0) -> LabelledText:
+    return labelled_text("some words", labels, line)
 
 
 def perfect(gold: list[tuple[str, ...]], lengths: list[int]) -> tuple[Classify, Sequence]:

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
-from carryover.data.formats.text import TaggedSentence
 from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
 from carryover.sequence import Sequence
 from carryover.tasks import Tag, task_from_json
+from example_material import Tagged, tagged_words
 
 CLASSES = ("DET", "NOUN", "VERB")
 SPANS = ("B-loc", "B-per", "I-loc", "I-per", "O")
@@ -21,8 +21,8 @@ GOLD = {
 }
 
 
-def sentence(*tags: str, line: int = 0) -> TaggedSentence:
-    return TaggedSentence(tuple(f"word{number}" for number in range(len(tags))), tags, line)
+def sentence(*tags: str, line: int = 0) -> Tagged:
+    return tagged_words(tuple(f"word{number}" for number in range(len(tags))), tags, line)
 
 
 @pytest.mark.parametrize("output", ["softmax", "crf"])
@@ -110,7 +110,7 @@ def test_faulty_tags_are_named() -> None:
         task.targets([sentence("I-per")])
     Tag(SPANS, 4, output="softmax").targets([sentence("I-per")])
     with pytest.raises(BadData, match="2 words but 1 tags"):
-        task.encode(TaggedSentence(("a", "b"), ("O",)))
+        task.encode(tagged_words(("a", "b"), ("O",)))
     with pytest.raises(BadData, match="only the label 'O'"):
         Tag(("O",), 4)
 

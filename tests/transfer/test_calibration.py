@@ -85,11 +85,11 @@ def test_of_train_in_every_mode(text: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(task_calibration, "CALIBRATION_EXAMPLES", 8)
     pretrain(tiny(text, **SHORT), tmp_path / "lm", quiet=True)
     if task == "classify":
-        rows = [f"{example.text} word{number % 7}\t{example.labels[0]}" for number, example in enumerate(classified(40))]
+        rows = [f"{example.input.text} word{number % 7}\t{example.gold[0]}" for number, example in enumerate(classified(40))]
         train = tmp_path / "train.tsv"
         train.write_text("\n".join(["text\tlabel", *rows, "the last\tthird", "the very last\tthird"]) + "\n")
     else:
-        blocks = ["\n".join(f"{w} {t}" for w, t in zip(s.tokens, s.tags, strict=True)) for s in tagged(40, spans=True)]
+        blocks = ["\n".join(f"{w} {t}" for w, t in zip(s.input.tokens, s.gold, strict=True)) for s in tagged(40, spans=True)]
         train = tmp_path / "train.conll"
         train.write_text("\n\n".join([*blocks, "last B-LAST"] * 2) + "\n")
     fitting = {"hidden": 8, "word_size": 8, "filters": ((2, 4),), "epochs": 1, "evaluations": 1}

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from carryover import storage
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.encoders.loading import load
 from carryover.errors import BadData, TrainingFailed, UsageError
 from carryover.training import loop as training_loop
@@ -27,6 +26,7 @@ from carryover.transfer import fitting
 from carryover.transfer.fit import CarryPlan, FitResult, FitSettings, fit_task
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.trainable_encoders import MixedEncoder
+from example_material import LabelledText, labelled_text, tagged_words
 from task_material import examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -125,9 +125,9 @@ def test_spans_are_learned_with_valid_output() -> None:
 
 
 def test_several_labels_a_text() -> None:
-    def both(example: TextExample) -> TextExample:
+    def both(example: LabelledText) -> LabelledText:
         return replace(
-            example, labels=(*example.labels, "animal") if "cow" in example.text or "gull" in example.text else ()
+            example, gold=(*example.gold, "animal") if "cow" in example.input.text or "gull" in example.input.text else ()
         )
 
     train, dev, test = ([both(e) for e in examples("classify", n, s)] for n, s in ((60, 0), (15, 1), (40, 2)))
@@ -193,15 +193,19 @@ def test_time_limit() -> None:
 
 
 def test_empty_and_long_sentences_are_legal(tmp_path: Path) -> None:
-    long = TaggedSentence(("the", "boat") * 90, ("DET", "NOUN") * 90)
+    long = tagged_words(("the", "boat") * 90, ("DET", "NOUN") * 90)
     for mode in ("scratch", "frozen", "full"):
         result = fit_task(
-            "tag", [*tagged(6), TaggedSentence((), ()), long], [TaggedSentence((), ()), long], plan=CarryPlan(mode=mode),
+            "tag", [*tagged(6), tagged_words((), ()), long], [tagged_words((), ()), long], plan=CarryPlan(mode=mode),
             encoder=language_model(), settings=SMALL, cache_folder=tmp_path,
         )  # fmt: skip
         assert [len(tags) for tags in result.predictor.predict([(), ("a",), long])] == [0, 1, 180]
     result = fit_task(
-        "classify", [*examples("classify", 6), TextExample("", ("sea",))], [], plan=CarryPlan(mode="scratch"), settings=SMALL
+        "classify",
+        [*examples("classify", 6), labelled_text("", ("sea",))],
+        [],
+        plan=CarryPlan(mode="scratch"),
+        settings=SMALL,
     )
     assert len(result.predictor.predict([""])) == 1
 
@@ -346,15 +350,17 @@ def test_killed_for_real(tmp_path: Path) -> None:
     assert weights(longer_fit(folder)) == weights(longer_fit(tmp_path / "undisturbed"))
 
 
-def skewed(count: int, seed: int = 0) -> list[TextExample]:
+def skewed(count: int, seed: int = 0) -> list[LabelledText]:
     """Texts of which nine in ten are ham."""
     random = torch.Generator().manual_seed(seed)
     words = torch.randint(0, 9, (count, 5), generator=random).tolist()
-    return [TextExample(" ".join(f"w{n}" for n in row), ("spam" if i % 10 == 0 else "ham",)) for i, row in enumerate(words)]
+    return [
+        labelled_text(" ".join(f"w{n}" for n in row), ("spam" if i % 10 == 0 else "ham",)) for i, row in enumerate(words)
+    ]
 
 
 def test_skewed_labels_are_stopped_by_macro_f1_and_the_choice_is_stored(tmp_path: Path) -> None:
-    def of(train: list[TextExample], **options: Any) -> FitResult:
+    def of(train: list[LabelledText], **options: Any) -> FitResult:
         plan, settings = CarryPlan(mode="scratch"), replace(SMALL, **options)
         return fit_task("classify", train, skewed(20, 1), plan=plan, settings=settings)
 
@@ -375,7 +381,7 @@ def test_balanced_class_weights_change_what_is_learned() -> None:
         settings = replace(SMALL, least_updates=60, learning_rate=0.02, **options)
         return fit_task("classify", skewed(60), [], plan=CarryPlan(mode="scratch"), settings=settings)
 
-    texts = [example.text for example in skewed(200, 5)]
+    texts = [example.input.text for example in skewed(200, 5)]
 
     def spam(found: FitResult) -> float:
         return float(sum(row[1] for row in found.predictor.predict_proba(texts)))

@@ -88,7 +88,7 @@ def test_each_placement_is_trained_stored_and_loaded(tmp_path: Path, placement: 
     loaded = carryover.load(tmp_path / "stored")
     one, other = (predictor.predict_proba([SENTENCE])[0] for predictor in (result.predictor, loaded))
     assert (one == other).all()
-    batch = loaded.predict_proba([SENTENCE, ("the",), tagged(1)[0].tokens])
+    batch = loaded.predict_proba([SENTENCE, ("the",), tagged(1)[0].input.tokens])
     assert abs(batch[0] - one).max() < 1e-5, "alone as in a batch"
     assert set(loaded.record["mix"]) == ({"input", "output"} if placement == "both" else {placement})
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.encoders.loading import load
 from carryover.errors import BadData, as_words, refuse_string
 from carryover.sequence import Sequence
 from carryover.transfer.fit import CarryPlan, FitSettings, fit_task
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.trainable_encoders import MixedEncoder
+from example_material import labelled_text, tagged_words
 from task_material import classified, examples, language_model, tagged, word_vectors
 
 MODES = ("scratch", "static", "frozen", "head", "top-k", "full")
@@ -42,8 +42,8 @@ def test_alone_in_company_stored_and_loaded(kind: str, mode: str, tmp_path: Path
     """The same label, and probabilities within 1e-6, alone, in a batch of many in any order, and after a round trip."""
     made = predictor(kind, mode, tmp_path)
     items: list = [*examples(kind, 30, seed=2)]
-    items += [TextExample("", ())] if kind == "classify" else [TaggedSentence((), ())]
-    items += [TextExample("the boat " * 200, ())] if kind == "classify" else [TaggedSentence(("the", "boat") * 200, ())]
+    items += [labelled_text("", ())] if kind == "classify" else [tagged_words((), ())]
+    items += [labelled_text("the boat " * 200, ())] if kind == "classify" else [tagged_words(("the", "boat") * 200, ())]
     labels, tables = made.predict(items), made.predict_proba(items)
     order = list(range(len(items)))
     random.Random(0).shuffle(order)
@@ -67,14 +67,14 @@ def test_alone_in_company_stored_and_loaded(kind: str, mode: str, tmp_path: Path
 def test_text_words_and_examples_are_all_taken(tmp_path: Path) -> None:
     made = predictor("classify", "scratch", tmp_path)
     text = "the boat sees Ann Lee"
-    assert made.predict([text]) == made.predict([text.split()]) == made.predict([TextExample(text, ())])
+    assert made.predict([text]) == made.predict([text.split()]) == made.predict([labelled_text(text, ())])
     tagger = predictor("tag", "scratch", tmp_path)
     assert len(tagger.predict([text])[0]) == 5 and tagger.predict([]) == [] and tagger.predict_proba([]) == []
 
 
 def test_unseen_labels_stop_or_count_as_missed(tmp_path: Path) -> None:
     made = predictor("classify", "scratch", tmp_path)
-    strange = [*classified(5, seed=3), TextExample("the cow", ("desert",), 6)]
+    strange = [*classified(5, seed=3), labelled_text("the cow", ("desert",), 6)]
     with pytest.raises(BadData, match=r"test\.tsv:6: label 'desert'"):
         made.score(strange, "test.tsv")
     assert made.score(strange, unseen_labels="miss")["examples"] == 6

@@ -40,10 +40,11 @@ SMALL = {
 def files(tmp_path: Path) -> Path:
     """Training and development files of both tasks."""
     for name, count, seed in (("train", 40, 0), ("dev", 12, 1)):
-        rows = [f"{example.text}\t{example.labels[0]}" for example in classified(count, seed)]
+        rows = [f"{example.input.text}\t{example.gold[0]}" for example in classified(count, seed)]
         (tmp_path / f"{name}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
         blocks = [
-            "\n".join(f"{w} {t}" for w, t in zip(s.tokens, s.tags, strict=True)) for s in tagged(count, seed, spans=True)
+            "\n".join(f"{w} {t}" for w, t in zip(s.input.tokens, s.gold, strict=True))
+            for s in tagged(count, seed, spans=True)
         ]
         (tmp_path / f"{name}.conll").write_text("\n\n".join(blocks) + "\n")
     return tmp_path
@@ -155,7 +156,7 @@ def test_settings_are_told_apart_by_content(files: Path) -> None:
 def test_held_out_examples_come_out_of_the_training_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     material = read_material(replace(wanted(files), dev=None))
     assert (len(material.train), len(material.dev)) == (32, 8) and material.held_out_of_train
-    assert not {example.line for example in material.train} & {example.line for example in material.dev}
+    assert not {example.source.line for example in material.train} & {example.source.line for example in material.dev}
     train_task(replace(wanted(files), dev=None), files / "out")
     assert "no --dev: 8 of the 40 examples are held out" in capsys.readouterr().err
 
@@ -203,7 +204,7 @@ def test_scores_and_predictions_over_files(files: Path) -> None:
     predictor = load(files / "out")
     items = items_to_predict(predictor, str(files / "dev.conll"))
     rows = list(prediction_rows(predictor, items))
-    assert [tuple(row["tokens"]) for row in rows] == [item.tokens for item in items]
+    assert [tuple(row["tokens"]) for row in rows] == [item.input.tokens for item in items]
     assert all(len(row["tags"]) == len(row["tokens"]) == len(row["probabilities"]) for row in rows)
     assert items_to_predict(predictor, "builtin:grammar/test?labelled=20") != []
 

@@ -7,9 +7,9 @@ from typing import Any
 
 def gold(example: Any, task: str) -> tuple[str, ...]:
     """What an example is labelled with."""
-    return tuple(example.tags if task == "tag" else example.labels)
+    return tuple(example.gold or ())
 
 
 def content(example: Any, task: str) -> Any:
     """What a rung gets to see: the text, or the tokens."""
-    return example.tokens if task == "tag" else example.text
+    return example.input.tokens if task == "tag" else example.input.text

@@ -78,7 +78,7 @@ class Problem:
     @property
     def token_counts(self) -> list[int] | None:
         """Numbers of tokens of the test sentences; None for texts."""
-        return [len(example.tokens) for example in self.test] if self.task == "tag" else None
+        return [len(example.input.tokens) for example in self.test] if self.task == "tag" else None
 
 
 def load_problem(plan: ComparePlan) -> Problem:
@@ -205,7 +205,7 @@ def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: st
                 raise BadData(
                     f"test label {label!r} never occurs in {name_of(str(plan.train))}",
                     path=path,
-                    line=example.line or None,
+                    line=example.source.line or None,
                     repair="correct it, give a training example with it, or use --on-error skip to count it as an error",
                 )
             unseen[label] = unseen.get(label, 0) + 1

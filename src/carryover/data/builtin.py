@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from carryover.data import grammar, pydocs, pydocs_roles
-from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.examples import Example, Labels, Source, Text, Words
 from carryover.data.grammar import GrammarSize
 from carryover.data.once import build_once
 from carryover.data.splits import stratified_split
@@ -105,28 +105,31 @@ def raw_lines(name: str) -> Iterator[str]:
                 yield line.removesuffix("\n")
 
 
-def classified(name: str) -> list[TextExample]:
+def classified(name: str) -> list[Example[Text, Labels]]:
     """Texts with one label each. Raises UsageError for a name without such a task."""
-    wanted = _labelled(name)
+    wanted, path = _labelled(name), f"builtin:{name}"
     if wanted.data == "grammar":
-        examples = grammar.classified_sentences(wanted.size)
+        examples = grammar.classified_sentences(wanted.size, path)
         return _part(examples, examples, wanted.part)
     rows = _rows("classify", wanted.part)
-    return [TextExample(row["text"], (row["label"],), line) for line, row in enumerate(rows, start=1)]
+    return [Example(Text(row["text"]), (row["label"],), Source(path, line)) for line, row in enumerate(rows, start=1)]
 
 
-def tagged(name: str) -> list[TaggedSentence]:
+def tagged(name: str) -> list[Example[Words, Labels]]:
     """Sentences with a tag for each word. Raises UsageError for a name without such a task."""
-    wanted = _labelled(name)
+    wanted, path = _labelled(name), f"builtin:{name}"
     if wanted.data == "grammar":
         pairs = grammar.labelled_sentences(wanted.size)
         sentences = [
-            TaggedSentence(tuple(word for word, _ in words), tuple(tag for _, tag in words), line)
+            Example(Words(tuple(word for word, _ in words)), tuple(tag for _, tag in words), Source(path, line))
             for line, (_, words) in enumerate(pairs, start=1)
         ]
-        return _part(sentences, grammar.classified_sentences(wanted.size), wanted.part)
+        return _part(sentences, grammar.classified_sentences(wanted.size, path), wanted.part)
     rows = _rows("roles", wanted.part)
-    return [TaggedSentence(tuple(row["tokens"]), tuple(row["tags"]), line) for line, row in enumerate(rows, start=1)]
+    return [
+        Example(Words(tuple(row["tokens"])), tuple(row["tags"]), Source(path, line))
+        for line, row in enumerate(rows, start=1)
+    ]
 
 
 def builtin_fingerprint(name: str) -> str:
@@ -179,7 +182,7 @@ def write_pydocs(folder: Path) -> None:
 
     passages = pydocs.read_passages(look)
     examples, labelled = pydocs.classification(passages)
-    texts = [TextExample(text, (library,)) for text, library in examples]
+    texts = [Example(Text(text), (library,)) for text, library in examples]
     for part, positions in zip(PARTS, stratified_split(texts, _LABELLED_SHARES, _SPLIT_SEED), strict=True):
         _write_rows(
             folder / f"classify-{part}.jsonl", [{"text": examples[i][0], "label": examples[i][1]} for i in positions]
@@ -215,7 +218,7 @@ def _labelled(name: str) -> BuiltinName:
     return wanted
 
 
-def _part(items: list[Any], examples: list[TextExample], part: str) -> list[Any]:
+def _part(items: list[Any], examples: list[Example[Text, Labels]], part: str) -> list[Any]:
     if not part:
         return items
     positions = stratified_split(examples, _LABELLED_SHARES, _SPLIT_SEED)[PARTS.index(part)]

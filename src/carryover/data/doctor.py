@@ -11,10 +11,11 @@ import numpy as np
 
 from carryover.data.doctor_characters import as_seen, examine_characters, examine_label_names, examine_quotes, without_case
 from carryover.data.doctor_report import ERROR, NOTE, WARNING, Case, Finding, Report, times
+from carryover.data.examples import Text
 from carryover.data.formats.choosing import FORMATS, holds_tags
-from carryover.data.formats.opening import Source, inner_suffix
+from carryover.data.formats.opening import FilePath, inner_suffix
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
-from carryover.data.formats.text import ReadResult, TaggedSentence, TextExample
+from carryover.data.formats.text import LabelledText, ReadResult, Tagged
 from carryover.data.long_words import count_cut_occurrences, cut_sentence
 from carryover.data.majority import majority_answers, majority_score
 from carryover.data.metric_names import SKEWED
@@ -29,14 +30,14 @@ FEW_OF_A_LABEL = 5
 LONG_TEXT = 512  # words
 SKEWED_TAGS = 0.9
 
-Example = TextExample | TaggedSentence
+Example = LabelledText | Tagged
 
 
 def examine(
-    raw: Source | None = None,
-    train: Source | None = None,
-    dev: Source | None = None,
-    test: Source | None = None,
+    raw: FilePath | None = None,
+    train: FilePath | None = None,
+    dev: FilePath | None = None,
+    test: FilePath | None = None,
     *,
     raw_column: str | int = "text",
     raw_format: str | None = None,
@@ -94,7 +95,7 @@ def examine(
         schemes[name] = result.scheme
         _examine_file(report, name, result, texts=name not in tagged)
         if format == "tsv" or (format is None and inner_suffix(path) in FORMATS["tsv"].suffixes):
-            cells = ((one.line, cell) for one in files[name] for cell in (_text(one), *_labels(one)))
+            cells = ((one.source.line, cell) for one in files[name] for cell in (_text(one), *_labels(one)))
             examine_quotes(report, name, cells)
     _examine_majority(report, files, schemes)
     for first, second in (("train", "dev"), ("train", "test"), ("dev", "test")):
@@ -116,7 +117,7 @@ def examine(
     return report
 
 
-def _guess_task(path: Source, format: str | None) -> str:
+def _guess_task(path: FilePath, format: str | None) -> str:
     return "tag" if holds_tags(path, format) else "classify"
 
 
@@ -132,12 +133,12 @@ def _examine_file(report: Report, name: str, result: ReadResult[Any], *, texts: 
         report.add_cases(ERROR, f"{name}: faulty rows, the first in line {first.line}: {first.reason}", faulty)
     if texts:
         long = [
-            Case(one.line, _text(one), f"{length:,} words")
+            Case(one.source.line, _text(one), f"{length:,} words")
             for one, length in zip(examples, lengths, strict=True)
             if length > LONG_TEXT
         ]
         report.add_cases(WARNING, f"{name}: texts longer than {LONG_TEXT} words", long)
-    examine_characters(report, name, ((one.line, _text(one)) for one in examples))
+    examine_characters(report, name, ((one.source.line, _text(one)) for one in examples))
     _examine_duplicates(report, name, examples)
     _examine_labels(report, name, result, figures, texts)
 
@@ -149,12 +150,12 @@ def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> N
     for example in examples:
         key = _normalised(_text(example))
         if key in first:
-            duplicates.append(Case(example.line, _text(example), f"repeats line {first[key].line:,}"))
+            duplicates.append(Case(example.source.line, _text(example), f"repeats line {first[key].source.line:,}"))
         first.setdefault(key, example)
-        labels_of.setdefault(key, {}).setdefault(_labels(example), example.line)
+        labels_of.setdefault(key, {}).setdefault(_labels(example), example.source.line)
     report.add_cases(WARNING, f"{name}: duplicate texts", duplicates)
     contrary = [
-        Case(first[key].line, _text(first[key]), _difference(first[key], found))
+        Case(first[key].source.line, _text(first[key]), _difference(first[key], found))
         for key, found in labels_of.items()
         if len(found) > 1
     ]
@@ -169,12 +170,12 @@ def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures:
         report.add(NOTE, f"{name}: {what}", len(examples))
         return
     if not texts:
-        bare = [Case(one.line, _text(one)) for one in examples if not one.tags]
+        bare = [Case(one.source.line, _text(one)) for one in examples if not one.gold]
         report.add_cases(ERROR, f"{name}: sentences without tags among others that have them", bare)
     first: dict[str, int] = {}
     for example in examples:
         for label in _labels(example):
-            first.setdefault(label if result.scheme is None else label[2:], example.line)
+            first.setdefault(label if result.scheme is None else label[2:], example.source.line)
     if result.scheme is not None:
         figures["scheme"] = str(result.scheme)
     figures["labels" if result.scheme is None else "span_types"] = len(counts)
@@ -200,7 +201,7 @@ def _examine_majority(report: Report, files: dict[str, list[Example]], schemes: 
     train = labelled.get("train", [])
     for name in [other for other in files if other != "train"] or list(files):
         test = labelled[name]
-        if not train or not test or type(test[0]) is not type(train[0]):
+        if not train or not test or type(test[0].input) is not type(train[0].input):
             continue
         score = majority_score(train, test)
         spans = _span_f1(test, majority_answers(train, test)) if schemes[name] is not None else None
@@ -231,9 +232,9 @@ def _lengths(lengths: np.ndarray) -> dict[str, int]:
 def _examine_overlap(report: Report, first: str, some: list[Example], second: str, others: list[Example]) -> None:
     known: dict[str, int] = {}
     for example in some:
-        known.setdefault(_normalised(_text(example)), example.line)
+        known.setdefault(_normalised(_text(example)), example.source.line)
     both = [
-        Case(one.line, _text(one), f"line {known[key]:,} of {first}")
+        Case(one.source.line, _text(one), f"line {known[key]:,} of {first}")
         for one in others
         if (key := _normalised(_text(one))) in known
     ]
@@ -249,7 +250,7 @@ def _examine_unseen(report: Report, train: Counter[str], name: str, examples: li
             if label not in train:
                 unseen[label] += 1
                 near = alike.get(as_seen(label)) or alike.get(without_case(label))
-                cases.append(Case(example.line, label, f"train has {near!r}" if near else ""))
+                cases.append(Case(example.source.line, label, f"train has {near!r}" if near else ""))
     shown = ", ".join(repr(label) for label in sorted(unseen)[:5])
     report.add_cases(ERROR, f"{name}: examples whose label never stands in train: {shown}", cases)
 
@@ -274,7 +275,9 @@ def _examine_raw(report: Report, raw: Iterator[tuple[int, str]], files: dict[str
     report.add_cases(WARNING, "raw: duplicate lines", repeated)
     for name, found in scan.matches().items():
         level = WARNING if name in ("dev", "test") else NOTE
-        cases = [Case(files[name][place].line, _text(files[name][place]), f"line {line:,} of raw") for place, line in found]
+        cases = [
+            Case(files[name][place].source.line, _text(files[name][place]), f"line {line:,} of raw") for place, line in found
+        ]
         report.add_cases(level, f"{name}: texts that stand in the raw text, whole or by a run of 8 words", cases)
     return vocabulary
 
@@ -323,16 +326,16 @@ def _examine_coverage(report: Report, name: str, words: Counter[str], known: str
 
 
 def _text(example: Example) -> str:
-    return example.text if isinstance(example, TextExample) else " ".join(example.tokens)
+    return example.input.shown
 
 
 def _labels(example: Example) -> tuple[str, ...]:
-    return example.labels if isinstance(example, TextExample) else example.tags
+    return example.gold or ()
 
 
 def _difference(example: Example, lines: dict[tuple[str, ...], int]) -> str:
     """How the labellings of one text differ; for tags at the first word where they do."""
-    tokens = () if isinstance(example, TextExample) else example.tokens
+    tokens = () if isinstance(example.input, Text) else example.input.tokens
     length = min(map(len, (tokens, *lines)))  # the same text may have other words, or no tags
     place = next((n for n in range(length) if len({tags[n] for tags in lines}) > 1), None)
     if place is None:
@@ -352,7 +355,7 @@ def _kinds(examples: Sequence[Example], scheme: Scheme | None) -> Counter[str]:
 def _words(examples: Sequence[Example]) -> Iterator[Sequence[str]]:
     tokenizer = WordTokenizer()
     for example in examples:
-        yield tokenizer.words(example.text) if isinstance(example, TextExample) else example.tokens
+        yield example.input.words(tokenizer.words)
 
 
 def _normalised(text: str) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from carryover.data.formats.text import TextExample
+from carryover.data.examples import Example, Labels, Source, Text
 
 TOPICS = ("harbour", "kitchen", "market", "orchard")
 
@@ -207,10 +207,10 @@ def raw_sentences(size: GrammarSize) -> Iterator[str]:
             yield sentence
 
 
-def classified_sentences(size: GrammarSize) -> list[TextExample]:
-    """Sentences with their topic."""
+def classified_sentences(size: GrammarSize, path: str = "") -> list[Example[Text, Labels]]:
+    """Sentences with their topic; `path` is what their source is called."""
     return [
-        TextExample(" ".join(word for word, _ in words), (topic,), line)
+        Example(Text(" ".join(word for word, _ in words)), (topic,), Source(path, line))
         for line, (topic, words) in enumerate(labelled_sentences(size), start=1)
     ]
 

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carryover.data.formats.text import TaggedSentence, TextExample
-
-Labels = tuple[str, ...]
+from carryover.data.examples import Example, Labels, Text, Words
 
 
 @dataclass(frozen=True)
@@ -30,15 +28,15 @@ class MajorityScore:
 class MostFrequentLabel:
     """Answers every text with the most frequent label, or where texts have several labels with the most frequent set."""
 
-    def __init__(self, examples: Iterable[TextExample]) -> None:
-        self.labels = _most_frequent(Counter(tuple(sorted(example.labels)) for example in examples), ())
+    def __init__(self, examples: Iterable[Example[Text, Labels]]) -> None:
+        self.labels = _most_frequent(Counter(tuple(sorted(example.gold or ())) for example in examples), ())
 
-    def answer(self, examples: Sequence[TextExample]) -> list[Labels]:
+    def answer(self, examples: Sequence[Example[Text, Labels]]) -> list[Labels]:
         return [self.labels] * len(examples)
 
-    def score(self, examples: Sequence[TextExample]) -> MajorityScore:
-        right = sum(set(example.labels) == set(self.labels) for example in examples)
-        gold = Counter(label for example in examples for label in set(example.labels))
+    def score(self, examples: Sequence[Example[Text, Labels]]) -> MajorityScore:
+        right = sum(set(example.gold or ()) == set(self.labels) for example in examples)
+        gold = Counter(label for example in examples for label in set(example.gold or ()))
         f1 = sum(2 * gold[label] / (len(examples) + gold[label]) for label in self.labels)
         return MajorityScore("+".join(self.labels), right / len(examples), f1 / max(1, len({*gold, *self.labels})))
 
@@ -46,12 +44,12 @@ class MostFrequentLabel:
 class MostFrequentTag:
     """Gives every word the tag it has most often, and a word that was never seen the most frequent tag of all."""
 
-    def __init__(self, sentences: Iterable[TaggedSentence]) -> None:
+    def __init__(self, sentences: Iterable[Example[Words, Labels]]) -> None:
         of_words: dict[str, Counter[str]] = {}
         total: Counter[str] = Counter()
         for sentence in sentences:
-            total.update(sentence.tags)
-            for word, tag in zip(sentence.tokens, sentence.tags, strict=True):
+            total.update(sentence.gold or ())
+            for word, tag in zip(sentence.input.tokens, sentence.gold or (), strict=True):
                 of_words.setdefault(word, Counter())[tag] += 1
         self.other: str = _most_frequent(total, "")
         # The most frequent tag of all settles ties, then the alphabet: the order of the sentences must not matter.
@@ -59,18 +57,18 @@ class MostFrequentTag:
             word: max(sorted(counts), key=lambda tag: (counts[tag], total[tag])) for word, counts in of_words.items()
         }
 
-    def answer(self, sentences: Sequence[TaggedSentence]) -> list[Labels]:
-        return [tuple(self.tags.get(word, self.other) for word in sentence.tokens) for sentence in sentences]
+    def answer(self, sentences: Sequence[Example[Words, Labels]]) -> list[Labels]:
+        return [tuple(self.tags.get(word, self.other) for word in sentence.input.tokens) for sentence in sentences]
 
-    def score(self, sentences: Sequence[TaggedSentence]) -> MajorityScore:
+    def score(self, sentences: Sequence[Example[Words, Labels]]) -> MajorityScore:
         answers = zip(sentences, self.answer(sentences), strict=True)
-        right = [tag == gold for sentence, tags in answers for gold, tag in zip(sentence.tags, tags, strict=True)]
+        right = [tag == gold for sentence, tags in answers for gold, tag in zip(sentence.gold or (), tags, strict=True)]
         return MajorityScore(None, sum(right) / max(1, len(right)), None)
 
 
 _KINDS: dict[type, type[MostFrequentLabel] | type[MostFrequentTag]] = {
-    TextExample: MostFrequentLabel,
-    TaggedSentence: MostFrequentTag,
+    Text: MostFrequentLabel,
+    Words: MostFrequentTag,
 }
 
 
@@ -89,7 +87,7 @@ def majority_score(train: Sequence[Any], test: Sequence[Any]) -> MajorityScore:
 def _counted(train: Sequence[Any]) -> MostFrequentLabel | MostFrequentTag:
     if not train:
         raise ValueError("there is no example to count the majority in: give at least one")
-    return _KINDS[type(train[0])](train)
+    return _KINDS[type(train[0].input)](train)
 
 
 def _most_frequent(counts: Counter[Any], nothing: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carryover.data.examples import Example, Words
 from carryover.data.order import random_bits
 from carryover.errors import NothingToLearn, UsageError
 
@@ -24,7 +25,7 @@ _SPLIT, _BUDGET, _FOLD = 1, 2, 3  # one seed gives independent draws for differe
 
 def strata_of(examples: Sequence[Any]) -> list[str]:
     """The stratum of each example. Raises NothingToLearn when all labelled texts carry the same labels."""
-    labels = [tuple(getattr(example, "labels", ())) for example in examples]
+    labels = _classes(examples)
     if not any(labels):
         return _rarest([_span_types(tags) for tags in _span_tags(examples)])
     if len(set(labels)) == 1:
@@ -54,7 +55,7 @@ def nested_budgets(examples: Sequence[Any], budgets: Iterable[int], seed: int) -
     Raises UsageError when a budget is larger than the data or too small for two classes, NothingToLearn for a single class.
     """
     order = stratified_order(examples, seed)
-    classes = len({tuple(getattr(example, "labels", ())) for example in examples})
+    classes = len(set(_classes(examples)))
     chosen = {}
     for budget in budgets:
         if budget > len(order):
@@ -152,9 +153,13 @@ def walk_forward(steps: int, origins: int, *, horizon: int = 1, window: int | No
     return folds
 
 
+def _classes(examples: Sequence[Example[Any, Any]]) -> list[tuple[str, ...]]:
+    return [() if isinstance(example.input, Words) else tuple(example.gold or ()) for example in examples]
+
+
 def _span_tags(examples: Sequence[Any]) -> list[tuple[str, ...]]:
     """The tags of each example where they name spans (IOB2), else nothing."""
-    tags = [tuple(getattr(example, "tags", ())) for example in examples]
+    tags = [tuple(example.gold or ()) if isinstance(example.input, Words) else () for example in examples]
     every = {tag for row in tags for tag in row}
     names_spans = any(tag[0] == "B" for tag in every if tag) and all(
         tag == "O" or (tag[:1] in ("B", "I") and tag[1:2] in ("", "-")) for tag in every

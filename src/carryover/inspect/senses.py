@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from carryover.data.formats.text import TaggedSentence
+from carryover.data.examples import Example, Labels, Words
 from carryover.encoders.encoder import Encoder
 from carryover.errors import BadData
 from carryover.inspect.occurrences import Occurrence, occurrence_vectors
@@ -52,12 +52,12 @@ class SenseScore:
         return {"schema": "carryover.senses/1", **asdict(self)}
 
 
-def sense_occurrences(sentences: Iterable[TaggedSentence]) -> list[SenseOccurrence]:
+def sense_occurrences(sentences: Iterable[Example[Words, Labels]]) -> list[SenseOccurrence]:
     """Every occurrence of a word that has more than one tag in these sentences; the tag is its sense."""
     found = [
-        SenseOccurrence(Occurrence(sentence.tokens, position, sentence.line), tag)
+        SenseOccurrence(Occurrence(sentence.input.tokens, position, sentence.source.line), tag)
         for sentence in sentences
-        for position, tag in enumerate(sentence.tags)
+        for position, tag in enumerate(sentence.gold or ())
     ]
     senses = defaultdict(set)
     for one in found:

@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from carryover.data.examples import Labels
 from carryover.data.schemes import AUTO, Scheme, scheme_name
 from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.layers.dropout import check_probability
 from carryover.sequence import Sequence
-
-Labels = tuple[str, ...]
 
 
 class Task(nn.Module, ABC):
@@ -80,7 +79,7 @@ class Task(nn.Module, ABC):
                         f"label {label!r} was not among the {len(self.labels)} labels of the training data "
                         f"({_first(self.labels)})",
                         path=path,
-                        line=getattr(example, "line", 0) or None,
+                        line=example.source.line or None,
                         repair="correct the label, or train on examples that have it",
                     )
 

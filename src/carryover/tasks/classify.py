@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from carryover.data.formats.text import TextExample
+from carryover.data.examples import Example, Text
 from carryover.data.metric_names import metric_of_labels
 from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.layers.pooling import build_pooling
@@ -57,12 +57,12 @@ class Classify(Task):
         self.output = nn.Linear(self.pool.out_size, len(self.labels))
 
     @staticmethod
-    def gold(example: TextExample) -> Labels:
-        return example.labels
+    def gold(example: Example[Text, Labels]) -> Labels:
+        return example.gold or ()
 
     @staticmethod
-    def words(example: TextExample, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
-        return tuple(tokenize(example.text))
+    def words(example: Example[Text, Labels], tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
+        return example.input.words(tokenize)
 
     @classmethod
     def metric_of(cls, gold: Iterable[Labels], *, multi_label: bool = False) -> str | None:
@@ -81,16 +81,16 @@ class Classify(Task):
             weights.append(share if count and share else 1.0)
         self.class_weights = torch.tensor(weights)
 
-    def encode(self, example: TextExample) -> Tensor:
-        numbers = [self.number(label, example) for label in example.labels]
+    def encode(self, example: Example[Text, Labels]) -> Tensor:
+        numbers = [self.number(label, example) for label in self.gold(example)]
         if self.multi_label:
             target = torch.zeros(len(self.labels))
             target[numbers] = 1
             return target
         if len(numbers) != 1:
             raise BadData(
-                f"a text has {len(numbers)} labels {list(example.labels)} where exactly one is needed",
-                line=example.line or None,
+                f"a text has {len(numbers)} labels {list(self.gold(example))} where exactly one is needed",
+                line=example.source.line or None,
                 repair="give each text one label, or ask for multi-label classification",
             )
         return torch.tensor(numbers[0])

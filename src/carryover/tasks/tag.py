@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from carryover.data.formats.text import TaggedSentence
+from carryover.data.examples import Example, Words
 from carryover.data.schemes import LETTERS, PLAIN, Scheme, scheme_name
 from carryover.errors import BadData, UsageError
 from carryover.layers import Dropout
@@ -78,40 +78,42 @@ class Tag(Task):
         return LinearChainCRF(len(self.labels), allowed=allowed, allowed_first=first)
 
     @staticmethod
-    def gold(example: TaggedSentence) -> Labels:
-        return example.tags
+    def gold(example: Example[Words, Labels]) -> Labels:
+        return example.gold or ()
 
     @staticmethod
-    def words(example: TaggedSentence, tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
-        return tuple(example.tokens)
+    def words(example: Example[Words, Labels], tokenize: Callable[[str], list[str]]) -> tuple[str, ...]:
+        return example.input.words(tokenize)
 
-    def check(self, examples: Iterable[TaggedSentence], path: str | PathLike[str] | None = None) -> None:
+    def check(self, examples: Iterable[Example[Words, Labels]], path: str | PathLike[str] | None = None) -> None:
         """See `Task.check`. A tag of a span is known when its type is: training data without long spans has no `I-x`."""
         if self.spans:
             types = {label[2:] for label in self.labels}
             examples = [
-                replace(one, tags=tuple(tag for tag in one.tags if tag[:2] not in ("B-", "I-") or tag[2:] not in types))
+                replace(
+                    one, gold=tuple(tag for tag in self.gold(one) if tag[:2] not in ("B-", "I-") or tag[2:] not in types)
+                )
                 for one in examples
             ]
         super().check(examples, path)
 
-    def encode(self, example: TaggedSentence) -> Tensor:
-        if len(example.tags) != len(example.tokens):
+    def encode(self, example: Example[Words, Labels]) -> Tensor:
+        tokens, tags = example.input.tokens, self.gold(example)
+        if len(tags) != len(tokens):
             raise BadData(
-                f"a sentence has {len(example.tokens)} words but {len(example.tags)} tags",
-                line=example.line or None,
+                f"a sentence has {len(tokens)} words but {len(tags)} tags",
+                line=example.source.line or None,
                 repair="give every word one tag",
             )
-        position = first_violation(example.tags) if self.spans else None
+        position = first_violation(tags) if self.spans else None
         if position is not None and self.crf is not None:
-            place = f"follows {example.tags[position - 1]!r}" if position else "begins a sentence"
+            place = f"follows {tags[position - 1]!r}" if position else "begins a sentence"
             raise BadData(
-                f"tag {example.tags[position]!r} of word {position + 1} ({example.tokens[position]!r}) {place}, which IOB2 "
-                "does not allow",
-                line=example.line or None,
+                f"tag {tags[position]!r} of word {position + 1} ({tokens[position]!r}) {place}, which IOB2 does not allow",
+                line=example.source.line or None,
                 repair="begin every span with B-, read the file with its own scheme, or train with output='softmax'",
             )
-        return torch.tensor([self.number(tag, example) for tag in example.tags], dtype=torch.int64)
+        return torch.tensor([self.number(tag, example) for tag in tags], dtype=torch.int64)
 
     def stack(self, targets: ListOf[Tensor]) -> Tensor:
         """[B, T], −1 in the padding."""

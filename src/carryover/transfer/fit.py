@@ -79,7 +79,7 @@ def fit_task(
 ) -> FitResult:
     """Train a task on `train`; `dev` (may be empty) chooses when to stop and which weights to keep.
 
-    `kind` is "classify" (examples are `TextExample`) or "tag" (`TaggedSentence`). `encoder` is that of the
+    `kind` is "classify" (the inputs of the examples are `Text`) or "tag" (`Words`). `encoder` is that of the
     modes that carry one over and stays as it is; `vectors` are a vocabulary and one row a word for the mode static.
     `labels` are all labels there are, where `train` and `dev` may lack some. With `folder` the same call
     continues after an interruption; `stop` is looked at after every update then. The caller's random state is left alone.

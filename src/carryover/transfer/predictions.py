@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from carryover.data.examples import Example, Labels, Source, Text, Words
 from carryover.data.formats.choosing import choose_format, is_builtin
 from carryover.data.formats.opening import read_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
-from carryover.data.formats.text import TaggedSentence, TextExample
 from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
@@ -73,7 +73,7 @@ def score_lines(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[TextExample] | list[TaggedSentence]:
+def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[Example[Any, Labels]]:
     """What stands in a file or, for `-`, on standard input, in order.
 
     A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
@@ -89,9 +89,7 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     return items
 
 
-def _items(
-    predictor: TaskPredictor, source: str, given: Columns, format: str | None
-) -> list[TextExample] | list[TaggedSentence]:
+def _items(predictor: TaskPredictor, source: str, given: Columns, format: str | None) -> list[Example[Any, Labels]]:
     kind = predictor.task.kind
     if is_builtin(source):
         return read_examples(kind, source, given, require_labels=False)
@@ -104,8 +102,8 @@ def _items(
     if not lines:
         raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
     if kind == "tag":
-        return [TaggedSentence(predictor.words(line), (), number) for number, line in lines]
-    return [TextExample(line, (), number) for number, line in lines]
+        return [Example(Words(predictor.words(line)), None, Source(source, number)) for number, line in lines]
+    return [Example(Text(line), None, Source(source, number)) for number, line in lines]
 
 
 def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
@@ -123,7 +121,7 @@ def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, A
         chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, known, strict=True)]
         return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
     chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
-    return {"text": item.text, "labels": list(answer.labels), "probabilities": chances}
+    return {"text": item.input.text, "labels": list(answer.labels), "probabilities": chances}
 
 
 def prediction_cells(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
-from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.examples import Example
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.artefact_parts import fill, parsed
@@ -40,7 +40,7 @@ from carryover.storage.artefact import Artefact, save_artefact
 from carryover.tasks import TASKS, Labels, Task, task_from_json
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
-Item = str | Words | TextExample | TaggedSentence
+Item = str | Words | Example[Any, Any]
 """What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
 
 PREDICTION_TOKENS = 2048
@@ -190,7 +190,7 @@ class TaskPredictor:
         """The words of an item; running text is split as the training data was."""
         if isinstance(item, str):
             return tuple(self.model.encoder.tokenize(item))
-        if isinstance(item, TextExample | TaggedSentence):
+        if isinstance(item, Example):
             return self.task.words(item, self.model.encoder.tokenize)
         return as_words(item)
 

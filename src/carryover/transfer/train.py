@@ -17,6 +17,7 @@ from carryover.ambient import settled
 from carryover.data.builtin import lines_fingerprint
 from carryover.data.coding import TokenCoder
 from carryover.data.columns import Columns
+from carryover.data.examples import Example, Labels, Words
 from carryover.data.formats.choosing import is_builtin
 from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
 from carryover.data.formats.text import ReadResult
@@ -273,7 +274,14 @@ def _content(path: str, result: ReadResult[Any]) -> str:
     """A file by its bytes, built-in examples by what they are."""
     if not is_builtin(path):
         return content_fingerprint(path)
-    return lines_fingerprint(json.dumps(asdict(example), ensure_ascii=False) for example in result.examples)
+    return lines_fingerprint(json.dumps(_row(example), ensure_ascii=False) for example in result.examples)
+
+
+def _row(example: Example[Any, Labels]) -> dict[str, Any]:
+    labels, line = list(example.gold or ()), example.source.line
+    if isinstance(example.input, Words):
+        return {"tokens": list(example.input.tokens), "tags": labels, "line": line}
+    return {"text": example.input.text, "labels": labels, "line": line}
 
 
 def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | None:

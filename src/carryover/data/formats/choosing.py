@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from carryover.data.formats.opening import BadLine, Source, inner_suffix, open_bytes, scan_lines
+from carryover.data.formats.opening import BadLine, FilePath, inner_suffix, open_bytes, scan_lines
 from carryover.data.formats.text import FASTTEXT
 from carryover.errors import BadData, UsageError, nearest
 
@@ -40,7 +40,7 @@ _OPEN = ("", ".txt", ".text")  # suffixes that say nothing of what is in a text
 _LOOKED_AT = 5  # lines
 
 
-def is_builtin(path: Source) -> bool:
+def is_builtin(path: FilePath) -> bool:
     """Whether the name asks for built-in data. Raises UsageError for a name that begins so and does not exist."""
     if not str(path).startswith("builtin:"):
         return False
@@ -50,7 +50,7 @@ def is_builtin(path: Source) -> bool:
     return True
 
 
-def choose_format(path: Source, format: str | None, reading: str, *, otherwise: str) -> str:
+def choose_format(path: FilePath, format: str | None, reading: str, *, otherwise: str) -> str:
     """The format asked for, else what the name's suffix means, else what the content looks like, else `otherwise`.
 
     The content is asked only where the suffix says nothing (none, `.txt`, `.text`), and knows JSON objects, CoNLL-U,
@@ -75,7 +75,7 @@ def choose_format(path: Source, format: str | None, reading: str, *, otherwise: 
     return otherwise if found is None else _checked(path, found, reading, known, "its beginning")
 
 
-def _checked(path: Source, format: str, reading: str, known: list[str], by: str) -> str:
+def _checked(path: FilePath, format: str, reading: str, known: list[str], by: str) -> str:
     if format in known:
         return format
     raise UsageError(
@@ -85,19 +85,19 @@ def _checked(path: Source, format: str, reading: str, known: list[str], by: str)
     )
 
 
-def holds_tags(path: Source, format: str | None) -> bool:
+def holds_tags(path: FilePath, format: str | None) -> bool:
     """Whether a labelled file holds tagged sentences, as far as format or suffix tell."""
     suffix = inner_suffix(path)
     meant = [format] if format else [name for name, one in FORMATS.items() if suffix in one.suffixes]
     return any(name in ("conll", "conllu") for name in meant)
 
 
-def is_wordy(path: Source, format: str | None) -> bool:
+def is_wordy(path: FilePath, format: str | None) -> bool:
     """Whether nothing but the content could say that the file is more than lines of text."""
     return format is None and inner_suffix(path) in _OPEN
 
 
-def _looks_like(path: Source) -> str | None:
+def _looks_like(path: FilePath) -> str | None:
     """The format that the first lines show beyond doubt."""
     if Path(path).is_dir():
         return None

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from carryover.data.formats.opening import BadLine, Source, scan_lines
-from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
+from carryover.data.examples import Example, Source, Words
+from carryover.data.formats.opening import BadLine, FilePath, scan_lines
+from carryover.data.formats.text import Faulty, ReadResult, Tagged, collect
 from carryover.data.schemes import Like, Scheme, find_scheme
 from carryover.errors import BadData
 
@@ -36,14 +37,14 @@ class _Block:
 
 
 def read_columns(
-    path: Source,
+    path: FilePath,
     *,
     label_column: int | None = None,
     on_error: str = "stop",
     require_labels: bool = True,
     scheme: str | None = None,
     like: Like = None,
-) -> ReadResult[TaggedSentence]:
+) -> ReadResult[Tagged]:
     """Sentences of a column file: the word in column 0, the tag in `label_column` (the last one by default).
 
     Columns are parted by tabs, or by runs of blanks in a file without tabs. `-DOCSTART-` lines and comments are passed
@@ -63,7 +64,7 @@ def read_columns(
     return to_iob2(result, path, on_error, scheme, [[number for number, _ in block.lines] for block in blocks], like)
 
 
-def _blocks(path: Source) -> list[_Block]:
+def _blocks(path: FilePath) -> list[_Block]:
     blocks: list[_Block] = []
     lines: list[tuple[int, str | BadLine]] = []
 
@@ -86,7 +87,7 @@ def split_columns(line: str, tabs: bool) -> list[str]:
     return line.split("\t") if tabs else _BLANKS.split(line.strip(" \t"))
 
 
-def _without_comments(path: Source, blocks: list[_Block], tabs: bool) -> list[_Block]:
+def _without_comments(path: FilePath, blocks: list[_Block], tabs: bool) -> list[_Block]:
     """Blocks without the comments before their first word.
 
     A word may be `#` or begin with it. With tabs, a comment is a `#` line without one. With blanks, it is a `#` line whose
@@ -164,7 +165,7 @@ def _most_common(numbers: Iterable[int]) -> int:
     return max(counts, key=lambda one: (counts[one], one), default=0)
 
 
-def _place(path: Source, width: int, label_column: int | None, require_labels: bool) -> int | None:
+def _place(path: FilePath, width: int, label_column: int | None, require_labels: bool) -> int | None:
     """Column of the tags, None for a file of words alone. Raises BadData when there is no such column."""
     if width == 0:
         return None
@@ -183,7 +184,7 @@ def _place(path: Source, width: int, label_column: int | None, require_labels: b
     )
 
 
-def _sentence(path: Source, block: _Block, tabs: bool, width: int, place: int | None) -> TaggedSentence | Faulty:
+def _sentence(path: FilePath, block: _Block, tabs: bool, width: int, place: int | None) -> Tagged | Faulty:
     tokens: list[str] = []
     tags: list[str] = []
     for number, line in block.lines:
@@ -202,24 +203,25 @@ def _sentence(path: Source, block: _Block, tabs: bool, width: int, place: int | 
         tokens.append(cells[0].strip())
         if place is not None:
             tags.append(cells[place].strip())
-    return TaggedSentence(tuple(tokens), tuple(tags), block.first)
+    gold = None if place is None else tuple(tags)
+    return Example(Words(tuple(tokens)), gold, Source(str(path), block.first))
 
 
 def to_iob2(
-    result: ReadResult[TaggedSentence],
-    path: Source,
+    result: ReadResult[Tagged],
+    path: FilePath,
     on_error: str,
     scheme: str | None,
     lines: list[list[int]],
     like: Like = None,
-) -> ReadResult[TaggedSentence]:
+) -> ReadResult[Tagged]:
     """The same sentences with span tags as IOB2; tags that name no spans stay as they are.
 
     `lines`: for each sentence of the file, the line of every word, the sentence known by the first of them. `scheme` and `like`
     as in `find_scheme`. A tag that cannot stand where it stands makes its sentence faulty: BadData when `on_error` is
     "stop", else it is set aside. Raises UsageError for an unknown scheme.
     """
-    tags = [sentence.tags for sentence in result.examples]
+    tags = [sentence.gold or () for sentence in result.examples]
     found = find_scheme(tags, scheme, like)
     if found is None:
         return result
@@ -234,20 +236,20 @@ def to_iob2(
         )  # fmt: skip
     word_lines = {numbers[0]: numbers for numbers in lines if numbers}
 
-    def convert() -> Iterator[TaggedSentence | Faulty]:
-        for sentence in result.examples:
-            fault = found.first_fault(sentence.tags)
+    def convert() -> Iterator[Tagged | Faulty]:
+        for sentence, own in zip(result.examples, tags, strict=True):
+            fault = found.first_fault(own)
             if fault is None:
-                yield replace(sentence, tags=found.to_iob2(sentence.tags))
+                yield replace(sentence, gold=found.to_iob2(own))
                 continue
             place, message = fault
             repair = f"correct it, or name the scheme of the file, which looks like {found.name}, with --scheme"
-            if not found.knows(sentence.tags[place]):
-                message = f"{known} of {len(distinct)} tags look like {found.name}, {sentence.tags[place]!r} does not"
+            if not found.knows(own[place]):
+                message = f"{known} of {len(distinct)} tags look like {found.name}, {own[place]!r} does not"
                 repair = "correct it, or give --scheme plain"
-            numbers = word_lines.get(sentence.line, [])
-            line = numbers[place] if place < len(numbers) else sentence.line
-            raw = "\n".join(f"{token}\t{tag}" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))
+            numbers = word_lines.get(sentence.source.line, [])
+            line = numbers[place] if place < len(numbers) else sentence.source.line
+            raw = "\n".join(f"{token}\t{tag}" for token, tag in zip(sentence.input.tokens, own, strict=True))
             yield Faulty(BadData(message, path=path, line=line or None, repair=repair), raw)
 
     converted = collect(convert(), path, on_error)

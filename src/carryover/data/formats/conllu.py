@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from carryover.data.formats.opening import BadLine, Source, scan_lines
-from carryover.data.formats.text import Faulty, ReadResult, TaggedSentence, collect
+from carryover.data.examples import Example, Source, Words
+from carryover.data.formats.opening import BadLine, FilePath, scan_lines
+from carryover.data.formats.text import Faulty, ReadResult, Tagged, collect
 from carryover.errors import BadData, UsageError
 
 FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -18,8 +20,8 @@ _Lines = list[tuple[int, str]]
 
 
 def read_conllu(
-    path: Source, *, label_column: str | int | None = None, on_error: str = "stop", require_labels: bool = True
-) -> ReadResult[TaggedSentence]:
+    path: FilePath, *, label_column: str | int | None = None, on_error: str = "stop", require_labels: bool = True
+) -> ReadResult[Tagged]:
     """Sentences of a treebank with one field of every word as its tag ("upos" by default; a number counts from 0).
 
     Multi-word ranges (`3-4`) and empty nodes (`8.1`) are passed over: the syntactic words remain. Every sentence is
@@ -28,10 +30,10 @@ def read_conllu(
     """
     field = _field(label_column)
     result = collect(_sentences(path, field), path, on_error)
-    if all(tag == "_" for sentence in result.examples for tag in sentence.tags):
+    if all(tag == "_" for sentence in result.examples for tag in sentence.gold or ()):
         if require_labels:
             raise BadData(f"the field {field!r} is empty in the whole file", path=path, repair="choose another field")
-        bare = [TaggedSentence(sentence.tokens, (), sentence.line) for sentence in result.examples]
+        bare = [replace(sentence, gold=None) for sentence in result.examples]
         return ReadResult(bare, result.rejected, result.rows)
     if require_labels and field not in _MAY_BE_EMPTY:
         checked = (_tagged_throughout(sentence, field, path) for sentence in result.examples)
@@ -54,17 +56,20 @@ def _field(label_column: str | int | None) -> str:
     raise UsageError(f"CoNLL-U has no label field {label_column!r}", repair=f"{hint}the fields are {', '.join(LABELS)}")
 
 
-def _tagged_throughout(sentence: TaggedSentence, field: str, path: Source) -> TaggedSentence | Faulty:
-    for token, tag in zip(sentence.tokens, sentence.tags, strict=True):
+def _tagged_throughout(sentence: Tagged, field: str, path: FilePath) -> Tagged | Faulty:
+    for token, tag in zip(sentence.input.tokens, sentence.gold or (), strict=True):
         if tag == "_" and token != "_":
             fault = BadData(
-                f"{token!r} has no {field}", path=path, line=sentence.line, repair="fill it in or leave the sentence out"
+                f"{token!r} has no {field}",
+                path=path,
+                line=sentence.source.line,
+                repair="fill it in or leave the sentence out",
             )
-            return Faulty(fault, " ".join(sentence.tokens))
+            return Faulty(fault, sentence.input.shown)
     return sentence
 
 
-def _sentences(path: Source, field: str) -> Iterator[TaggedSentence | Faulty]:
+def _sentences(path: FilePath, field: str) -> Iterator[Tagged | Faulty]:
     lines: list[tuple[int, str | BadLine]] = []
     for number, line in scan_lines(path):
         if isinstance(line, BadLine) or line.strip():
@@ -76,7 +81,7 @@ def _sentences(path: Source, field: str) -> Iterator[TaggedSentence | Faulty]:
         yield _sentence(path, lines, field)  # comments at the end of the file belong to nothing
 
 
-def _sentence(path: Source, block: list[tuple[int, str | BadLine]], field: str) -> TaggedSentence | Faulty:
+def _sentence(path: FilePath, block: list[tuple[int, str | BadLine]], field: str) -> Tagged | Faulty:
     raw = "\n".join(line.text if isinstance(line, BadLine) else line for _, line in block)
     lines: _Lines = []
     try:
@@ -92,10 +97,11 @@ def _sentence(path: Source, block: list[tuple[int, str | BadLine]], field: str) 
         return Faulty(error, raw)
     place = FIELDS.index(field)
     cells = [line.split("\t") for _, line in words]
-    return TaggedSentence(tuple(node["form"] for node in nodes), tuple(one[place] for one in cells), words[0][0])
+    tokens, tags = tuple(node["form"] for node in nodes), tuple(one[place] for one in cells)
+    return Example(Words(tokens), tags, Source(str(path), words[0][0]))
 
 
-def _words(path: Source, lines: _Lines) -> _Lines:
+def _words(path: FilePath, lines: _Lines) -> _Lines:
     """The lines of the syntactic words, after checking columns and ids of all lines."""
     words: _Lines = []
     covered = 0  # last word of the latest range
@@ -146,7 +152,7 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 8
 
 
-def _parse(path: Source, raw: str, line: int) -> Any:
+def _parse(path: FilePath, raw: str, line: int) -> Any:
     import conllu
 
     def head(cells: list[str], place: int) -> int | None:
@@ -167,7 +173,7 @@ def _parse(path: Source, raw: str, line: int) -> Any:
     return parsed[0]
 
 
-def _check_tree(path: Source, nodes: list[Any], words: _Lines) -> None:
+def _check_tree(path: FilePath, nodes: list[Any], words: _Lines) -> None:
     """Heads are all there or none; within the sentence; without a cycle; at least one root."""
     if len(nodes) != len(words):
         raise BadData("the sentence cannot be read", path=path, line=words[0][0], repair="see the CoNLL-U format")
@@ -189,7 +195,7 @@ def _check_tree(path: Source, nodes: list[Any], words: _Lines) -> None:
         _check_reachable(path, heads, words)
 
 
-def _check_reachable(path: Source, heads: list[int], words: _Lines) -> None:
+def _check_reachable(path: FilePath, heads: list[int], words: _Lines) -> None:
     """Every word must lead to the root; following heads through known words costs linear time."""
     fine = {0}
     for start in range(1, len(heads) + 1):

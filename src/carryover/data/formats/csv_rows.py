@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
-from carryover.data.formats.opening import BadLine, Source, scan_lines
+from carryover.data.formats.opening import BadLine, FilePath, scan_lines
 from carryover.errors import BadData
 from carryover.progress import say
 
@@ -23,7 +23,7 @@ class _LeftOpen(Exception):
     """The row that is being read has swallowed others."""
 
 
-def csv_rows(path: Source) -> Iterator[tuple[int, list[str] | BadData, str]]:
+def csv_rows(path: FilePath) -> Iterator[tuple[int, list[str] | BadData, str]]:
     """Rows by RFC 4180 as (line of its first, cells or the fault, the row as it was); `;` for `,` is noticed.
 
     A quoted cell may span lines. Where these look like whole rows of the file, by their number of cells and by values that
@@ -96,7 +96,7 @@ def csv_rows(path: Source) -> Iterator[tuple[int, list[str] | BadData, str]]:
         reader = csv.reader(feed(), dialect)
 
 
-def _faults(taken: list[_Line], reason: str, path: Source) -> Iterator[tuple[int, BadData, str]]:
+def _faults(taken: list[_Line], reason: str, path: FilePath) -> Iterator[tuple[int, BadData, str]]:
     """A fault for each line of a faulty row, that line first which is to blame."""
     begin = taken[0][0]
     cause, fault = next(((place, text) for place, text in taken if isinstance(text, BadLine)), (begin, None))

@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from carryover.data.formats.opening import Source
+from carryover.data.formats.opening import FilePath
 from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.errors import BadData, InputMissing
 
 _SIGNS = frozenset("*?[")
 
 
-def text_files(path: Source) -> list[Path]:
+def text_files(path: FilePath) -> list[Path]:
     """The files behind a name, in the order of their names.
 
     A file is itself, a folder all files in it and in the folders below but for those whose name begins with a dot, a
@@ -34,12 +34,14 @@ def text_files(path: Source) -> list[Path]:
     return sorted(found)
 
 
-def is_pattern(path: Source) -> bool:
+def is_pattern(path: FilePath) -> bool:
     """Whether the name stands for the files it fits: it has signs of a pattern and is no file's own."""
     return not _SIGNS.isdisjoint(str(path)) and not Path(path).exists()
 
 
-def read_files(path: Source, read: Callable[[Path], Iterator[tuple[int, str]]], *, exact: bool) -> Iterator[tuple[int, str]]:
+def read_files(
+    path: FilePath, read: Callable[[Path], Iterator[tuple[int, str]]], *, exact: bool
+) -> Iterator[tuple[int, str]]:
     """The lines that `read` gives of all files behind a name as (line number in its file, line), an empty line between two.
 
     `exact` keeps the white space around a line. Empty files are passed over. Raises InputMissing, BadData with file and line
@@ -81,7 +83,7 @@ def _files_below(folder: Path) -> list[Path]:
     return found
 
 
-def _choose(path: Source, files: list[Path]) -> str:
+def _choose(path: FilePath, files: list[Path]) -> str:
     """How to leave out what is no text."""
     suffixes = Counter(file.suffix for file in files if file.suffix)
     usual = suffixes.most_common(1)[0][0] if suffixes else ".txt"

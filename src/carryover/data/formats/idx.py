@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.formats.opening import Source, open_bytes
+from carryover.data.formats.opening import FilePath, open_bytes
 from carryover.errors import BadData, InputMissing
 
 _KINDS = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -25,7 +25,7 @@ class LabelledImages(NamedTuple):
     labels: NDArray[np.uint8]
 
 
-def read_idx(path: Source) -> NDArray[Any]:
+def read_idx(path: FilePath) -> NDArray[Any]:
     """The array of an idx file, in native byte order.
 
     Four bytes stand first: 0, 0, the type of number, the number of axes; then every axis's length as a big-endian 32-bit
@@ -53,7 +53,7 @@ def read_idx(path: Source) -> NDArray[Any]:
     return np.frombuffer(content, kind).reshape(shape).astype(kind.newbyteorder("="), copy=False)
 
 
-def read_labelled_images(folder: Source, part: str) -> LabelledImages:
+def read_labelled_images(folder: FilePath, part: str) -> LabelledImages:
     """All images of a part ("train" or "t10k") with their labels: `PART…-images-idx3-ubyte` and `PART…-labels-idx1-ubyte`.
 
     Each may end in .gz or .xz; several such files, as `train-part0-…`, are set one after the other in the order of their

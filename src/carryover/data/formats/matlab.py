@@ -1,7 +1,7 @@
 """MATLAB files of version 5 (the ordinary `.mat`): numeric arrays, and cell arrays of them.
 
 Written out here because every reader must survive any damage: `scipy.io.loadmat` ended the process (SIGSEGV) on a file of
-which single bytes were changed. Source of the format: MathWorks, "MAT-File Format", chapter 1.
+which single bytes were changed. FilePath of the format: MathWorks, "MAT-File Format", chapter 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.data.formats.opening import Source, open_bytes
+from carryover.data.formats.opening import FilePath, open_bytes
 from carryover.errors import BadData
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ class _Element(NamedTuple):
     content: memoryview
 
 
-def read_matlab(path: Source, names: tuple[str, ...]) -> dict[str, Array | list[Array]]:
+def read_matlab(path: FilePath, names: tuple[str, ...]) -> dict[str, Array | list[Array]]:
     """The variables `names` of a file: a numeric one as an array, a cell array as a list of its arrays, first axis fastest.
 
     Other variables are passed over. Raises InputMissing, or BadData when the file is no MATLAB 5 file, is damaged, lacks

@@ -16,7 +16,7 @@ from carryover.data.formats.spooling import open_stored
 from carryover.data.formats.unpacking import GZIP, XZ, JunkBehind, unpacked
 from carryover.errors import BadData, InputMissing
 
-Source = str | PathLike[str]
+FilePath = str | PathLike[str]
 
 LONGEST_LINE = 256 * 1024 * 1024  # bytes; a longer one is no text file, and would be held in memory whole
 _AT_ONCE = 1 << 18
@@ -29,7 +29,7 @@ class BadLine(BadData):
     text = ""
 
 
-def inner_suffix(path: Source) -> str:
+def inner_suffix(path: FilePath) -> str:
     """Suffix that tells the format, in lower case and without the compression: `.tsv` of `train.tsv.gz`."""
     path = Path(path)
     if path.suffix.lower() in (".gz", ".xz"):
@@ -38,7 +38,7 @@ def inner_suffix(path: Source) -> str:
 
 
 @contextmanager
-def open_bytes(path: Source) -> Iterator[IO[bytes]]:
+def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
     """The uncompressed bytes of a file, of `-` for standard input. Compression is told by the first bytes, not the name.
 
     Raises InputMissing when it cannot be opened, BadData when it is of a kind that cannot be read or is damaged, also
@@ -70,7 +70,7 @@ def open_bytes(path: Source) -> Iterator[IO[bytes]]:
             raise BadData("the file does not fit into memory", path=path, repair="split it") from error
 
 
-def _check_kind(start: bytes, path: Source, *, packed: bool = False) -> None:
+def _check_kind(start: bytes, path: FilePath, *, packed: bool = False) -> None:
     """Raise BadData for content that is of another kind."""
     if packed and start.startswith((GZIP, XZ)):
         raise BadData("the file is compressed twice", path=path, repair="unpack it once")
@@ -80,7 +80,7 @@ def _check_kind(start: bytes, path: Source, *, packed: bool = False) -> None:
 
 
 @contextmanager
-def open_file(path: Source) -> Iterator[IO[bytes]]:
+def open_file(path: FilePath) -> Iterator[IO[bytes]]:
     """The bytes of a file as they are stored. Raises InputMissing."""
     try:
         opened = open_stored(path)
@@ -105,7 +105,7 @@ def _nearby(path: Path) -> str:
     return f"did you mean {path.parent / close[0]}?" if close else "check the path"
 
 
-def scan_lines(path: Source, *, stripped: bool = False) -> Iterator[tuple[int, str | BadLine]]:
+def scan_lines(path: FilePath, *, stripped: bool = False) -> Iterator[tuple[int, str | BadLine]]:
     """All lines as (number from 1, text without the line end); in place of a line that is no text, the error it is.
 
     Lines end with LF, CR LF or CR alone; a byte order mark at the beginning of a line is dropped: where files were joined,
@@ -182,7 +182,7 @@ def _without_return(block: bytes) -> bytes:
     return block.removesuffix(b"\r")
 
 
-def _check_lengths(block: bytes, path: Source, number: int) -> None:
+def _check_lengths(block: bytes, path: FilePath, number: int) -> None:
     lines = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     for place, line in enumerate(lines, start=number + 1):
         if len(line) > LONGEST_LINE:
@@ -191,7 +191,7 @@ def _check_lengths(block: bytes, path: Source, number: int) -> None:
             )
 
 
-def _checked(line: str, path: Source, number: int) -> str | BadLine:
+def _checked(line: str, path: FilePath, number: int) -> str | BadLine:
     """A line of a block in which something is no text; bytes that are not UTF-8 stand there as half surrogates."""
     content = line.encode("utf-8", "surrogateescape")
     try:
@@ -210,7 +210,7 @@ def _checked(line: str, path: Source, number: int) -> str | BadLine:
     return fault
 
 
-def read_lines(path: Source, *, stripped: bool = False) -> Iterator[tuple[int, str]]:
+def read_lines(path: FilePath, *, stripped: bool = False) -> Iterator[tuple[int, str]]:
     """As `scan_lines`, but the first faulty line is raised."""
     for number, line in scan_lines(path, stripped=stripped):
         if isinstance(line, BadData):

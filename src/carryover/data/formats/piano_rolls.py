@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.data.formats.matlab import read_matlab
-from carryover.data.formats.opening import Source
+from carryover.data.formats.opening import FilePath
 from carryover.errors import BadData, InputMissing
 
 _VARIABLES = ("traindata", "validdata", "testdata")
@@ -27,7 +27,7 @@ class PianoRolls(NamedTuple):
         return int(self.train[0].shape[1])
 
 
-def read_piano_rolls(path: Source) -> PianoRolls:
+def read_piano_rolls(path: FilePath) -> PianoRolls:
     """A `.mat` file with the cell arrays `traindata`, `validdata` and `testdata` of matrices [T, keys].
 
     Raises InputMissing, or BadData naming the piece that is no such matrix.

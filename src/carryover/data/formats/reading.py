@@ -7,19 +7,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from carryover.data.examples import Example, Source, Text, Words
 from carryover.data.formats import tables
 from carryover.data.formats.choosing import FORMATS, choose_format, is_builtin
 from carryover.data.formats.columns import read_columns, to_iob2
 from carryover.data.formats.conllu import read_conllu
 from carryover.data.formats.folders import read_files
-from carryover.data.formats.opening import Source, scan_lines
+from carryover.data.formats.opening import FilePath, scan_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.formats.text import (
     Faulty,
+    LabelledText,
     ReadResult,
     Rejected,
-    TaggedSentence,
-    TextExample,
+    Tagged,
     check_on_error,
     check_unicode,
     collect,
@@ -34,7 +35,7 @@ from carryover.errors import BadData, UsageError
 from carryover.escaping import one_json
 
 __all__ = [
-    "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected", "TaggedSentence", "TextExample",
+    "SCHEMES", "TAG_FORMATS", "TEXT_FORMATS", "ReadResult", "Rejected",
     "is_builtin", "read_raw", "read_tagged", "read_texts", "write_rejected",
 ]  # fmt: skip
 
@@ -43,7 +44,7 @@ TAG_FORMATS = tuple(name for name, one in FORMATS.items() if "tags" in one.readi
 
 
 def read_texts(
-    path: Source,
+    path: FilePath,
     *,
     text_column: str | int = "text",
     label_column: str | int = "label",
@@ -52,7 +53,7 @@ def read_texts(
     multi_label: str | None = None,
     coarse: str | None = None,
     require_labels: bool = True,
-) -> ReadResult[TextExample]:
+) -> ReadResult[LabelledText]:
     """Labelled texts of a TSV, CSV, JSONL, Parquet or label-first file, or lines without labels; .gz and .xz of each.
 
     Numbers as columns (from 0) say that there is no header. `multi_label` is what separates several labels in a cell;
@@ -78,19 +79,21 @@ def read_texts(
     return replace(result, examples=[_coarser(example, coarse) for example in result.examples])
 
 
-def _coarser(example: TextExample, separator: str) -> TextExample:
-    return replace(example, labels=tuple(dict.fromkeys(label.split(separator)[0] or label for label in example.labels)))
+def _coarser(example: LabelledText, separator: str) -> LabelledText:
+    if example.gold is None:
+        return example
+    return replace(example, gold=tuple(dict.fromkeys(label.split(separator)[0] or label for label in example.gold)))
 
 
 def _read_texts(
-    path: Source,
+    path: FilePath,
     text_column: str | int,
     label_column: str | int,
     format: str | None,
     on_error: str,
     multi_label: str | None,
     require_labels: bool,
-) -> ReadResult[TextExample]:
+) -> ReadResult[LabelledText]:
     given = format
     format = choose_format(path, format, "texts", otherwise="") or _usual_format(path, require_labels)
     if format == "text":
@@ -111,7 +114,7 @@ def _read_texts(
 
 
 def read_tagged(
-    path: Source,
+    path: FilePath,
     *,
     label_column: str | int | None = None,
     format: str | None = None,
@@ -119,7 +122,7 @@ def read_tagged(
     require_labels: bool = True,
     scheme: str | None = None,
     like: Like = None,
-) -> ReadResult[TaggedSentence]:
+) -> ReadResult[Tagged]:
     """Tagged sentences of a CoNLL column file, a CoNLL-U treebank or JSONL rows {"tokens": […], "tags": […]}.
 
     `label_column`: the number of a column (default: the last), the field of a treebank (default: "upos"), or the key of
@@ -157,7 +160,7 @@ def read_tagged(
 
 
 def read_raw(
-    path: Source, *, exact: bool = False, column: str | int = "text", format: str | None = None
+    path: FilePath, *, exact: bool = False, column: str | int = "text", format: str | None = None
 ) -> Iterator[tuple[int, str]]:
     """Running text as (line number, line); an empty string at blank lines, which separate documents. Streams.
 
@@ -184,7 +187,7 @@ def write_rejected(path: str | Path, rejected: Iterable[Rejected]) -> None:
     atomic_write(Path(path), "".join(one_json(asdict(one)) + "\n" for one in rejected))
 
 
-def _usual_format(path: Source, require_labels: bool) -> str:
+def _usual_format(path: FilePath, require_labels: bool) -> str:
     """Format of a file of texts that neither name nor beginning tell."""
     if not require_labels:
         return "text"
@@ -197,19 +200,20 @@ def _usual_format(path: Source, require_labels: bool) -> str:
 
 
 def _text_examples(
-    path: Source,
+    path: FilePath,
     records: Iterator[tables.Record | Faulty],
     columns: list[tables.Column],
     multi_label: str | None,
     require_labels: bool,
-) -> Iterator[TextExample | Faulty]:
+) -> Iterator[LabelledText | Faulty]:
     for record in records:
         if isinstance(record, Faulty):
             yield record
             continue
         text, label = (*record.cells, None)[:2]
         try:
-            yield TextExample(_text(text, columns[0].name), _labels(label, multi_label, require_labels), record.line)
+            seen = Text(_text(text, columns[0].name))
+            yield Example(seen, _labels(label, multi_label, require_labels), Source(str(path), record.line))
         except BadData as error:
             yield Faulty(BadData(error.message, path=path, line=record.line, repair=error.repair), record.raw)
 
@@ -232,7 +236,7 @@ def _text(cell: Any, name: str | int) -> str:
     return cell
 
 
-def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[str, ...]:
+def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[str, ...] | None:
     if isinstance(cell, list | tuple):
         if multi_label is None:
             raise BadData("the label is a list", repair="say that a text may have several labels (multi_label)")
@@ -246,7 +250,7 @@ def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[s
     if not label:
         if require_labels:
             raise _empty_label(cell)
-        return ()
+        return None
     return (label,)
 
 
@@ -273,7 +277,7 @@ def _label(cell: Any) -> str:
     raise BadData(f"the label is of type {type(cell).__name__}", repair="give a string or a number")
 
 
-def _json_sentences(path: Source, key: str, require_labels: bool) -> Iterator[TaggedSentence | Faulty]:
+def _json_sentences(path: FilePath, key: str, require_labels: bool) -> Iterator[Tagged | Faulty]:
     for line, value, raw in tables.read_objects(path):
         if isinstance(value, BadData):
             yield Faulty(value, raw)
@@ -284,7 +288,7 @@ def _json_sentences(path: Source, key: str, require_labels: bool) -> Iterator[Ta
             yield Faulty(BadData(error.message, path=path, line=line, repair=error.repair), raw)
 
 
-def _json_sentence(path: Source, value: dict[str, Any], key: str, require_labels: bool, line: int) -> TaggedSentence:
+def _json_sentence(path: FilePath, value: dict[str, Any], key: str, require_labels: bool, line: int) -> Tagged:
     for name in ("tokens", key) if require_labels else ("tokens",):
         if name not in value:
             raise tables.missing_column(name, list(value), path, line)
@@ -301,4 +305,4 @@ def _json_sentence(path: Source, value: dict[str, Any], key: str, require_labels
         raise BadData("the sentence has no tokens", repair="remove the row")
     if len(tokens) != len(tags) and (tags or require_labels):
         raise BadData(f"{len(tokens)} tokens but {len(tags)} {key}", repair="give one tag for each token")
-    return TaggedSentence(tokens, tags, line)
+    return Example(Words(tokens), tags or None, Source(str(path), line))

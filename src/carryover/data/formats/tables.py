@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from carryover.data.formats.csv_rows import csv_rows
-from carryover.data.formats.opening import BadLine, Source, open_bytes, scan_lines
+from carryover.data.formats.opening import BadLine, FilePath, open_bytes, scan_lines
 from carryover.data.formats.text import Faulty
 from carryover.errors import BadData, CarryoverError, ExtraMissing, UsageError
 
@@ -43,7 +43,7 @@ class Record:
     raw: str
 
 
-def read_records(path: Source, columns: Sequence[Column], format: str) -> Iterator[Record | Faulty]:
+def read_records(path: FilePath, columns: Sequence[Column], format: str) -> Iterator[Record | Faulty]:
     """The cells of the wanted columns, row by row. Blank lines are no rows.
 
     TSV has no quoting: a cell is what stands between two tabs. CSV follows RFC 4180 (see `csv_rows`); a row may span lines
@@ -63,7 +63,7 @@ def read_records(path: Source, columns: Sequence[Column], format: str) -> Iterat
     raise UsageError(f"table format {format!r} is unknown", path=path, repair=f"use one of {', '.join(FORMATS)}")
 
 
-def missing_column(name: str, available: Sequence[str], path: Source, line: int | None, hint: str = "") -> BadData:
+def missing_column(name: str, available: Sequence[str], path: FilePath, line: int | None, hint: str = "") -> BadData:
     """The error for a column that is not there, with the nearest one and all that are."""
     lower = {one.lower(): one for one in available}
     close = [lower[name.lower()]] if name.lower() in lower else get_close_matches(name, available, n=1, cutoff=0.5)
@@ -77,7 +77,7 @@ def missing_column(name: str, available: Sequence[str], path: Source, line: int 
 _Row = tuple[int, list[str] | BadData, str]  # line, cells or the fault, the row as it was
 
 
-def _tsv_rows(path: Source) -> Iterator[_Row]:
+def _tsv_rows(path: FilePath) -> Iterator[_Row]:
     for number, line in scan_lines(path):
         if isinstance(line, BadLine):
             yield number, line, line.text
@@ -85,7 +85,7 @@ def _tsv_rows(path: Source) -> Iterator[_Row]:
             yield number, line.split("\t"), line
 
 
-def _delimited(path: Source, columns: Sequence[Column], rows: Iterator[_Row]) -> Iterator[Record | Faulty]:
+def _delimited(path: FilePath, columns: Sequence[Column], rows: Iterator[_Row]) -> Iterator[Record | Faulty]:
     """Pick the wanted cells of rows that must all be as wide as the first one."""
     named = [column for column in columns if isinstance(column.name, str)]
     if named and len(named) < len(columns) and any(not column.optional for column in named):
@@ -124,7 +124,7 @@ def _delimited(path: Source, columns: Sequence[Column], rows: Iterator[_Row]) ->
         yield Record(line, tuple(None if place is None else cells[place] for place in places), raw)
 
 
-def _places(names: list[str], columns: Sequence[Column], path: Source, line: int) -> list[int | None]:
+def _places(names: list[str], columns: Sequence[Column], path: FilePath, line: int) -> list[int | None]:
     places: list[int | None] = []
     for column in columns:
         assert isinstance(column.name, str)
@@ -140,7 +140,7 @@ def _places(names: list[str], columns: Sequence[Column], path: Source, line: int
     return places
 
 
-def _numbered_places(width: int, columns: Sequence[Column], path: Source, line: int) -> list[int | None]:
+def _numbered_places(width: int, columns: Sequence[Column], path: FilePath, line: int) -> list[int | None]:
     places: list[int | None] = []
     for column in columns:
         if isinstance(column.name, int) and column.name < width:
@@ -154,7 +154,7 @@ def _numbered_places(width: int, columns: Sequence[Column], path: Source, line: 
     return places
 
 
-def read_objects(path: Source) -> Iterator[tuple[int, dict[str, Any] | BadData, str]]:
+def read_objects(path: FilePath) -> Iterator[tuple[int, dict[str, Any] | BadData, str]]:
     """The objects of a JSONL file as (line, object or fault, the line)."""
     for number, line in scan_lines(path):
         if isinstance(line, BadLine):
@@ -177,7 +177,7 @@ def read_objects(path: Source) -> Iterator[tuple[int, dict[str, Any] | BadData, 
             yield number, fault, line
 
 
-def _json_records(path: Source, columns: Sequence[Column]) -> Iterator[Record | Faulty]:
+def _json_records(path: FilePath, columns: Sequence[Column]) -> Iterator[Record | Faulty]:
     for line, value, raw in read_objects(path):
         if isinstance(value, BadData):
             yield Faulty(value, raw)
@@ -189,7 +189,7 @@ def _json_records(path: Source, columns: Sequence[Column]) -> Iterator[Record | 
         yield Record(line, tuple(value.get(str(column.name)) for column in columns), raw)
 
 
-def _parquet_records(path: Source, columns: Sequence[Column]) -> Iterator[Record | Faulty]:
+def _parquet_records(path: FilePath, columns: Sequence[Column]) -> Iterator[Record | Faulty]:
     """Rows of a Parquet file in portions; `line` is the number of the row from 1."""
     try:
         import pyarrow

@@ -7,27 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from carryover.data.formats.opening import BadLine, Source, scan_lines
+from carryover.data.examples import Example, Labels, Source, Text, Words
+from carryover.data.formats.opening import BadLine, FilePath, scan_lines
 from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
-
-
-@dataclass(frozen=True)
-class TextExample:
-    """A text and its labels: one for ordinary classification, none to many for multi-label, none when unlabelled."""
-
-    text: str
-    labels: tuple[str, ...]
-    line: int = 0
-
-
-@dataclass(frozen=True)
-class TaggedSentence:
-    """Words and one tag for each; no tags at all when unlabelled. `line` is where the sentence begins."""
-
-    tokens: tuple[str, ...]
-    tags: tuple[str, ...]
-    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +24,10 @@ class Rejected:
 
 
 E = TypeVar("E")
+Tagged = Example[Words, Labels]
+"""Words and one tag for each, None when unlabelled; its line is where the sentence begins."""
+LabelledText = Example[Text, Labels]
+"""A text and its labels: one for ordinary classification, none to many for multi-label, None when unlabelled."""
 
 _WORD = re.compile(r"([^ \t]*)\s*")
 FASTTEXT = "__label__"
@@ -67,12 +54,12 @@ class Faulty:
     error: BadData
     text: str
 
-    def rejected(self, path: Source) -> Rejected:
+    def rejected(self, path: FilePath) -> Rejected:
         reason = self.error.message if self.error.repair is None else f"{self.error.message}; {self.error.repair}"
         return Rejected(str(path), self.error.line or 0, reason, self.text)
 
 
-def collect(items: Iterable[E | Faulty], path: Source, on_error: str) -> ReadResult[E]:
+def collect(items: Iterable[E | Faulty], path: FilePath, on_error: str) -> ReadResult[E]:
     """All examples of a file. A faulty row raises its error, or is set aside when `on_error` is "skip".
 
     Raises BadData also when nothing usable is left.
@@ -114,16 +101,16 @@ def check_unicode(text: str) -> None:
         raise BadData("the text holds a zero character", repair="remove it")
 
 
-def plain_examples(path: Source) -> Iterator[TextExample | Faulty]:
+def plain_examples(path: FilePath) -> Iterator[LabelledText | Faulty]:
     """Every line that is not blank as an example without labels."""
     for number, line in scan_lines(path):
         if isinstance(line, BadLine):
             yield Faulty(line, line.text)
         elif line.strip():
-            yield TextExample(line, (), number)
+            yield Example(Text(line), None, Source(str(path), number))
 
 
-def label_first_examples(path: Source, multi_label: str | None) -> Iterator[TextExample | Faulty]:
+def label_first_examples(path: FilePath, multi_label: str | None) -> Iterator[LabelledText | Faulty]:
     """`LABEL the text`: the label ends at the first white space. `multi_label` separates several labels.
 
     Labels that begin with `__label__`, as fastText writes them, may be several: all of them at the beginning of the line.
@@ -145,7 +132,7 @@ def label_first_examples(path: Source, multi_label: str | None) -> Iterator[Text
             yield Faulty(BadData(wrong[0], path=path, line=number, repair=wrong[1]), line)
             continue
         labels = found if multi_label is None else [part for one in found for part in split_labels(one, multi_label)]
-        yield TextExample(text, tuple(dict.fromkeys(labels)), number)
+        yield Example(Text(text), tuple(dict.fromkeys(labels)), Source(str(path), number))
 
 
 def _leading_labels(line: str) -> tuple[list[str], str]:
@@ -166,12 +153,12 @@ def split_labels(cell: str, separator: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def looks_label_first(path: Source, examples: list[TextExample]) -> None:
+def looks_label_first(path: FilePath, examples: list[LabelledText]) -> None:
     """Refuse running text that was taken for label-first lines because of the file's name. Raises BadData.
 
     Told by the number of different labels: half the lines of a short file, a tenth (and more than 100) of a long one.
     """
-    labels = {label for example in examples for label in example.labels}
+    labels = {label for example in examples for label in example.gold or ()}
     if len(examples) >= 20 and len(labels) > min(len(examples) / 2, max(100, len(examples) / 10)):
         raise BadData(
             f"this looks like text without labels: {len(labels)} different first words in {len(examples)} lines",

@@ -11,7 +11,7 @@ from typing import Any
 
 from carryover.data.formats.choosing import choose_format, is_builtin
 from carryover.data.formats.columns import split_columns
-from carryover.data.formats.opening import Source, read_lines
+from carryover.data.formats.opening import FilePath, read_lines
 from carryover.data.formats.tables import Column, missing_column, read_objects, read_records
 from carryover.data.formats.text import Faulty, check_unicode, label_first_examples
 from carryover.errors import BadData
@@ -20,7 +20,7 @@ Item = str | list[str]
 """A running text, or a sentence that is already cut into words."""
 
 
-def read_items(path: Source, *, format: str | None = None, text_column: str | int = "text") -> Iterator[Item]:
+def read_items(path: FilePath, *, format: str | None = None, text_column: str | int = "text") -> Iterator[Item]:
     """The items of a file in their order, none left out.
 
     text                every line, an empty one too
@@ -40,7 +40,7 @@ def read_items(path: Source, *, format: str | None = None, text_column: str | in
 
 
 def raw_lines(
-    path: Source, *, exact: bool, format: str | None = None, text_column: str | int = "text"
+    path: FilePath, *, exact: bool, format: str | None = None, text_column: str | int = "text"
 ) -> Iterator[tuple[int, str]]:
     """The text of a file as numbered lines; words are joined by spaces, a text of several lines is followed by a blank one.
 
@@ -66,13 +66,13 @@ def _as_lines(items: Iterator[tuple[int, Item]], *, named: bool) -> Iterator[tup
         raise BadData(error.message, path=error.path, line=error.line, repair=repair) from error
 
 
-def numbered_items(path: Source, format: str | None, text_column: str | int) -> Iterator[tuple[int, Item]]:
+def numbered_items(path: FilePath, format: str | None, text_column: str | int) -> Iterator[tuple[int, Item]]:
     """As `read_items`, of one file, with the line each begins at."""
     return _READERS[choose_format(path, format, "raw", otherwise="text")](path, text_column)
 
 
-def _table(kind: str) -> Callable[[Source, str | int], Iterator[tuple[int, Item]]]:
-    def read(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]]:
+def _table(kind: str) -> Callable[[FilePath, str | int], Iterator[tuple[int, Item]]]:
+    def read(path: FilePath, text_column: str | int) -> Iterator[tuple[int, Item]]:
         for record in read_records(path, [Column.of(text_column)], kind):
             if isinstance(record, Faulty):
                 raise record.error
@@ -81,7 +81,7 @@ def _table(kind: str) -> Callable[[Source, str | int], Iterator[tuple[int, Item]
     return read
 
 
-def _rows(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]]:
+def _rows(path: FilePath, text_column: str | int) -> Iterator[tuple[int, Item]]:
     for line, value, _ in read_objects(path):
         if isinstance(value, BadData):
             raise value
@@ -98,7 +98,7 @@ def _rows(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]]:
             raise missing_column(str(text_column), list(value), path, line, hint="; a column `tokens` holds words")
 
 
-def _text(cell: Any, column: str | int, path: Source, line: int) -> str:
+def _text(cell: Any, column: str | int, path: FilePath, line: int) -> str:
     if not isinstance(cell, str):
         raise BadData(f"{column!r} is not a string", path=path, line=line, repair="give a string")
     try:
@@ -108,17 +108,17 @@ def _text(cell: Any, column: str | int, path: Source, line: int) -> str:
     return cell
 
 
-def _behind_labels(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]]:
+def _behind_labels(path: FilePath, text_column: str | int) -> Iterator[tuple[int, Item]]:
     for example in label_first_examples(path, ","):
         if isinstance(example, Faulty):
             raise example.error
-        yield example.line, example.text
+        yield example.source.line, example.input.text
 
 
 _Block = list[tuple[int, str]]
 
 
-def _blocks(path: Source) -> Iterator[_Block]:
+def _blocks(path: FilePath) -> Iterator[_Block]:
     """The lines between blank lines, numbered."""
     block: _Block = []
     for number, line in read_lines(path):
@@ -131,13 +131,13 @@ def _blocks(path: Source) -> Iterator[_Block]:
         yield block
 
 
-def _columns(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]]:
+def _columns(path: FilePath, text_column: str | int) -> Iterator[tuple[int, Item]]:
     for block in _blocks(path):
         if words := _column_words(path, block):
             yield block[0][0], words
 
 
-def _column_words(path: Source, block: _Block) -> list[str]:
+def _column_words(path: FilePath, block: _Block) -> list[str]:
     """Column 0. A line before the first word that begins with # and has not the columns of the last line is a comment."""
     tabs = "\t" in block[-1][1]
     width = len(split_columns(block[-1][1], tabs))
@@ -162,7 +162,7 @@ _PLUS = "# global.columns ="
 _FIELDS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 
 
-def _treebank(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]]:
+def _treebank(path: FilePath, text_column: str | int) -> Iterator[tuple[int, Item]]:
     """CoNLL-U, and CoNLL-U Plus, whose first line names its columns."""
     fields = list(_FIELDS)
     for block in _blocks(path):
@@ -174,7 +174,7 @@ def _treebank(path: Source, text_column: str | int) -> Iterator[tuple[int, Item]
             yield block[0][0], words
 
 
-def _treebank_words(path: Source, block: _Block, fields: list[str]) -> list[str]:
+def _treebank_words(path: FilePath, block: _Block, fields: list[str]) -> list[str]:
     form, identity = fields.index("FORM"), fields.index("ID") if "ID" in fields else None
     kind = "CoNLL-U" if len(fields) == len(_FIELDS) else "the file"
     words = []
@@ -190,7 +190,7 @@ def _treebank_words(path: Source, block: _Block, fields: list[str]) -> list[str]
     return words
 
 
-_READERS: dict[str, Callable[[Source, str | int], Iterator[tuple[int, Item]]]] = {
+_READERS: dict[str, Callable[[FilePath, str | int], Iterator[tuple[int, Item]]]] = {
     "text": lambda path, text_column: read_lines(path),
     "tsv": _table("tsv"),
     "csv": _table("csv"),

@@ -12,7 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags, check_consistent_length
 
-from carryover.data.formats.text import TaggedSentence, TextExample
+from carryover.data.examples import Example, Labels, Text, Words
 from carryover.data.schemes import PLAIN, Scheme, find_scheme
 from carryover.data.splits import stratified_split
 from carryover.devices import choose_device
@@ -234,10 +234,10 @@ class TextClassifier(ClassifierMixin, _Estimator):
         self.classes_, numbers = np.unique(flat, return_inverse=True)
         self._names = [str(one) for one in self.classes_]  # a predictor's labels are strings
         own = iter(numbers.tolist())
-        return [TextExample(text, tuple(self._names[next(own)] for _ in row)) for text, row in zip(X, rows, strict=True)]
+        return [Example(Text(text), tuple(self._names[next(own)] for _ in row)) for text, row in zip(X, rows, strict=True)]
 
-    def _labels(self, example: TextExample) -> tuple[str, ...]:
-        return example.labels
+    def _labels(self, example: Example[Text, Labels]) -> tuple[str, ...]:
+        return example.gold or ()
 
 
 class SequenceTagger(_Estimator):
@@ -297,37 +297,36 @@ class SequenceTagger(_Estimator):
 
     def _examples(self, X: list[tuple[str, ...]], y: ListOf[Any]) -> list[Any]:
         examples = _tagged(X, y)
-        self.scheme_ = find_scheme([example.tags for example in examples], self.scheme)
+        self.scheme_ = find_scheme([example.gold or () for example in examples], self.scheme)
         examples = _as_iob2(examples, self.scheme_)
-        self.classes_ = np.array(sorted({tag for example in examples for tag in example.tags}))
+        self.classes_ = np.array(sorted({tag for example in examples for tag in example.gold or ()}))
         return examples
 
-    def _labels(self, example: TaggedSentence) -> tuple[str, ...]:
-        return example.tags
+    def _labels(self, example: Example[Words, Labels]) -> tuple[str, ...]:
+        return example.gold or ()
 
     def _fixed_settings(self) -> dict[str, Any]:
         return {"scheme": PLAIN if self.scheme_ is None else self.scheme_.spelling}
 
 
-def _tagged(sentences: list[tuple[str, ...]], y: ListOf[Any]) -> list[TaggedSentence]:
-    examples = [TaggedSentence(words, tags) for words, tags in zip(sentences, sentences_of(y, "tag"), strict=True)]
+def _tagged(sentences: list[tuple[str, ...]], y: ListOf[Any]) -> list[Example[Words, Labels]]:
+    examples = [Example(Words(words), tags) for words, tags in zip(sentences, sentences_of(y, "tag"), strict=True)]
     for number, example in enumerate(examples):
-        if len(example.tokens) != len(example.tags):
-            raise UsageError(
-                f"sentence {number} has {len(example.tokens)} words and {len(example.tags)} tags", repair="give one a word"
-            )
+        words, tags = example.input.tokens, example.gold or ()
+        if len(words) != len(tags):
+            raise UsageError(f"sentence {number} has {len(words)} words and {len(tags)} tags", repair="give one a word")
     return examples
 
 
-def _as_iob2(examples: list[TaggedSentence], scheme: Scheme | None) -> list[TaggedSentence]:
+def _as_iob2(examples: list[Example[Words, Labels]], scheme: Scheme | None) -> list[Example[Words, Labels]]:
     """Tags as the model learns them. Raises BadData naming the first that cannot stand where it stands; broken IOB2 can be
     learned with `fitting={"output": "softmax"}`, which the task itself checks."""
     if scheme is None:
         return examples
     found = []
-    distinct = {tag for example in examples for tag in example.tags}
+    distinct = {tag for example in examples for tag in example.gold or ()}
     for number, example in enumerate(examples):
-        tags = example.tags
+        tags = example.gold or ()
         for place, tag in enumerate(tags):
             if not scheme.knows(tag):
                 known = sum(map(scheme.knows, distinct))
@@ -341,5 +340,5 @@ def _as_iob2(examples: list[TaggedSentence], scheme: Scheme | None) -> list[Tagg
                 f"sentence {number}, word {fault[0]}: {fault[1]}",
                 repair=f"correct it, or name the scheme of y, which looks like {scheme.name}, with scheme=",
             )
-        found.append(TaggedSentence(example.tokens, scheme.to_iob2(tags)))
+        found.append(Example(example.input, scheme.to_iob2(tags)))
     return found
