@@ -16,9 +16,11 @@ from carryover.compare import compare, parse_rungs
 from carryover.compare.estimate import estimate
 from carryover.compare.ladder import RUNGS, Cost, Resources, Rung, RungTask, cost_rank, rung_of
 from carryover.compare.ladder.calibration import Calibration
+from carryover.compare.ladder.neural import NeuralRung
 from carryover.compare.ladder.rung import Fitted, Style
 from carryover.compare.table import plain_table
 from carryover.errors import UsageError
+from carryover.transfer.plan import MODES
 from compare.running import plan
 
 
@@ -125,3 +127,25 @@ def test_every_rung_of_the_table_has_its_own_looks_and_place() -> None:
     for part in ("family", "cost", "sentence", "style"):
         assert len({str(getattr(rung, part)) for rung in rungs}) == len(rungs), part
     assert all(rung_of(name).name == name for name in RUNGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("features", None),
+        ("static", "--mode static --tune-vectors"),
+        ("scratch", "--mode scratch"),
+        ("frozen", "--mode frozen"),
+        ("head", "--mode head"),
+        ("top-3", "--mode top-k --top 3"),
+        ("full", "--mode full"),
+    ],
+)
+def test_the_next_command_trains_the_rung_that_was_compared(name: str, options: str | None) -> None:
+    rung = rung_of(name)
+    given = rung.train_options()
+    assert (given and " ".join(given)) == options
+    assert rung.has_placement == (name == "frozen")
+    if isinstance(rung, NeuralRung):
+        mode = MODES[rung.mode]
+        assert (rung.needs.encoder, rung.needs.vectors) == (mode.uses_encoder, mode.uses_vectors)

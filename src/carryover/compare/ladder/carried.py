@@ -11,7 +11,6 @@ from carryover.compare.ladder.rung import Cost, Needs, Resources, Style
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
-    from carryover.transfer.plan import CarryPlan
 
 
 class CarriedRung(NeuralRung):
@@ -19,41 +18,27 @@ class CarriedRung(NeuralRung):
 
     needs = Needs(encoder=True)
 
-    def plan(self, placement: str = "input") -> CarryPlan:
-        from carryover.transfer.plan import CarryPlan
-
-        return CarryPlan(mode=self.name)
-
     def material(self, resources: Resources) -> dict[str, Any]:
         return {"encoder": _load_encoder(str(resources.encoder), resources.device)}
 
     def substitute(self, calibration: Calibration) -> dict[str, Any]:
         return {"encoder": calibration.encoder()}
 
-    def train_options(self) -> list[str]:
-        return ["--mode", self.name]
-
 
 class Frozen(CarriedRung):
     """ELMo: Peters et al. 2018, "Deep contextualized word representations"."""
 
-    name = family = "frozen"
+    name = family = mode = "frozen"
     cost = Cost(beforehand=2, trained=1)
     style = Style(light="#007a5a", dark="#4fd0a5", marker="D", line="-")
     sentence = "The pretrained language model is left as it is; a learned mix of its layers feeds a small model (ELMo)."
     usual = True
-    has_placement = True
-
-    def plan(self, placement: str = "input") -> CarryPlan:
-        from carryover.transfer.plan import CarryPlan
-
-        return CarryPlan(mode=self.name, placement=placement)
 
 
 class LastLayer(CarriedRung):
     """Only the mixture and a linear layer are trained."""
 
-    name = family = "head"
+    name = family = mode = "head"
     cost = Cost(beforehand=2, trained=2)
     style = Style(light="#7a4bc0", dark="#bd9bf5", marker="v", line=(0, (5, 2)))
     sentence = "The pretrained language model is left as it is; only the last layer is trained on it."
@@ -62,7 +47,7 @@ class LastLayer(CarriedRung):
 class TopLayers(CarriedRung):
     """The uppermost `layers` layers are tuned; written `top-1`, `top-2`, …"""
 
-    family = "top"
+    family, mode = "top", "top-k"
     style = Style(light="#b0307a", dark="#f08cc4", marker="P", line=(0, (1, 1.5)))
     sentence = "The uppermost layers of the pretrained language model are tuned with the head."
 
@@ -75,19 +60,15 @@ class TopLayers(CarriedRung):
         family, _, layers = text.partition("-")
         return TopLayers(int(layers)) if family == self.family and layers.isdigit() and int(layers) > 0 else None
 
-    def plan(self, placement: str = "input") -> CarryPlan:
-        from carryover.transfer.plan import CarryPlan
-
-        return CarryPlan(mode="top-k", top=self.layers)
-
-    def train_options(self) -> list[str]:
-        return ["--mode", "top-k", "--top", str(self.layers)]
+    @property
+    def plan_options(self) -> dict[str, Any]:
+        return {"top": self.layers}
 
 
 class Full(CarriedRung):
     """The whole language model is tuned, its layers thawed from the top (Howard and Ruder 2018)."""
 
-    name = family = "full"
+    name = family = mode = "full"
     cost = Cost(beforehand=2, trained=4)
     style = Style(light="#c0321f", dark="#ff8a78", marker="X", line=(0, (7, 2, 1, 2)))
     sentence = "The whole pretrained language model is tuned."

@@ -7,14 +7,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from carryover.compare.examples import content
 from carryover.compare.ladder.rung import Fitted, Resources, Rung, RungTask
+from carryover.transfer.plan import MODES, CarryPlan
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
-    from carryover.transfer.plan import CarryPlan
 
 HELD_OUT_SHARE = 0.2
 FEWEST_HELD_OUT = 4
@@ -35,9 +35,29 @@ def split_budget(train: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
 class NeuralRung(Rung):
     """A rung that `carryover train` can train, too: what it carries over is a `CarryPlan`."""
 
-    @abstractmethod
-    def plan(self, placement: str = "input") -> CarryPlan:
+    mode: ClassVar[str]
+    """The key of its way of carrying over in `carryover.transfer.plan.MODES`."""
+
+    @property
+    def plan_options(self) -> dict[str, Any]:
+        """Fields of the plan that are not the mode's defaults."""
+        return {}
+
+    @property
+    def has_placement(self) -> bool:
+        return MODES[self.mode].own_parts
+
+    def plan(self, placement: str = CarryPlan.placement) -> CarryPlan:
         """What it carries over and what it trains; `placement` counts where the task has an LSTM of its own."""
+        placed: dict[str, Any] = {"placement": placement} if self.has_placement else {}
+        return CarryPlan(mode=self.mode, **placed, **self.plan_options)
+
+    def train_options(self) -> list[str]:
+        options = ["--mode", self.mode]
+        for name, value in self.plan_options.items():
+            flag = f"--{name.replace('_', '-')}"
+            options += [flag] if value is True else [flag, str(value)]
+        return options
 
     @abstractmethod
     def material(self, resources: Resources) -> dict[str, Any]:

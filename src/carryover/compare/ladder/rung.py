@@ -117,8 +117,11 @@ class Rung(LadderRow):
     """Whether it is compared where no rungs are named."""
     baseline: ClassVar[int] = 0
     """Error reductions are against the rung present that has the highest; 0 is never one."""
-    has_placement: ClassVar[bool] = False
-    """Whether an LSTM of the task's own stands over the mixture, so that the mixture can be placed before or behind it."""
+
+    @property
+    def has_placement(self) -> bool:
+        """Whether an LSTM of the task's own stands over a mixture of layers, so that this can be placed before or behind it."""
+        return False
 
     def named(self, text: str) -> Rung | None:
         """The rung of this family that `text` spells, None where it spells none."""

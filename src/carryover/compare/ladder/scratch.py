@@ -9,29 +9,20 @@ from carryover.compare.ladder.rung import Cost, Resources, Style
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
-    from carryover.transfer.plan import CarryPlan
 
 
 class Scratch(NeuralRung):
     """The same task model as that of the rungs above, without anything carried over."""
 
-    name = family = "scratch"
+    name = family = mode = "scratch"
     cost = Cost(beforehand=0, trained=2)
     style = Style(light="#b35900", dark="#f2a154", marker="^", line=(0, (1, 1.5)))
     sentence = "A neural encoder that starts from nothing and sees the labelled examples only."
     usual = True
     baseline = 2
 
-    def plan(self, placement: str = "input") -> CarryPlan:
-        from carryover.transfer.plan import CarryPlan
-
-        return CarryPlan(mode=self.name)
-
     def material(self, resources: Resources) -> dict[str, Any]:
         return {}
 
     def substitute(self, calibration: Calibration) -> dict[str, Any]:
         return {}
-
-    def train_options(self) -> list[str]:
-        return ["--mode", self.name]

@@ -11,7 +11,6 @@ from carryover.compare.ladder.rung import Cost, Needs, Resources, Style
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
-    from carryover.transfer.plan import CarryPlan
 
 
 class Static(NeuralRung):
@@ -21,26 +20,22 @@ class Static(NeuralRung):
     less than no vectors at all with 400.
     """
 
-    name = family = "static"
+    name = family = mode = "static"
     cost = Cost(beforehand=1, trained=2)
     needs = Needs(raw=True, vectors=True)
     style = Style(light="#1667b7", dark="#6db3f7", marker="s", line=(0, (5, 2)))
     sentence = "Word vectors (skip-gram) learned from the raw text, one a word whatever its context, tuned with the labels."
     usual = True
 
-    def plan(self, placement: str = "input") -> CarryPlan:
-        from carryover.transfer.plan import CarryPlan
-
-        return CarryPlan(mode=self.name, tune_vectors=True)
+    @property
+    def plan_options(self) -> dict[str, Any]:
+        return {"tune_vectors": True}
 
     def material(self, resources: Resources) -> dict[str, Any]:
         return {"vectors": _load_vectors(str(resources.vectors))}
 
     def substitute(self, calibration: Calibration) -> dict[str, Any]:
         return {"vectors": calibration.vectors()}
-
-    def train_options(self) -> list[str]:
-        return ["--mode", self.name, "--tune-vectors"]
 
 
 @lru_cache(maxsize=1)
