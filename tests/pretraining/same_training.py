@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from carryover import storage
 
 SMALL = {"character_size": 4, "filters": ((1, 4), (2, 4)), "cells": 8, "projection": 4, "dropout": 0.3}
 CLOSE = 1e-5  # the promise: of the loss of every update, relative
+FAR = 1e-3  # how far final weights may be apart, as a share of their norm
 
 
 def settings(text: Path, **changes: Any) -> dict[str, Any]:
@@ -53,4 +53,7 @@ def agree(one: Path, other: Path) -> None:
     mine, theirs = (storage.load_tensors(out / "model.safetensors") for out in (one, other))
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
-        torch.testing.assert_close(theirs[name], tensor, rtol=1e-2, atol=2e-4)
+        # As a whole: where gradients are all but zero Adam makes updates of their rounding, and single numbers part by 1e-3
+        # between two processors, too, at losses that are equal to 2e-7.
+        moved = float((theirs[name] - tensor).norm())
+        assert moved <= FAR * float(tensor.norm()) + 1e-6, f"{name} differs by {moved:.2g} of {float(tensor.norm()):.2g}"
