@@ -39,7 +39,8 @@ from carryover.data.stream import LanguageModelBatch, LanguageModelStream
 from carryover.errors import UsageError
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.softmax import exact_losses
-from carryover.pretraining.families import family_of, objective_and_optimiser
+from carryover.pretraining.optimiser import objective_and_optimiser
+from carryover.pretraining.recipes import build_objective
 from carryover.pretraining.settings import PretrainSettings
 from carryover.training.optimisers import clip_gradients
 
@@ -77,10 +78,11 @@ def memory() -> tuple[int, int]:
 def one(words: int, kind: str, size: str, steps: int) -> dict[str, Any]:
     """Times of one vocabulary and optimiser in this process."""
     wanted = PretrainSettings(raw="", size=size, vocabulary_size=words, softmax="sampled", optimiser=kind)
-    family = family_of("bilm")
+    asked = build_objective("bilm")
+    config = asked.config(wanted, words)
     torch.manual_seed(0)
-    model = family.build(family.config(wanted, words))
-    objective, optimiser = objective_and_optimiser(family, model, wanted, learning_rate=1e-3, logits_dtype=None)
+    model = asked.build(config)
+    objective, optimiser = objective_and_optimiser(asked, config, model, wanted, learning_rate=1e-3, precision="float32")
     with TemporaryDirectory() as folder:
         batches = batches_of(Path(folder), words, steps + 2)
     spent: dict[str, list[float]] = {"step": [], "forward": [], "backward": [], "clip": [], "optimiser": []}

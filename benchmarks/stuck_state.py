@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from carryover.data.batch_size import lanes_for
 from carryover.data.coding import TokenCoder
+from carryover.data.held_out import hold_out
 from carryover.data.shards import Shards, build_shards
 from carryover.data.stream import LanguageModelStream
 from carryover.layers.base import choose_rows
 from carryover.models.bilm import BiLanguageModel
 from carryover.objectives.bilm import BiLanguageModelObjective, clipped_states, softmax_of
 from carryover.objectives.scoring import evaluation_mode
-from carryover.pretraining.held_out import hold_out
 from carryover.training.optimisers import build_optimiser, clip_gradients, set_learning_rate
 from carryover.training.schedules import Schedule
 

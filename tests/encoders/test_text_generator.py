@@ -19,10 +19,10 @@ from carryover.encoders.text_generator import TextGenerator
 from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import BadData, UsageError
 from carryover.generation import Sampling
-from carryover.objectives.next_token import lines_next_token
+from carryover.objectives.next_token import NextTokenObjective, lines_next_token
 from carryover.pretraining.evaluation import evaluate_language_model
-from carryover.pretraining.families import NextToken, family_of
 from carryover.pretraining.pretrain import pretrain
+from carryover.pretraining.recipes import build_objective
 from carryover.pretraining.settings import PretrainSettings
 from carryover.training.loop import TrainingLoop
 from carryover.training.stopping import Interrupted
@@ -99,7 +99,7 @@ def test_code_is_learned_with_its_indentation_and_blank_lines(tmp_path: Path) ->
         (tmp_path / "code" / "below" / f"{number}.py").write_text(code)
     wanted = tiny(tmp_path / "code", epochs=40, batch_size=2, steps=40, model={"size": 24, "cells": 32})
     result = pretrain(wanted, tmp_path / "lm", quiet=True)
-    assert result.perplexity < 1.5 and result.record["held_out"]["text"] == "passages of the same text"
+    assert result.held_out < 1.5 and result.record["held_out"]["text"] == "passages of the same text"
     writer = carryover.load(tmp_path / "lm")
     written = writer.generate("def f(x):", max_tokens=30, across_lines=True).text
     assert written.startswith("\n    return x\n\n"), written
@@ -140,7 +140,7 @@ def test_no_backward_direction_is_made_and_nothing_is_changed_by_that(
     monkeypatch.setattr(LanguageModelStream, "batch", watched)
     weights, records = [], []
     for name, both_ways in (("alone", False), ("both", True)):
-        monkeypatch.setattr(NextToken, "both_ways", both_ways)
+        monkeypatch.setattr(NextTokenObjective, "both_ways", both_ways)
         records.append(pretrain(tiny(text, epochs=1), tmp_path / name, quiet=True).record["held_out"])
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
         evaluate_language_model(carryover.load(tmp_path / name), tmp_path / name, [text])
@@ -150,7 +150,7 @@ def test_no_backward_direction_is_made_and_nothing_is_changed_by_that(
 
 
 def test_the_usual_run_reads_forward_only() -> None:
-    assert not family_of("lm").both_ways and family_of("bilm").both_ways
+    assert not build_objective("lm").both_ways and build_objective("bilm").both_ways
 
 
 @pytest.mark.parametrize("name", INPUTS)

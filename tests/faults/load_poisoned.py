@@ -27,7 +27,7 @@ from carryover.embeddings.vectors import WordVectors
 from carryover.encoders.proof import measure_again
 from carryover.errors import CarryoverError
 from carryover.pretraining.evaluation import measured_as_in_training
-from carryover.pretraining.initial_model import read_start
+from carryover.pretraining.initial_model import read_initial_model
 from carryover.storage.artefact import load_artefact
 from carryover.transfer.predictions import trained_columns
 from carryover.transfer.predictor import task_card
@@ -72,7 +72,7 @@ def use(folder: Path) -> None:
         for one in found.predictions([["the", "boat"], [], ["Zoë"] * 70]):
             assert np.isfinite(one.probabilities).all(), "a probability is not finite"
         return
-    start = read_start(folder)
+    start = read_initial_model(folder)
     measured_as_in_training(start.record)
     if hasattr(found, "embed"):
         assert all(bool(vectors.isfinite().all()) for vectors in found.embed([["the", "boat"], [], ["Zoë"] * 70]))

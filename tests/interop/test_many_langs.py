@@ -22,7 +22,7 @@ from carryover.encoders.embed_lines import cut_words, embed_carrying
 from carryover.errors import BadData, InputMissing, UsageError
 from carryover.interop.elmo.many_langs import import_many_langs
 from carryover.interop.elmo.published import export_elmo
-from carryover.pretraining.initial_model import read_start
+from carryover.pretraining.initial_model import read_initial_model
 from carryover.storage import read_json
 from command_line import Shell
 
@@ -259,7 +259,7 @@ def test_it_is_no_model_to_export_or_to_pretrain_further(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="reads words by tables of its own and the published layout"):
         export_elmo(tmp_path / "elmo", tmp_path / "files")
     (tmp_path / "text.txt").write_text("a line\nanother line\n" * 3)
-    assert read_start(tmp_path / "elmo").predicts is False
+    assert read_initial_model(tmp_path / "elmo").predicts is False
     with pytest.raises(UsageError, match="reads words by tables of its own"):
         pretrain(continued(tmp_path / "elmo", tmp_path / "text.txt"), tmp_path / "new", quiet=True)
 

@@ -11,7 +11,7 @@ import carryover
 from carryover.errors import BadData, InputMissing, UsageError
 from carryover.interop.elmo.published import export_elmo, import_elmo
 from carryover.objectives.bilm import lines_perplexity
-from carryover.pretraining.evaluation import evaluate_language_model, perplexity_lines
+from carryover.pretraining.evaluation import evaluate_language_model, figure_lines
 from carryover.pretraining.pretrain import pretrain
 from carryover.pretraining.settings import PretrainSettings
 from pretraining.tiny_text import tiny, write_text
@@ -56,7 +56,7 @@ def test_one_file_is_the_whole(folder: Path) -> None:
     (row,) = document["files"]
     assert {name: row[name] for name in FIGURES} == {name: document["together"][name] for name in FIGURES}
     assert 0.05 < row["unknown_share"] < 0.5
-    assert perplexity_lines(document) == [
+    assert figure_lines(document) == [
         f"{folder / 'far.txt'}: perplexity {row['perplexity']:.2f} (forward {row['forward_perplexity']:.2f}, backward "
         f"{row['backward_perplexity']:.2f}; {row['tokens']:,} targets in 120 lines, {row['unknown_share']:.2%} of the tokens "
         "unknown)"
@@ -88,7 +88,7 @@ def test_the_same_files_in_other_places_continue_and_others_are_refused(folder: 
     moved = tmp_path / "moved.txt"
     moved.write_bytes((folder / "far.txt").read_bytes())
     second = again(folder / "near.txt", moved)
-    assert second.resumed_from == second.steps and second.perplexity == first.perplexity
+    assert second.resumed_from == second.steps and second.held_out == first.held_out
     assert second.record["held_out"]["files"][1]["text"] == str(moved)
     with pytest.raises(UsageError, match="started with held_out_text"):
         again(moved, folder / "near.txt")

@@ -14,7 +14,7 @@ from carryover.errors import BadData, InputMissing, UsageError
 from carryover.interop.elmo.published import export_elmo, import_elmo
 from carryover.objectives.bilm import lines_perplexity
 from carryover.pretraining.calibration import estimate
-from carryover.pretraining.initial_model import Start, continued, read_start
+from carryover.pretraining.initial_model import InitialModel, continued, read_initial_model
 from carryover.pretraining.pretrain import pretrain
 from faults.outcome import outcome
 from pretraining.tiny_text import WORDS, tiny, write_text
@@ -114,7 +114,7 @@ def test_a_generating_model_goes_on(tmp_path: Path, folder: Path) -> None:
 def test_the_lineage_stands_in_record_and_card(tmp_path: Path, folder: Path) -> None:
     run(folder, "lm", tmp_path / "second")
     third = pretrain(continued(tmp_path / "second", folder / "text.txt", **FEW), tmp_path / "third", quiet=True).record
-    fingerprint = read_start(folder / "lm").fingerprint
+    fingerprint = read_initial_model(folder / "lm").fingerprint
     assert third["begun_with"]["begun_with"]["fingerprint"] == fingerprint
     assert third["begun_with"]["corpus"]["fingerprint"] == storage.file_digest(folder / "new.txt")
     card = (tmp_path / "third" / "README.md").read_text()
@@ -181,7 +181,7 @@ def test_other_things_to_begin_with(tmp_path: Path, folder: Path, monkeypatch: p
         )
     with pytest.raises(UsageError, match="new_vocabulary is for a run that begins with a model"):
         tiny(folder / "new.txt", new_vocabulary=True)
-    monkeypatch.setattr(Start, "measure_earlier", lambda *_: dict.fromkeys(PERPLEXITIES, 3.0))
+    monkeypatch.setattr(InitialModel, "measure_earlier", lambda *_: dict.fromkeys(PERPLEXITIES, 3.0))
     with pytest.raises(BadData, match="what was loaded is not what was trained"):
         run(folder, "lm", tmp_path / "new")
 

@@ -91,12 +91,13 @@ def evaluate(
 def _language_model(
     found: Any, folder: Path, files: tuple[str, ...], require: float | None, how: dict[str, Any], as_json: bool
 ) -> None:
-    from carryover.pretraining.evaluation import evaluate_language_model, perplexity_lines
+    from carryover.pretraining.evaluation import evaluate_language_model, figure_lines
+    from carryover.pretraining.recipes import build_objective
 
     if require is not None and not require >= 1:
         raise UsageError(f"--require is {require:g}", repair="give a perplexity of at least 1")
     document = evaluate_language_model(found, folder, files, **how)
-    print_document(document) if as_json else print_lines(perplexity_lines(document))
+    print_document(document) if as_json else print_lines(figure_lines(document))
     for doubt in document["doubts"]:
         say(f"carryover: warning: {doubt}")
     for note in document["notes"]:
@@ -107,7 +108,5 @@ def _language_model(
             f"the perplexity {perplexity:.2f} is above the required {require:g}",
             repair="pretrain longer or on more text, or raise --require",
         )
-    if document["objective"] == "lm":
-        suggest_next(["carryover", "generate", folder, "--prompt", "The"])
-    else:
-        suggest_next(["carryover", "embed", folder, files[0], "--out", "vectors.safetensors"])
+    if following := build_objective(document["objective"]).after_evaluation(folder, files[0]):
+        suggest_next(["carryover", *following])

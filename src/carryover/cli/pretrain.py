@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +27,12 @@ def pretrain(
     If it is killed or interrupted, the same command continues and ends with the same weights. For several processes:
     torchrun --nproc-per-node N -m carryover pretrain …
     """
-    from carryover.pretraining.evaluation import perplexity_of
+    from carryover.pretraining.evaluation import line_of_figures
     from carryover.pretraining.pretrain import pretrain as run_pretraining
+    from carryover.pretraining.recipes import build_objective
 
     wanted = _settings(asked, model)
+    objective = build_objective(wanted.objective)
     if dry_run:
         from carryover.pretraining.calibration import estimate
         from carryover.training.launched import started_processes
@@ -49,28 +52,27 @@ def pretrain(
         print_lines(
             [
                 f"{result.folder}: {result.record['parameters']:,} parameters after {result.steps:,} steps, seed {wanted.seed}",
-                _held_out(result.record["held_out"]),
-                *(f"  {file['text']}: {perplexity_of(file)}" for file in result.record["held_out"].get("files", [])),
+                objective.held_out_line(result.record["held_out"]),
+                *(
+                    f"  {file['text']}: {line_of_figures(objective, file)}"
+                    for file in result.record["held_out"].get("files", [])
+                ),
                 *_begun_with(result.record),
             ]
         )
-    if wanted.objective == "lm":
-        across = ["--across-lines"] if wanted.input == "characters" else []
-        suggest_next(["carryover", "generate", out, "--prompt", "The", "--temperature", 0.8, *across])
-        return
-    arguments = ["--task", "tag", "--train", "TRAIN.conll", "--mode", "frozen", "--encoder"]
-    suggest_next(["carryover", "train", *arguments, out, "--out", out.parent / "tagger"])
+    if following := objective.after_training(out, wanted):
+        suggest_next(["carryover", *following])
 
 
 def _settings(asked: Given, model: Given) -> PretrainSettings:
     """The settings that were asked for, those of the model to begin with among them."""
-    from carryover.pretraining.settings import usual_steps
+    from carryover.pretraining.recipes import build_objective
 
     begin_with = asked.pop("begin_with", None)
     if begin_with is None:
-        objective = asked.get("objective", PretrainSettings.objective)
-        asked.setdefault("steps", usual_steps(objective, asked.get("input", PretrainSettings.input)))
-        return PretrainSettings(**asked, model=_model(objective, model))
+        objective = build_objective(asked.get("objective", PretrainSettings.objective))
+        asked.setdefault("steps", objective.usual_steps(asked.get("input", PretrainSettings.input)))
+        return PretrainSettings(**asked, model=_model(objective.model_options, model))
     from carryover.pretraining.initial_model import continued
 
     spaces = {"keep-spaces": True} if asked.pop("keep_spaces", False) else {}
@@ -86,12 +88,18 @@ _PARTS = {
 """Options of some stacks only."""
 
 
-def _model(objective: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the model's configuration. Raises UsageError for an option that objective or stack have no use for."""
-    for name in ("stack", "tied"):
-        if name in given and objective != "lm":
+def _model(fields: Mapping[str, str], given: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the model's configuration; `fields` are those that the objective has options for.
+
+    Raises UsageError for an option that objective or stack have no use for.
+    """
+    from carryover.pretraining.recipes import names_with_option
+
+    for name in given:
+        if name not in fields:
+            others = " or ".join(names_with_option(name))
             raise UsageError(
-                f"--{_spelled(name, given)} is for --objective lm", repair="leave it out, or choose that objective"
+                f"--{_spelled(name, given)} is for --objective {others}", repair="leave it out, or choose that objective"
             )
     kind = given.get("stack", "lstm")
     for name in given:
@@ -101,7 +109,7 @@ def _model(objective: str, given: dict[str, Any]) -> dict[str, Any]:
                 f"--{name} is for --stack {' or '.join(stacks)}, and the stack is {kind}",
                 repair="leave it out, or choose that stack",
             )
-    return {("size" if objective == "lm" else "projection") if name == "width" else name: given[name] for name in given}
+    return {fields[name]: value for name, value in given.items()}
 
 
 def _own(given: dict[str, Any], begin_with: Path) -> dict[str, Any]:
@@ -135,12 +143,3 @@ def _begun_with(record: dict[str, Any]) -> list[str]:
             figures = ", ".join(f"{name.replace('_', ' ')} {start['earlier_text'][when][name]:.2f}" for name in names)
             lines.append(f"the held-out lines it came with, {when}: {figures}")
     return lines
-
-
-def _held_out(figures: dict[str, Any]) -> str:
-    if "bits_per_character" in figures:
-        unknown = f"; {figures['unknown_share']:.2%} of the tokens are unknown" if figures["unknown_share"] else ""
-        detail = f"{figures['bits_per_character']:.3f} bits per character{unknown}"
-    else:
-        detail = f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}"
-    return f"held-out perplexity {figures['perplexity']:.2f} ({detail})"

@@ -106,14 +106,14 @@ def _encoder(plan: ComparePlan, folder: Path) -> Any:
     from carryover.data.coding import TokenCoder
     from carryover.data.vocabulary import Vocabulary
     from carryover.encoders.loading import encoder_class
-    from carryover.pretraining.families import family_of
+    from carryover.pretraining.recipes import build_objective
 
     wanted = pretrain_settings(plan)
     kind = "words" if wanted.input == "subwords" else wanted.input
     vocabulary = Vocabulary(("the", "of", "and"))
-    family = family_of(wanted.objective)
-    config = family.config(replace(wanted, input=kind), len(vocabulary))
-    untrained = encoder_class(family.kind).build(config.to_json(), TokenCoder(kind, vocabulary))
+    objective = build_objective(wanted.objective)
+    config = objective.config(replace(wanted, input=kind), len(vocabulary))
+    untrained = encoder_class(objective.kind).build(config.to_json(), TokenCoder(kind, vocabulary))
     untrained.model.to(plan.device)
     return untrained
 

@@ -38,7 +38,7 @@ def check_material(plan: ComparePlan) -> dict[str, str | None]:
     text or the encoder is not there, BadData when it is damaged.
     """
     from carryover.data.shards import content_fingerprint
-    from carryover.pretraining.families import family_of
+    from carryover.pretraining.recipes import build_objective
     from carryover.transfer.settings import FitSettings
 
     # Wrong settings are told now and not after half the work.
@@ -47,7 +47,7 @@ def check_material(plan: ComparePlan) -> dict[str, str | None]:
     FitSettings(**plan.fitting)
     wanted = pretrain_settings(plan)
     if plan.raw is not None:
-        family_of(wanted.objective).config(wanted, wanted.vocabulary_size)
+        build_objective(wanted.objective).config(wanted, None)
     raw = None if plan.raw is None else content_fingerprint(str(plan.raw))
     valid = None if plan.valid is None else content_fingerprint(str(plan.valid))
     return {
@@ -148,9 +148,9 @@ def _vectors(plan: ComparePlan, out: Path, raw_fingerprint: str, quiet: bool) ->
 
 def _train_vectors(plan: ComparePlan, out: Path, sizes: dict[str, int], train: Any, quiet: bool) -> WordVectors:
     """`train` on the tokenised raw text, which is gone again afterwards."""
+    from carryover.data.held_out import RawText
     from carryover.data.shards import build_shards
     from carryover.data.words import WordTokenizer
-    from carryover.pretraining.held_out import RawText
     from carryover.progress import Progress
     from carryover.storage import remove_folder
 

@@ -12,23 +12,29 @@ evaluation count how often a state is at its clip, once a chunk, at the last wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from carryover.data.coding import TokenBatch, TokenCoder
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
+from carryover.data.text_corpus import TextCorpus
 from carryover.errors import UsageError
 from carryover.layers.base import choose_rows, detach_state
 from carryover.models.bilm import BiLanguageModel, BiLanguageModelState
 from carryover.models.language_model import LanguageModel
 from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer
 from carryover.objectives.adaptive import AdaptiveSoftmax
+from carryover.objectives.model_card import language_model_card
+from carryover.objectives.objective import AllReduce, Request, Source
 from carryover.objectives.sampled import SampledSoftmax
 from carryover.objectives.scoring import batches_of, evaluation_mode, next_targets, perplexity
 from carryover.objectives.softmax import FullSoftmax, Softmax
+from carryover.objectives.text import TextObjective, check_samples
 
 CLIPPED_CELLS = 1 / 3
 """Of the cells of a layer, those at the clip in a state that counts as clipped. Of the models of `benchmarks/stuck_state.py` the
@@ -38,23 +44,45 @@ GATHERED_ROWS = 1024
 """Rows whose exact likelihoods are computed together: each pass reads the whole output layer, however few the rows."""
 
 
-class BiLanguageModelObjective:
-    """Batch and carried state in, mean loss and new state out.
+@final
+class BiLanguageModelObjective(TextObjective):
+    """A forward and a backward model with one softmax: the language model of ELMo.
 
-    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights), `chunk_rows` and
-    `sparse_gradient` (read by a sampled softmax) are passed on to it.
+    Batch and carried state in, mean loss and new state out. The softmax is the one of the model's configuration;
+    `sparse_gradient` is read by a sampled one.
     """
 
-    def __init__(
-        self,
-        *,
-        logits_dtype: torch.dtype | None = None,
-        chunk_rows: int | None = None,
-        sparse_gradient: bool = False,
-    ) -> None:
-        self.logits_dtype = logits_dtype
-        self.chunk_rows = chunk_rows
-        self.sparse_gradient = sparse_gradient
+    kind = "bilm"
+    both_ways = True
+    exact = False
+    set_aside = "lines of the same text, chosen by hash"
+    model_options: ClassVar[Mapping[str, str]] = {
+        "layers": "layers",
+        "width": "projection",
+        "cells": "cells",
+        "dropout": "dropout",
+        "samples": "samples",
+    }
+
+    def config(self, wanted: Request, in_size: int | None) -> BiLanguageModel.Config:
+        entries = wanted.vocabulary_size if in_size is None else in_size
+        given: dict[str, Any] = {"vocabulary_size": entries, "input": wanted.input}
+        if wanted.begin_with is None:
+            given = BiLanguageModel.Config.of_size(wanted.size, **given).to_json()
+        softmax = {} if wanted.softmax is None else {"softmax": wanted.softmax}
+        config = BiLanguageModel.Config.from_json({**given, **wanted.model, **softmax})
+        if wanted.begin_with is None:
+            check_samples(wanted.model, config.softmax)
+        return config
+
+    def build(self, config: BiLanguageModel.Config) -> BiLanguageModel:
+        return BiLanguageModel(config)
+
+    def samples_output_rows(self, config: BiLanguageModel.Config) -> bool:
+        return config.softmax == "sampled"
+
+    def may_replace_vocabulary(self, config: Mapping[str, Any]) -> bool:
+        return bool(config["input"] == "characters")
 
     def softmax(self, model: BiLanguageModel) -> Softmax:
         """The training softmax over the model's output layer."""
@@ -92,6 +120,34 @@ class BiLanguageModelObjective:
             "clipped_states": sum(clipped),
         }
         return total / max(1, forward_tokens + backward_tokens), state, figures
+
+    def evaluate(
+        self,
+        model: BiLanguageModel,
+        held_out: LanguageModelStream,
+        corpus: TextCorpus,
+        device: str,
+        all_reduce: AllReduce = list,
+    ) -> dict[str, float]:
+        return evaluate(model, held_out, device=device, all_reduce=all_reduce)
+
+    def check_figures(
+        self, model: BiLanguageModel, corpus: TextCorpus, examples: SequenceOf[str] | None = None
+    ) -> dict[str, float]:
+        return lines_perplexity(model, corpus.coder, corpus.sample if examples is None else examples)
+
+    def card(self, config: dict[str, Any], record: dict[str, Any]) -> str:
+        return language_model_card(config, record)
+
+    def details(self, figures: Mapping[str, Any]) -> str:
+        return f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}"
+
+    def after_training(self, out: Path, wanted: Request) -> list[Any]:
+        arguments = ["--task", "tag", "--train", "TRAIN.conll", "--mode", "frozen", "--encoder"]
+        return ["train", *arguments, out, "--out", out.parent / "tagger"]
+
+    def after_evaluation(self, folder: Path, file: Source) -> list[Any]:
+        return ["embed", folder, file, "--out", "vectors.safetensors"]
 
 
 def softmax_of(

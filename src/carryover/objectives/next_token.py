@@ -10,31 +10,77 @@ characters, pieces and words compare, as far as no word is unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from carryover.data.coding import TokenCoder
 from carryover.data.stream import LanguageModelBatch, LanguageModelStream
+from carryover.data.text_corpus import TextCorpus
+from carryover.errors import UsageError
 from carryover.layers.base import State, choose_rows, detach_state
 from carryover.models.language_model import LanguageModel
 from carryover.objectives.bilm import softmax_of
+from carryover.objectives.model_card import generator_card
+from carryover.objectives.objective import AllReduce, Request, Source
 from carryover.objectives.scoring import batches_of, evaluation_mode, next_targets, perplexity
+from carryover.objectives.text import TextObjective, check_samples
 from carryover.sequence import Sequence
 
 
-class NextTokenObjective:
-    """Batch and carried state in, mean loss and new state out; only what goes forward in the batch is looked at.
+@final
+class NextTokenObjective(TextObjective):
+    """A model that predicts the next token from all before it, and so can write.
 
-    The softmax is the one of the model's configuration. `logits_dtype` (None: that of the weights) and `chunk_rows` are
-    passed on to it.
+    Batch and carried state in, mean loss and new state out; only what goes forward in the batch is looked at. The softmax is
+    the one of the model's configuration. No gradient is sparse: the output layer is, as a rule, the table of the input too.
     """
 
-    def __init__(self, *, logits_dtype: torch.dtype | None = None, chunk_rows: int | None = None) -> None:
-        self.logits_dtype = logits_dtype
-        self.chunk_rows = chunk_rows
+    kind = "lm"
+    both_ways = False
+    exact = True
+    set_aside = "passages of the same text"
+    model_options: ClassVar[Mapping[str, str]] = {
+        "stack": "stack",
+        "layers": "layers",
+        "width": "size",
+        "cells": "cells",
+        "heads": "heads",
+        "horizon": "horizon",
+        "kernel": "kernel",
+        "dropout": "dropout",
+        "samples": "samples",
+        "tied": "tied",
+    }
+
+    def usual_steps(self, input: str) -> int:
+        """100 where single characters are predicted, which say less each; else 20."""
+        return 100 if input == "characters" else 20
+
+    def config(self, wanted: Request, in_size: int | None) -> LanguageModel.Config:
+        entries = wanted.vocabulary_size if in_size is None else in_size
+        given: dict[str, Any] = {"vocabulary_size": entries, "input": wanted.input}
+        if wanted.begin_with is None:
+            given = LanguageModel.Config.of_size(wanted.size, **given).to_json()
+        if wanted.softmax is not None:
+            given["softmax"] = wanted.softmax
+            given["tied"] = wanted.softmax != "adaptive"
+        config = LanguageModel.Config.from_json({**given, **wanted.model})
+        if wanted.begin_with is None:
+            check_samples(wanted.model, config.softmax)
+        if config.stack == "transformer" and config.horizon is None:
+            raise UsageError(
+                "a Transformer without horizon carries a state that grows with the text",
+                repair="give a horizon in the model's configuration",
+            )
+        return config
+
+    def build(self, config: LanguageModel.Config) -> LanguageModel:
+        return LanguageModel(config)
 
     def __call__(
         self, model: LanguageModel, batch: LanguageModelBatch, state: State, *, step_seed: int
@@ -51,6 +97,38 @@ class NextTokenObjective:
         total, parts = softmax.loss(hidden, targets, seed=step_seed)
         tokens = int((targets >= 0).sum())
         return total / max(1, tokens), state, {"nll": float(parts.sum()), "tokens": tokens, "targets": tokens}
+
+    def evaluate(
+        self,
+        model: LanguageModel,
+        held_out: LanguageModelStream,
+        corpus: TextCorpus,
+        device: str,
+        all_reduce: AllReduce = list,
+    ) -> dict[str, float]:
+        return evaluate_next_token(model, held_out, characters=corpus.valid_characters, device=device, all_reduce=all_reduce)
+
+    def check_figures(
+        self, model: LanguageModel, corpus: TextCorpus, examples: SequenceOf[str] | None = None
+    ) -> dict[str, float]:
+        return lines_next_token(model, corpus.coder, corpus.sample if examples is None else examples)
+
+    def card(self, config: dict[str, Any], record: dict[str, Any]) -> str:
+        return generator_card(config, record)
+
+    def details(self, figures: Mapping[str, Any]) -> str:
+        return f"{figures['bits_per_character']:.3f} bits per character"
+
+    def held_out_line(self, figures: Mapping[str, Any]) -> str:
+        unknown = f"; {figures['unknown_share']:.2%} of the tokens are unknown" if figures["unknown_share"] else ""
+        return f"held-out perplexity {figures['perplexity']:.2f} ({self.details(figures)}{unknown})"
+
+    def after_training(self, out: Path, wanted: Request) -> list[Any]:
+        across = ["--across-lines"] if wanted.input == "characters" else []
+        return ["generate", out, "--prompt", "The", "--temperature", 0.8, *across]
+
+    def after_evaluation(self, folder: Path, file: Source) -> list[Any]:
+        return ["generate", folder, "--prompt", "The"]
 
 
 def _advance(model: LanguageModel, batch: LanguageModelBatch, state: State) -> tuple[Tensor, State]:

@@ -2,79 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from collections.abc import Sequence as ListOf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from carryover.data.batch_size import held_out_stream, lanes_for
-from carryover.data.long_words import say_cut
-from carryover.data.shards import build_shards, content_fingerprint
-from carryover.errors import BadData, UsageError
-from carryover.models.bilm import NO_SOFTMAX
-from carryover.pretraining.corpus import Corpus, count_characters, line_units
-from carryover.pretraining.families import Family, family_of
-from carryover.pretraining.held_out import RawText
+from carryover.data.batch_size import lanes_for
+from carryover.data.shards import content_fingerprint
+from carryover.errors import UsageError
+from carryover.objectives.objective import Objective, Source
+from carryover.pretraining.recipes import build_objective, objective_name
 from carryover.pretraining.settings import PretrainSettings
 from carryover.pretraining.soundness import clip_notes, doubts_of_figures, doubts_of_record
 
-if TYPE_CHECKING:
-    from carryover.data.coding import TokenCoder
 
-Source = str | Path
-
-
-def measure_text(
-    files: ListOf[Source],
-    model: Any,
-    coder: TokenCoder,
-    family: Family,
-    *,
-    lanes: int,
-    steps: int,
-    block_tokens: int,
-    device: str,
-    raw_column: str | int = "text",
-    raw_format: str | None = None,
-) -> dict[str, Any]:
-    """Figures of a model over the lines of `files`, read one after another in at most so many lanes.
-
-    Those of the family (`perplexity`, `forward_perplexity`, …, `tokens`) and `text`, `lines`, `blank_lines` and
-    `unknown_share`. Tokenised into a temporary folder: memory does not follow the text. Raises InputMissing, BadData.
-    """
-    lines = RawText(tuple(files), family.kind == "lm", raw_column, raw_format)
-    with tempfile.TemporaryDirectory(prefix="carryover-") as folder:
-        try:
-            shards = build_shards(
-                lines,
-                coder.kind,
-                Path(folder) / "shards",
-                tokenize=line_units(coder, exact=lines.exact),
-                vocabulary=coder.vocabulary,
-                keep_blank=lines.exact,
-            )
-        except BadData as error:
-            raise BadData(error.message, path=error.path or str(files[0]), line=error.line, repair=error.repair) from error
-        say_cut(str(lines), shards.count_cut(), shards.tokens - 2 * shards.lines)
-        counted = count_characters(lines) if lines.exact else 0
-        corpus = Corpus(shards, shards, coder, [], shards.fingerprint, shards.fingerprint, counted)
-        stream = held_out_stream(shards, lanes=lanes, steps=steps, block_tokens=block_tokens, both_ways=family.both_ways)
-        figures = family.evaluate(model, stream, corpus, device)
-    return {
-        "text": ", ".join(str(file) for file in files),
-        "lines": shards.lines,
-        "blank_lines": shards.blank_lines,
-        "unknown_share": shards.unknown_tokens / max(shards.tokens, 1),
-        **figures,
-    }
-
-
-def measure_files(files: ListOf[Source], model: Any, coder: TokenCoder, family: Family, **how: Any) -> list[dict[str, Any]]:
-    """`measure_text` of each file by itself, with its `fingerprint`."""
-    return [
-        {**measure_text([file], model, coder, family, **how), "fingerprint": content_fingerprint(file)} for file in files
-    ]
+def measure_files(
+    files: ListOf[Source], model: Any, coder: Any, objective: Objective[Any], **how: Any
+) -> list[dict[str, Any]]:
+    """`Objective.measure` of each file by itself, with its `fingerprint`."""
+    return [{**objective.measure(model, coder, [file], **how), "fingerprint": content_fingerprint(file)} for file in files]
 
 
 def measured_as_in_training(record: Mapping[str, Any]) -> dict[str, int]:
@@ -100,23 +46,25 @@ def evaluate_language_model(
     sentences about figures that do not fit together, there or here, `notes` about clipped states beside figures that do. Raises UsageError for weights that came without an
     output layer.
     """
-    objective = found.kind
-    if getattr(found.model.config, "softmax", None) == NO_SOFTMAX:
+    name = objective_name(found.kind, found.record)
+    if name is None:
+        raise UsageError("no objective of pretraining makes such a model", path=folder, repair="give a pretrained one")
+    objective = build_objective(name)
+    if not objective.predicts(found.model.config):
         raise UsageError(
             "has no output layer (its weights were published without one), so it cannot be scored as a language model",
             path=folder,
             repair="make it one on your text with `carryover pretrain --begin-with`",
         )
-    family = family_of(objective)
     how: dict[str, Any] = {**measured_as_in_training(found.record), "device": device, "raw_format": raw_format}
     if raw_column is not None:
         how["raw_column"] = raw_column
-    each = measure_files(files, found.model, found.coder, family, **how)
-    whole = each[0] if len(files) == 1 else measure_text(files, found.model, found.coder, family, **how)
+    each = measure_files(files, found.model, found.coder, objective, **how)
+    whole = each[0] if len(files) == 1 else objective.measure(found.model, found.coder, files, **how)
     return {
         "schema": "carryover.evaluate-language-model/1",
         "folder": str(folder),
-        "objective": objective,
+        "objective": name,
         "files": each,
         "together": {name: value for name, value in whole.items() if name not in ("text", "fingerprint")},
         "doubts": [
@@ -132,21 +80,18 @@ def evaluate_language_model(
     }
 
 
-def perplexity_lines(document: Mapping[str, Any]) -> list[str]:
-    """The figures as a person reads them, a line a file."""
+def figure_lines(document: Mapping[str, Any]) -> list[str]:
+    """The figures of `evaluate_language_model` as a person reads them, a line a file."""
+    objective = build_objective(document["objective"])
     rows = [(file["text"], file) for file in document["files"]]
     if len(rows) > 1:
         rows.append(("together", document["together"]))
-    return [f"{name}: {perplexity_of(figures)}" for name, figures in rows]
+    return [f"{name}: {line_of_figures(objective, figures)}" for name, figures in rows]
 
 
-def perplexity_of(figures: Mapping[str, Any]) -> str:
+def line_of_figures(objective: Objective[Any], figures: Mapping[str, Any]) -> str:
     """One set of figures in a line."""
-    if "bits_per_character" in figures:
-        detail = f"{figures['bits_per_character']:.3f} bits per character"
-    else:
-        detail = f"forward {figures['forward_perplexity']:.2f}, backward {figures['backward_perplexity']:.2f}"
     return (
-        f"perplexity {figures['perplexity']:.2f} ({detail}; {figures['tokens']:,} targets in {figures['lines']:,} lines, "
-        f"{figures['unknown_share']:.2%} of the tokens unknown)"
+        f"{objective.decides.replace('_', ' ')} {figures[objective.decides]:.2f} ({objective.details(figures)}; "
+        f"{figures['tokens']:,} targets in {figures['lines']:,} lines, {figures['unknown_share']:.2%} of the tokens unknown)"
     )

@@ -17,15 +17,14 @@ from torch import Tensor, nn
 
 from carryover import storage
 from carryover.data.coding import TokenCoder
-from carryover.data.stream import LanguageModelStream
 from carryover.encoders.loading import load
 from carryover.encoders.proof import CarryProof, carry_weights, check_agreement, distances_moved
 from carryover.errors import UsageError
 from carryover.models.bilm import NO_SOFTMAX
-from carryover.models.sizes import NEXT_TOKEN_SIZES, SIZES
-from carryover.pretraining.corpus import Corpus
-from carryover.pretraining.families import Family
-from carryover.pretraining.settings import PretrainSettings, check_samples, usual_steps
+from carryover.objectives.objective import Corpus, Objective
+from carryover.objectives.text import check_samples
+from carryover.pretraining.recipes import RECIPES, build_objective, objective_name
+from carryover.pretraining.settings import PretrainSettings
 from carryover.progress import say
 
 _OUTPUT = "output."
@@ -35,7 +34,7 @@ _FREE = ("dropout", "samples", "softmax")
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class InitialModel:
     """A pretrained model that a run begins with. `fingerprint` covers its weights, configuration and tokenizer."""
 
     folder: Path
@@ -81,7 +80,8 @@ class Start:
             )
 
     def _check_new_vocabulary(self) -> None:
-        if self.objective != "bilm" or self.config["input"] != "characters":
+        objective = build_objective(self.objective)
+        if not objective.may_replace_vocabulary(self.config):
             raise UsageError(
                 f"reads {self.config['input']} with objective {self.objective}: its vocabulary is what it reads and stays",
                 path=self.folder,
@@ -96,7 +96,7 @@ class Start:
             repair="leave that option out, or begin with another model",
         )
 
-    def carry(self, model: nn.Module, family: Family, corpus: Corpus) -> CarryProof:
+    def carry(self, model: nn.Module, objective: Objective[Any], corpus: Corpus) -> CarryProof:
         """Fill `model` and prove it. Tensors it has no source for stay as they are.
 
         Raises BadData when the filled model does not score the held-out lines that came with it as it did.
@@ -107,7 +107,7 @@ class Start:
         new = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
         matched = len(corpus.coder.vocabulary) if kept else self._match_rows(new, corpus.coder)
         carry_weights({**new, **own}, model, "the model to begin with")
-        stored, measured = self._measure(family, model, corpus) if kept else (None, None)
+        stored, measured = self._measure(objective, model, corpus) if kept else (None, None)
         return CarryProof(
             mode="continued",
             tensors_loaded=len(own),
@@ -120,7 +120,7 @@ class Start:
             scored=False,
         )
 
-    def fate_of_output(self, proof: CarryProof) -> str:
+    def describe_output_layer(self, proof: CarryProof) -> str:
         """What became of its output layer, in words."""
         rows, known = proof.vocabulary_rows, proof.vocabulary_rows_matched
         if not self.predicts:
@@ -145,20 +145,20 @@ class Start:
             )
         return len(known)
 
-    def _measure(self, family: Family, model: nn.Module, corpus: Corpus) -> tuple[dict[str, float] | None, ...]:
+    def _measure(self, objective: Objective[Any], model: nn.Module, corpus: Corpus) -> tuple[dict[str, float] | None, ...]:
         """Stored perplexities of the held-out lines that came with the model, and those it has now."""
         check = self.record.get("heldout_check")
         if not check or not self.heldout:
             return None, None
         stored = {name: float(value) for name, value in check.items() if name.endswith("perplexity")}
-        found = self.measure_earlier(family, model, corpus)
+        found = self.measure_earlier(objective, model, corpus)
         measured = {name: found[name] for name in stored}
         check_agreement(stored, measured, len(self.heldout))
         return stored, measured
 
-    def measure_earlier(self, family: Family, model: nn.Module, corpus: Corpus) -> dict[str, float]:
+    def measure_earlier(self, objective: Objective[Any], model: nn.Module, corpus: Corpus) -> dict[str, float]:
         """Figures of `model` on the held-out lines of the earlier text."""
-        return family.check(model, replace(corpus, sample=self.heldout))
+        return objective.check_figures(model, corpus, self.heldout)
 
     def moved(self, model: nn.Module) -> dict[str, float]:
         """‖now − then‖ / ‖then‖ of each part of the model that was loaded whole."""
@@ -186,10 +186,11 @@ class Start:
         }
 
 
-def read_start(folder: Path | str) -> Start:
+def read_initial_model(folder: Path | str) -> InitialModel:
     """The model in `folder`. Raises InputMissing, BadData when it is damaged, UsageError for the model of a task."""
     found = load(folder)
-    if hasattr(found, "task"):
+    objective = objective_name(found.kind, found.record)
+    if objective is None or not build_objective(objective).continues:
         raise UsageError(
             "is a task model, and pretraining begins with a pretrained one",
             path=folder,
@@ -200,9 +201,9 @@ def read_start(folder: Path | str) -> Start:
     parts: list[str | Tensor] = [json.dumps(config, sort_keys=True), json.dumps(found.coder.to_json(), sort_keys=True)]
     for name, tensor in sorted(tensors.items()):
         parts += [name, tensor]
-    return Start(
+    return InitialModel(
         folder=Path(folder),
-        objective=found.kind,
+        objective=objective,
         config=config,
         tensors=tensors,
         coder=found.coder,
@@ -217,13 +218,13 @@ def continued(folder: Path | str, raw: Path | str, **asked: Any) -> PretrainSett
 
     What the model decides need not be asked for; where it is, it must agree. A `vocabulary_size` asks for a new vocabulary,
     which weights without an output layer get in any case. Raises UsageError naming an option that contradicts the model,
-    with both values, and what `read_start` does.
+    with both values, and what `read_initial_model` raises.
     """
-    start = read_start(folder)
+    start = read_initial_model(folder)
     for name, own in (("objective", start.objective), ("input", start.config["input"])):
         if asked.get(name, own) != own:
             raise start.contradiction(name, own, asked[name])
-    known = SIZES if start.objective == "bilm" else NEXT_TOKEN_SIZES
+    known = RECIPES[start.objective].sizes
     size = asked.pop("size", None)
     if size is not None:
         if size not in known:
@@ -245,7 +246,7 @@ def continued(folder: Path | str, raw: Path | str, **asked: Any) -> PretrainSett
         "input": start.config["input"],
         "size": next((name for name in known if _fits(known[name], start.config)), "other"),
         "new_vocabulary": not start.predicts or "vocabulary_size" in asked,
-        "steps": usual_steps(start.objective, start.config["input"]),
+        "steps": build_objective(start.objective).usual_steps(start.config["input"]),
         **asked,
         "softmax": softmax,
         "model": {**model, **asked.get("model", {})},
@@ -273,57 +274,57 @@ def _part(name: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Continuation:
+class Initialisation:
     """A run that began with `start`: how it was carried over, and what the model scored before its first step.
 
     `before` are the figures of the run's held-out text, `earlier` those of the held-out lines that came with the model, where
     it can still be scored on them.
     """
 
-    start: Start
+    start: InitialModel
     proof: CarryProof
     before: dict[str, float]
     earlier: dict[str, float] | None
 
     @classmethod
-    def begin(
+    def make(
         cls,
-        start: Start,
+        start: InitialModel,
         model: nn.Module,
-        family: Family,
+        objective: Objective[Any],
         corpus: Corpus,
         *,
         stored: Path,
-        stream: LanguageModelStream,
+        held_out: Any,
         device: str,
         quiet: bool,
-    ) -> Continuation:
+    ) -> Initialisation:
         """Fill `model` from `start` and measure it, unless an earlier session left the figures in the file `stored`."""
-        proof = start.carry(model, family, corpus)
+        proof = start.carry(model, objective, corpus)
         earlier = None if proof.measured_perplexity is None else start.record["heldout_check"]
         if not quiet:
-            say(f"beginning with {start.folder}: {start.fate_of_output(proof)}")
+            say(f"beginning with {start.folder}: {start.describe_output_layer(proof)}")
             for line in proof.lines():
                 say(line)
         if not stored.exists():
-            storage.atomic_write(stored, json.dumps(family.evaluate(model, stream, corpus, device)))
+            storage.atomic_write(stored, json.dumps(objective.evaluate(model, held_out, corpus, device)))
         before: dict[str, float] = storage.read_json(stored)
         if not quiet:
             say(f"held-out perplexity of the new text before the first step: {before['perplexity']:.2f}")
         return cls(start, proof, before, earlier)
 
-    def record(self, model: nn.Module, family: Family, corpus: Corpus) -> dict[str, Any]:
+    def record(self, model: nn.Module, objective: Objective[Any], corpus: Corpus) -> dict[str, Any]:
         """What the record says of it, `model` being the one that is kept."""
         proof = replace(self.proof, moved=self.start.moved(model))
         found = {
             **self.start.lineage(),
-            "output_layer": self.start.fate_of_output(proof),
+            "output_layer": self.start.describe_output_layer(proof),
             "proof": proof.to_json(),
             "before": self.before,
         }
         if self.earlier is not None:
             found["earlier_text"] = {
                 "before": self.earlier,
-                "after": self.start.measure_earlier(family, model, corpus),
+                "after": self.start.measure_earlier(objective, model, corpus),
             }
         return found

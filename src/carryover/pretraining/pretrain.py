@@ -1,6 +1,6 @@
-"""Pretraining a language model on raw text, from a file to an artefact; killed at any moment, it continues.
+"""Pretraining a model on raw data, from a file to an artefact; killed at any moment, it continues.
 
-Everything in the run is decided by the settings, the text and the seed; processes may share it (see `processes`).
+Everything in the run is decided by the settings, the data and the seed; what depends on the objective, the objective is asked; processes may share it (see `processes`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ import torch
 import carryover
 from carryover import storage
 from carryover.ambient import settled
-from carryover.data.batch_size import held_out_stream, lanes_for
 from carryover.data.order import random_bits
-from carryover.data.shards import content_fingerprint, texts_fingerprint
-from carryover.data.stream import LanguageModelStream
 from carryover.devices import choose_device, choose_precision
 from carryover.errors import CarryoverError, UsageError
+from carryover.objectives.objective import Corpus, Objective
 from carryover.pretraining import settings
-from carryover.pretraining.corpus import Corpus, corpus_facts, open_corpus, prepare_corpus
 from carryover.pretraining.evaluation import measure_files
-from carryover.pretraining.families import Family, family_of, objective_and_optimiser, optimiser_of
-from carryover.pretraining.initial_model import Continuation, Start, read_start
+from carryover.pretraining.initial_model import Initialisation, InitialModel, read_initial_model
+from carryover.pretraining.optimiser import objective_and_optimiser, optimiser_name
+from carryover.pretraining.recipes import build_objective
 from carryover.pretraining.settings import PretrainSettings
 from carryover.pretraining.soundness import doubts_of_record, warnings_and_notes
 from carryover.progress import duration, say
@@ -51,6 +49,7 @@ _INITIAL_WEIGHTS = 0x1217  # keeps the seed of the initial weights apart from th
 class PretrainResult:
     """How a run ended and where it is. `record` is what the artefact stores; `resumed_from` a step or None.
 
+    `held_out` is the best held-out figure, of the name `decides` (`perplexity` of a language model).
     `process` is the number of this process of those that shared the run; 0, the leader, has it all to tell.
     """
 
@@ -60,7 +59,8 @@ class PretrainResult:
     resumed_from: int | None
     steps: int
     seconds: float
-    perplexity: float
+    decides: str
+    held_out: float
     process: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class PretrainResult:
         return {
             "schema": "carryover.pretrain/1",
             "folder": str(self.folder),
-            "perplexity": self.perplexity,
+            self.decides: self.held_out,
             "stopped_by": self.stopped_by,
             "resumed_from": self.resumed_from,
             "steps": self.steps,
@@ -91,18 +91,18 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     """
     device = choose_device(wanted.device)
     precision = choose_precision(wanted.precision, device)
-    family = family_of(wanted.objective)
-    start = None if wanted.begin_with is None else read_start(wanted.begin_with)
-    asked = family.config(wanted, wanted.vocabulary_size)
+    objective = build_objective(wanted.objective)
+    start = None if wanted.begin_with is None else read_initial_model(wanted.begin_with)
+    asked = objective.config(wanted, None)
     if start is not None:
         start.check(wanted, asked.to_json(), Path(out))
     with stop_signals(quiet) as stop, open_processes(device, stop) as processes, _threads(wanted):
         quiet = stop.quiet = quiet or not processes.leads
-        outcome = _run(wanted, Path(out), family, asked, start, device, precision, stop, quiet, processes)
+        outcome = _run(wanted, Path(out), objective, asked, start, device, precision, stop, quiet, processes)
     if not quiet:
         say(
-            f"{'finished before: ' if outcome.resumed_from == outcome.steps else ''}held-out perplexity "
-            f"{outcome.perplexity:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
+            f"{'finished before: ' if outcome.resumed_from == outcome.steps else ''}held-out "
+            f"{outcome.decides.replace('_', ' ')} {outcome.held_out:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
             f"(ended by {outcome.stopped_by}): {outcome.folder}"
         )
     for line in () if outcome.process else warnings_and_notes(outcome.record, quiet):
@@ -113,9 +113,9 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
 def _run(
     wanted: PretrainSettings,
     out: Path,
-    family: Family,
+    objective: Objective[Any],
     asked: Any,
-    start: Start | None,
+    start: InitialModel | None,
     device: str,
     precision: str,
     stop: StopRequest,
@@ -123,8 +123,7 @@ def _run(
     processes: Processes,
 ) -> PretrainResult:
     if processes.leads:
-        fingerprint = content_fingerprint(wanted.raw)
-        valid_fingerprint = fingerprint if wanted.valid is None else texts_fingerprint(wanted.valid_files)
+        fingerprint, valid_fingerprint = objective.fingerprints(wanted)
         processes.broadcast([fingerprint, valid_fingerprint, wanted.to_json()])
     else:
         fingerprint, valid_fingerprint, led = processes.receive()
@@ -135,7 +134,7 @@ def _run(
             **wanted.to_json(),
             "device": device,
             "precision": precision,
-            "optimiser": optimiser_of(family, asked, wanted),
+            "optimiser": optimiser_name(objective, asked, wanted),
             "corpus": fingerprint,
             "held_out_text": None if wanted.valid is None else valid_fingerprint,
             "version": carryover.__version__,
@@ -152,22 +151,24 @@ def _run(
                 content=settings.CONTENT,
             )
             coder = None if start is None else start.coder
-            corpus = prepare_corpus(wanted, folder, fingerprint, valid_fingerprint, quiet, coder)
-            processes.broadcast(corpus_facts(corpus))
+            corpus = objective.prepare(wanted, folder.run, (fingerprint, valid_fingerprint), quiet=quiet, coder=coder)
+            processes.broadcast(corpus.shared())
         else:
-            corpus = open_corpus(folder, processes.receive())
+            corpus = objective.open(folder.run, processes.receive())
         processes.all_reduce([1.0])  # all have opened it, before anything can go wrong that removes it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_bits(1, wanted.seed, _INITIAL_WEIGHTS)[0] >> 1))
-            config = family.config(wanted, len(corpus.coder.vocabulary))
+            config = objective.config(wanted, corpus.in_size)
             place = processes.device(device)
-            model = family.build(config).to(place)
+            model = objective.build(config).to(place)
             begun = (
-                None if start is None else _begin_with(start, wanted, folder, corpus, family, model, place, quiet, processes)
+                None
+                if start is None
+                else _begin_with(start, wanted, folder, corpus, objective, model, place, quiet, processes)
             )
-            result = _train(wanted, folder, corpus, family, model, place, precision, stop, quiet, processes)
+            result = _train(wanted, folder, corpus, objective, config, model, place, precision, stop, quiet, processes)
         if processes.leads:
-            record = _publish(wanted, resolved, folder, corpus, family, config.to_json(), model.cpu(), result, begun)
+            record = _publish(wanted, resolved, folder, corpus, objective, config.to_json(), model.cpu(), result, begun)
             processes.broadcast(record)
         else:
             record = processes.receive()
@@ -179,7 +180,8 @@ def _run(
         resumed_from=result.resumed_from,
         steps=result.state.step,
         seconds=result.state.seconds,
-        perplexity=result.state.best["perplexity"],
+        decides=objective.decides,
+        held_out=result.state.best[objective.decides],
         process=processes.rank,
     )
 
@@ -206,28 +208,28 @@ def _threads(wanted: PretrainSettings) -> Iterator[None]:
 
 
 def _begin_with(
-    start: Start,
+    start: InitialModel,
     wanted: PretrainSettings,
     folder: RunFolder,
     corpus: Corpus,
-    family: Family,
+    objective: Objective[Any],
     model: torch.nn.Module,
     device: str,
     quiet: bool,
     processes: Processes,
-) -> Continuation:
+) -> Initialisation:
     if not processes.leads:
         processes.all_reduce([1.0])  # the figures that the leader measures are there now
-    lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
-    stream = held_out_stream(
-        corpus.valid,
-        lanes=lanes,
-        steps=wanted.steps,
-        block_tokens=wanted.block_tokens,
-        both_ways=family.both_ways,
+    begun = Initialisation.make(
+        start,
+        model,
+        objective,
+        corpus,
+        stored=folder.run / "before.json",
+        held_out=objective.held_out(wanted, corpus, objective.rows(wanted, corpus)),
+        device=device,
+        quiet=quiet,
     )
-    stored = folder.run / "before.json"
-    begun = Continuation.begin(start, model, family, corpus, stored=stored, stream=stream, device=device, quiet=quiet)
     if processes.leads:
         processes.all_reduce([1.0])
     return begun
@@ -240,7 +242,8 @@ def _train(
     wanted: PretrainSettings,
     folder: RunFolder,
     corpus: Corpus,
-    family: Family,
+    objective: Objective[Any],
+    config: Any,
     model: torch.nn.Module,
     device: str,
     precision: str,
@@ -248,37 +251,32 @@ def _train(
     quiet: bool,
     processes: Processes,
 ) -> LoopResult:
-    lanes = wanted.batch_size or lanes_for(corpus.train.tokens, wanted.steps)
-    if lanes < processes.size:
+    rows = objective.rows(wanted, corpus)
+    if rows < processes.size:
         raise UsageError(
-            f"{lanes} lanes of text cannot be shared by {processes.size} processes",
-            repair=f"start at most {lanes}, or give a batch size of at least {processes.size}",
+            f"{rows} lanes of text cannot be shared by {processes.size} processes",
+            repair=f"start at most {rows}, or give a batch size of at least {processes.size}",
         )
-    part = processes.part(lanes)
-    chunks: dict[str, Any] = {
-        "steps": wanted.steps,
-        "block_tokens": wanted.block_tokens,
-        "both_ways": family.both_ways,
-    }
-    stream = LanguageModelStream(corpus.train, batch_size=lanes, part=part, **chunks)
-    held_out = held_out_stream(corpus.valid, lanes=lanes, part=processes.part, **chunks)
-    per_epoch = stream.steps_per_epoch()
+    part = processes.part(rows)
+    batches = objective.batches(wanted, corpus, rows, part)
+    held_out = objective.held_out(wanted, corpus, rows, processes.part)
+    per_epoch = batches.steps_per_epoch()
     total = per_epoch * wanted.epochs
     schedule = Schedule(
         kind=wanted.schedule, peak=wanted.learning_rate, total=total, warm_up=max(1, round(wanted.warm_up * total))
     )
-    logits = torch.bfloat16 if precision == "bfloat16" else None
-    objective, optimiser = objective_and_optimiser(
-        family, model, wanted, learning_rate=wanted.learning_rate, logits_dtype=logits
+    trained, optimiser = objective_and_optimiser(
+        objective, config, model, wanted, learning_rate=wanted.learning_rate, precision=precision
     )
     job = Job(
         model=model,
-        objective=processes.of_part(objective, lanes),
-        stream=stream,
+        objective=processes.of_part(trained, rows),
+        stream=batches,
         optimiser=optimiser,
-        initial_state=processes.of_part(lambda: family.initial_state(model, len(part), device), lanes),
-        evaluate=lambda: family.evaluate(model, held_out, corpus, device, processes.all_reduce),
-        amount=(corpus.train.tokens - corpus.train.lines) * wanted.epochs,
+        initial_state=processes.of_part(lambda: objective.initial_state(model, len(part), device), rows),
+        evaluate=lambda: objective.evaluate(model, held_out, corpus, device, processes.all_reduce),
+        amount=corpus.targets * wanted.epochs,
+        decides=objective.decides,
         digest=lambda batch: batch.digest,
         part=part,
     )
@@ -306,10 +304,6 @@ def _train(
     return loop.run()
 
 
-def _set_aside(wanted: PretrainSettings) -> str:
-    return "passages of the same text" if wanted.objective == "lm" else "lines of the same text, chosen by hash"
-
-
 # The artefact -----------------------------------------------------------------------------------------------------------
 
 
@@ -318,11 +312,11 @@ def _publish(
     resolved: dict[str, Any],
     folder: RunFolder,
     corpus: Corpus,
-    family: Family,
+    objective: Objective[Any],
     config: dict[str, Any],
     model: torch.nn.Module,
     result: LoopResult,
-    begun: Continuation | None,
+    begun: Initialisation | None,
 ) -> dict[str, Any]:
     """Write the artefact of the best model, unless the very same one is there already. Returns its record."""
     folder.check_present()
@@ -339,29 +333,22 @@ def _publish(
     storage.verify_manifest(result.best_folder)
     tensors = storage.load_tensors(result.best_folder / "model.safetensors")
     model.load_state_dict(tensors)
-    check = family.check(model, corpus)
-    train, valid = corpus.train, corpus.valid
     record: dict[str, Any] = {
         "schema": "carryover.record/1",
         "objective": wanted.objective,
         "corpus": {
             "raw": str(wanted.raw),
             "fingerprint": corpus.fingerprint,
-            "tokens": train.tokens,
-            "lines": train.lines,
-            "blank_lines": train.blank_lines,
-            "distinct_words": train.types,
-            "unknown_share": train.unknown_tokens / max(train.tokens, 1),
+            **corpus.training_facts(),
         },
         "held_out": {
-            "text": ", ".join(map(str, wanted.valid_files)) or _set_aside(wanted),
+            "text": ", ".join(map(str, wanted.valid_files)) or objective.set_aside,
             "fingerprint": corpus.valid_fingerprint,
-            "lines": valid.lines,
-            "unknown_share": valid.unknown_tokens / max(valid.tokens, 1),
+            **corpus.held_out_facts(),
             **(state.best or {}),
             "best_step": state.best_step,
         },
-        "heldout_check": check,
+        "heldout_check": objective.check_figures(model, corpus),
         "seed": wanted.seed,
         "steps": state.step,
         "epochs": wanted.epochs,
@@ -380,22 +367,23 @@ def _publish(
     }
     if len(wanted.valid_files) > 1:
         how = {"steps": wanted.steps, "block_tokens": wanted.block_tokens, "device": "cpu"}
-        lanes = wanted.batch_size or lanes_for(train.tokens, wanted.steps)
-        record["held_out"]["files"] = measure_files(wanted.valid_files, model, corpus.coder, family, lanes=lanes, **how)
+        record["held_out"]["files"] = measure_files(
+            wanted.valid_files, model, corpus.coder, objective, lanes=objective.rows(wanted, corpus), **how
+        )
     if begun is not None:
-        record["begun_with"] = begun.record(model, family, corpus)
+        record["begun_with"] = begun.record(model, objective, corpus)
     if doubts := doubts_of_record(record):
         record["doubts"] = doubts
     artefact.save_artefact(
         folder.out,
-        kind=family.kind,
+        kind=objective.kind,
         config=config,
         tensors=tensors,
-        tokenizer=corpus.coder.to_json(),
+        tokenizer=corpus.tokenizer(),
         labels=None,
         record=record,
-        card=family.card(config, record),
-        files={"heldout.txt": "".join(f"{line}\n" for line in corpus.sample).encode()},
+        card=objective.card(config, record),
+        files=corpus.files(),
     )
     return record
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carryover.errors import UsageError, check_choice
+from carryover.pretraining.recipes import DEFAULT, build_objective, summaries
 from carryover.setting import (
     DATA,
     DEVICE,
@@ -22,9 +23,6 @@ from carryover.setting import (
     seconds,
     sources,
 )
-
-OBJECTIVES = ("bilm", "lm")
-"""A forward and a backward language model for vectors (ELMo); one that predicts the next token and generates."""
 
 # What the same run may be repeated with: longer, under another limit, stored more often, from a moved file.
 MAY_GROW = ("epochs",)
@@ -41,16 +39,16 @@ class PretrainSettings:
         `held_out_share` of the lines of `raw` are set aside, chosen by a hash of each line. `valid` may be several; then the
         record holds the figures of each, too.
     raw_column, raw_format : where the text of both is, and in which format they are, where they are no plain text.
-    objective : one of `OBJECTIVES`.
+    objective : one of `recipes.RECIPES`.
     size, model : a named size of the model and single fields of its configuration on top.
     input, vocabulary_size, minimum_count, softmax : what the model reads and predicts; softmax None is the size's own.
     keep_spaces : for words and subwords of the objective lm: white space is part of what is read and written (see
         `SpacedTokenizer`), so that text comes back exactly.
     begin_with : the folder of a pretrained model whose weights the run begins with instead of random ones. Objective, input
-        and configuration must be that model's; `continuing.continued` makes such settings. new_vocabulary : predict the
+        and configuration must be that model's; `initial_model.continued` makes such settings. new_vocabulary : predict the
         words of the new text, with an output layer for them, instead of those the model knows.
     batch_size : lanes of text read side by side; None chooses 16 to 32 by the corpus, fewer for a small one.
-    steps : tokens of a chunk of truncated back-propagation; see `usual_steps`. block_tokens : size of the blocks that are shuffled.
+    steps : tokens of a chunk of truncated back-propagation; see `Objective.usual_steps`. block_tokens : size of the blocks that are shuffled.
     epochs, time_limit (seconds, over all sessions), patience (evaluations without improvement) : when to end.
     optimiser : None is lazy-adam for a bidirectional model with a sampled softmax, else adam; see `optimisers`.
     learning_rate, schedule, warm_up (share of all steps), weight_decay, clip : how to step.
@@ -94,12 +92,7 @@ class PretrainSettings:
         ),
     )
     held_out_share: float = 0.02
-    objective: str = field(
-        default="bilm",
-        metadata=option(
-            "bilm: a forward and a backward language model, for vectors; lm: a language model that generates text.", MODEL
-        ),
-    )
+    objective: str = field(default=DEFAULT, metadata=option(summaries(), MODEL))
     size: str = field(
         default="small",
         metadata=option("Size of the model: tiny (seconds), small (minutes), medium, original (as published).", MODEL),
@@ -181,7 +174,7 @@ class PretrainSettings:
         from carryover import devices
         from carryover.training import optimisers, schedules  # PyTorch: not for who only asks for a default
 
-        check_choice("objective", self.objective, OBJECTIVES)
+        objective = build_objective(self.objective)
         check_choice("schedule", self.schedule, schedules.KINDS)
         if self.optimiser is not None:
             check_choice("optimiser", self.optimiser, optimisers.KINDS)
@@ -205,11 +198,7 @@ class PretrainSettings:
             raise UsageError(f"seed is {self.seed}", repair="give a whole number from 0")
         if self.valid is not None and not self.valid_files:
             raise UsageError("valid is an empty list", repair="name files of held-out text, or leave it out")
-        if self.keep_spaces and (self.objective != "lm" or self.input == "characters"):
-            raise UsageError(
-                f"keep_spaces is for words or subwords of the objective lm, and this is {self.input} of {self.objective}",
-                repair="leave it out" + (": characters keep all there is" if self.objective == "lm" else ""),
-            )
+        objective.check(self)
         if self.new_vocabulary and self.begin_with is None:
             raise UsageError(
                 "new_vocabulary is for a run that begins with a model", repair="give begin_with, or leave it out"
@@ -236,20 +225,6 @@ class PretrainSettings:
         else:
             content["begin_with"] = str(self.begin_with)
         return content
-
-
-def usual_steps(objective: str, input: str) -> int:
-    """Tokens of a chunk where none are asked for: 20, and 100 where single characters are predicted, which say less each."""
-    return 100 if objective == "lm" and input == "characters" else 20
-
-
-def check_samples(model: Mapping[str, Any], softmax: str) -> None:
-    """Raise UsageError where fields of a configuration ask for samples that the softmax does not draw."""
-    if "samples" in model and softmax != "sampled":
-        raise UsageError(
-            f"samples is {model['samples']} and the softmax is {softmax}, which draws none",
-            repair="choose the softmax sampled, or leave samples out",
-        )
 
 
 def deciding(stored: Any) -> Any:

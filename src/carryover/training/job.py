@@ -22,8 +22,9 @@ class Stream(Protocol):
     def batch(self, seed: int, epoch: int, step: int) -> Any: ...
 
 
-class Objective(Protocol):
-    """Batch and carried state in; mean loss, new state (without history) and figures out, `tokens` among them.
+class LossFunction(Protocol):
+    """An objective as the loop uses it: batch and carried state in; mean loss, new state (without history) and figures out,
+    `tokens` among them.
 
     `targets`, the number the loss is a mean over, is needed among them where processes share the batch. `states`, how many
     carried states were looked at, and `clipped_states`, how many of those were at their clip, go to the metrics log.
@@ -54,7 +55,7 @@ class Job:
     """
 
     model: nn.Module
-    objective: Objective
+    objective: LossFunction
     stream: Stream
     optimiser: torch.optim.Optimizer
     initial_state: Callable[[], State] = tuple

@@ -167,6 +167,7 @@ class TaskPredictor:
     `record` says how it came about. Every method keeps the order of what it is given.
     """
 
+    kind = "task"
     description = "a task model"
 
     def __init__(self, model: TaskModel, record: dict[str, Any], folder: Path | None = None) -> None:

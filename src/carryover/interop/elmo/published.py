@@ -34,7 +34,7 @@ from carryover.interop.elmo.layout import (
     to_state,
 )
 from carryover.models.bilm import BiLanguageModel
-from carryover.pretraining.model_card import imported_model_card
+from carryover.objectives.model_card import imported_model_card
 from carryover.storage.artefact import has_artefact, load_artefact, save_artefact
 from carryover.storage.hdf5 import data_sets, load_h5py, open_hdf5, read_arrays
 

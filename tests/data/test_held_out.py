@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from carryover.data.held_out import RawText, hold_out, hold_out_passages, sample_lines
 from carryover.errors import BadData
-from carryover.pretraining.held_out import RawText, hold_out, hold_out_passages, sample_lines
 
 
 def sides(path: Path, share: float) -> tuple[list[str], list[str]]:
