@@ -21,7 +21,7 @@ from carryover.compare.ladder.rung import Fitted, Style
 from carryover.compare.table import plain_table
 from carryover.errors import UsageError
 from carryover.transfer.plan import MODES
-from compare.running import plan
+from compare.running import TINY, plan
 
 
 class NearestWord(Rung):
@@ -149,3 +149,10 @@ def test_the_next_command_trains_the_rung_that_was_compared(name: str, options: 
     if isinstance(rung, NeuralRung):
         mode = MODES[rung.mode]
         assert (rung.needs.encoder, rung.needs.vectors) == (mode.uses_encoder, mode.uses_vectors)
+
+
+def test_a_neural_rung_with_several_labels_a_text_is_forecast(tmp_path: Path) -> None:
+    rows = [f"ship barn w{number}\t{'sea|farm' if number % 2 else 'town'}" for number in range(30)]
+    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
+    wanted = plan(tmp_path, test=None, multi_label="|", rungs="scratch", budgets="12", seeds=1, fitting=TINY["fitting"])
+    assert estimate(wanted, tmp_path / "out")["seconds_by_rung"]["scratch"] > 0

@@ -117,7 +117,8 @@ class NeuralRung(Rung):
         kind, spent = calibration.task.kind, []
         with tempfile.TemporaryDirectory() as cache:
             for updates in (_FEW, _MORE):
-                options = {**calibration.fitting, "epochs": 1, "least_updates": updates, "evaluations": 1}
+                few = {"epochs": 1, "least_updates": updates, "evaluations": 1}
+                options: dict[str, Any] = {"multi_label": calibration.task.multi_label, **calibration.fitting, **few}
                 started = time.perf_counter()
                 fit = fit_task(
                     kind,
@@ -130,8 +131,8 @@ class NeuralRung(Rung):
                     **material,
                 )
                 spent.append((fit.updates, time.perf_counter() - started))
-        (few, first), (more, second) = spent
-        update = max(second - first, 0.1 * second) / max(1, more - few)
+        (fewer, first), (more, second) = spent
+        update = max(second - first, 0.1 * second) / max(1, more - fewer)
         started = time.perf_counter()
         fit.predictor.predict([content(example, kind) for example in sample])
         predict = (time.perf_counter() - started) / len(sample)
