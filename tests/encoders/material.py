@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from carryover.data.coding import TokenCoder
@@ -14,9 +15,11 @@ from carryover.data.vocabulary import Vocabulary
 from carryover.data.words import WordTokenizer
 from carryover.encoders.encoder import Encoder
 from carryover.encoders.text_generator import TextGenerator
+from carryover.encoders.words import WordsEncoder
 from carryover.models.language_model import STACKS, LanguageModel
+from carryover.models.tagger_encoder import WordEncoder
 from carryover.objectives.next_token import lines_next_token
-from task_material import language_model, tagged
+from task_material import language_model, tagged, word_vectors
 
 LINES = [" ".join(sentence.input.tokens) for sentence in tagged(20, seed=99)]
 SENTENCES: list[list[str]] = [
@@ -52,3 +55,20 @@ ENCODERS: dict[str, Callable[[int], Encoder]] = {
     "transformer-subwords": lambda seed: causal("transformer", "subwords", seed),
 }
 CAUSAL = [name for name in ENCODERS if not name.startswith("bilm")]
+
+
+def words_and_spelling(seed: int) -> WordsEncoder:
+    """As it is learned from labels alone."""
+    torch.manual_seed(seed)
+    vocabulary = Vocabulary.count(word for line in LINES for word in line.split())
+    config = WordEncoder.Config(vocabulary_size=len(vocabulary), word_size=6, filters=((1, 4), (2, 6)), cells=5)
+    return WordsEncoder(WordEncoder(config), TokenCoder("words", vocabulary), {})
+
+
+def static(seed: int) -> WordsEncoder:
+    """Word vectors alone."""
+    vocabulary, array = word_vectors()
+    return WordsEncoder.of_vectors(vocabulary, np.random.default_rng(seed).normal(size=array.shape).astype(np.float32))
+
+
+ENCODERS |= {"words-and-spelling": words_and_spelling, "static": static}

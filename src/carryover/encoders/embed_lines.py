@@ -61,6 +61,8 @@ def embed_lines(
     check_choice(encoder, layers, pool)
     if carry_rows is not None and carry_rows < 1:
         raise UsageError(f"a batch of {carry_rows} lines cannot be read", repair="give at least 1")
+    if carry_rows is not None and not encoder.carries_state:
+        raise UsageError(f"{encoder.description} has no state to carry", repair="leave it out")
     read: list[list[str]] = []  # the batch whose vectors come next
 
     def batches() -> Iterator[list[list[str]]]:

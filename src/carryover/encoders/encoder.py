@@ -68,6 +68,8 @@ class Encoder(ABC):
     """What the description of a task's model calls it; see `carryover.encoders.loading.KINDS_IN_TASKS`."""
     proved_figures: ClassVar[tuple[str, ...]] = ()
     """Figures of `score` that must be the stored ones after loading."""
+    carries_state: ClassVar[bool] = True
+    """Whether a text can be read on from where another ended, so that a long one can be read in pieces."""
     model: Any
 
     def __init__(

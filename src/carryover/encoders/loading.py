@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KINDS = {
     "bilm": "carryover.encoders.bilm:BidirectionalEncoder",
     "lm": "carryover.encoders.text_generator:TextGenerator",
+    "words": "carryover.encoders.words:WordsEncoder",
     "task": "carryover.transfer.predictor:TaskPredictor",
 }
 """Kind of artefact → the class whose `from_artefact` builds it, imported when it is needed."""

@@ -14,6 +14,7 @@ from carryover.data.coding import TokenCoder
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.encoder import Encoder, LayerGroup
 from carryover.encoders.proof import CarryProof, carry_weights, distances_moved, measure_again
+from carryover.encoders.words import WordsEncoder
 from carryover.errors import UsageError
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.transfer.plan import CarryPlan
@@ -81,7 +82,7 @@ def build_initial_model(
     vocabulary = Vocabulary.from_counts(words)
     config = _word_config(settings, len(vocabulary), settings.word_size, tune=True)
     rare = torch.tensor([words[word] == 1 for word in vocabulary.tokens])
-    own = WordsAndSpelling(config, TokenCoder("words", vocabulary), rare=rare)
+    own = WordsAndSpelling(WordsEncoder(WordEncoder(config), TokenCoder("words", vocabulary), {}), rare=rare)
     return InitialModel(own, CarryProof(mode=plan.mode), {})
 
 
@@ -133,7 +134,7 @@ def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], 
     table = torch.cat([known, torch.randn(len(new), known.shape[1]) * spread])
     config = _word_config(settings, len(vocabulary), table.shape[1], tune=plan.tune_vectors)
     rare = torch.tensor([absent[word] == 1 for word in vocabulary.tokens])
-    own = WordsAndSpelling(config, TokenCoder("words", vocabulary), vectors=table, rare=rare)
+    own = WordsAndSpelling(WordsEncoder(WordEncoder(config, table), TokenCoder("words", vocabulary), {}), rare=rare)
     proof = CarryProof(
         mode=plan.mode,
         tensors_loaded=1,

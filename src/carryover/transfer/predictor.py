@@ -30,11 +30,11 @@ from carryover.encoders.artefact_parts import fill, parsed
 from carryover.encoders.batching import batches_by_length
 from carryover.encoders.encoder import Words
 from carryover.encoders.loading import KINDS_IN_TASKS, encoder_in_task
+from carryover.encoders.words import WordsEncoder
 from carryover.errors import BadData, UsageError, as_words, check_schema, refuse_string
 from carryover.escaping import in_markdown
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.configuration import check_types, declared_types
-from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact, save_artefact
 from carryover.tasks import TASKS, Labels, Task, task_from_json
@@ -127,18 +127,12 @@ def build_task_model(
         if own_vocabulary is not None:
             own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
         encoder = MixedEncoder(carried, own=own, **described)
-    elif kind == WordsAndSpelling.kind:
-        words = WordEncoder.Config.from_json(config)
-        if words.vocabulary_size not in (0, len(coder.vocabulary)):
-            raise BadData(
-                f"the encoder has vectors of {words.vocabulary_size} words, its tokenizer {len(coder.vocabulary)}",
-                repair="restore the folder from a copy",
-            )
-        encoder = WordsAndSpelling(words, coder)
+    elif kind == WordsEncoder.kind_in_task:
+        encoder = WordsAndSpelling(WordsEncoder.build(config, coder))
     else:
         raise BadData(
             f"the encoder is of kind {str(kind)[:80]!r}, this version knows "
-            f"{' and '.join((*KINDS_IN_TASKS, WordsAndSpelling.kind))}",
+            f"{' and '.join((*KINDS_IN_TASKS, WordsEncoder.kind_in_task))}",
             repair="upgrade carryover",
         )
     task = task_from_json({**description["task"], "labels": list(labels)})

@@ -14,8 +14,8 @@ from carryover.data.coding import TokenBatch, TokenCoder
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.encoder import Encoder, LayerGroup, Words
 from carryover.encoders.vector_cache import represent
+from carryover.encoders.words import WordsEncoder
 from carryover.layers import Dropout, Embedding, ScalarMix
-from carryover.models.tagger_encoder import WordEncoder
 from carryover.sequence import Sequence
 from carryover.transfer.plan import PLACEMENTS
 
@@ -214,34 +214,29 @@ class WordsAndSpelling(TaskEncoder):
     `rare` as in `OwnWords`.
     """
 
-    kind = "words"
-
-    def __init__(
-        self, config: WordEncoder.Config, coder: TokenCoder, *, vectors: Tensor | None = None, rare: Tensor | None = None
-    ) -> None:
+    def __init__(self, encoder: WordsEncoder, *, rare: Tensor | None = None) -> None:
         super().__init__()
-        self.coder, self.own = coder, None
-        self.spelling = TokenCoder("characters", tokenizer=coder.tokenizer)
-        self.encoder = WordEncoder(config, vectors)
-        self.out_size = self.encoder.out_size
+        self.coder, self.own = encoder.coder, None
+        self.reader = encoder
+        self.encoder = encoder.model
+        self.out_size = encoder.out_size
         self.register_buffer("rare", rare, persistent=False)
 
     def forward(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
         assert ready is None, "ready-made vectors belong to a fixed encoder"
-        device = next(self.encoder.parameters()).device
-        words = self.coder.batch(sentences, borders=False)
-        spelling = self.spelling.batch(sentences, borders=False)
+        batch = self.reader.batch(sentences)
         if self.training:
-            words = hide_rare(words, self._buffers["rare"])
-        return self.encoder(words.to(device), spelling.to(device))
+            batch = replace(batch, words=hide_rare(batch.words, self._buffers["rare"]))
+        states = self.reader.states(batch.to(self.reader.device))
+        return states.with_values(states.values.squeeze(2))  # one vector a word
 
     @property
     def spelled_by(self) -> TokenCoder:
-        return self.spelling
+        return self.reader.spelling
 
     def groups(self) -> list[LayerGroup]:
         words = self.encoder.words
         return [] if words is None else [LayerGroup("word vectors", 1, {"weight": words.weight})]
 
     def description(self) -> dict[str, Any]:
-        return {"kind": self.kind, "model": self.encoder.config.to_json()}
+        return {"kind": self.reader.kind_in_task, "model": self.encoder.config.to_json()}
