@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -287,21 +289,25 @@ def test_a_long_sentence_in_pieces_is_the_whole(kind: str, steps: int, monkeypat
         return run(tokens, state)
 
     monkeypatch.setattr(model, "_run", watched)
-    found = model.long_representations(batch, steps)
+    found = in_pieces(model, batch, steps)
     assert torch.allclose(found, whole, atol=1e-12) and found.shape == whole.shape
     assert sum(read) == batch.index.time and max(read) <= steps
-    top = model.long_representations(batch, steps, lambda layers: layers[:, -1])
+    top = in_pieces(model, batch, steps, lambda layers: layers[:, -1])
     assert torch.equal(top, found[:, -1])
-    nothing = model.long_representations(coded.batch([[]], borders=True), steps)
+    nothing = in_pieces(model, coded.batch([[]], borders=True), steps)
     assert nothing.shape == (0, 3, 16)
 
 
-def test_only_one_row_is_read_in_pieces() -> None:
+def in_pieces(model: BiLanguageModel, batch: TokenBatch, steps: int, *choose: Callable[[Tensor], Tensor]) -> Tensor:
+    """A batch of one sentence, read from its beginning."""
+    weight = next(model.parameters())
+    return model.continue_long_representations(batch, model.initial_state(1, dtype=weight.dtype), steps, *choose)[0][0]
+
+
+def test_pieces_need_borders() -> None:
     model, coded = make()
-    with pytest.raises(ValueError, match="5 rows: a long sentence is read alone"):
-        model.long_representations(coded.batch(SENTENCES, borders=True), 3)
     with pytest.raises(ValueError, match="without sentence borders"):
-        model.long_representations(coded.batch(SENTENCES[:1], borders=False), 3)
+        in_pieces(model, coded.batch(SENTENCES[:1], borders=False), 3)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 100])

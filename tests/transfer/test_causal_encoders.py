@@ -52,7 +52,7 @@ def test_a_tagger_over_characters_has_a_state_a_word(tmp_path: Path) -> None:
         settings=FitSettings(epochs=1, least_updates=2, evaluations=1),
         cache_folder=tmp_path,
     )
-    sentence = tagged(1)[0].tokens
+    sentence = tagged(1)[0].input.tokens
     assert [len(tags) for tags in fitted.predictor.predict([sentence, ("the",)])] == [len(sentence), 1]
     with torch.no_grad():
         assert fitted.predictor.model.hidden([sentence]).time == len(sentence)

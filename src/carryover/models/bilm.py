@@ -31,16 +31,14 @@ from carryover.layers.products import product_type
 from carryover.layers.recurrent.lstm import LARGEST_CLIP, LSTMState
 from carryover.layers.recurrent.recurrence import lstm_together
 from carryover.models.configuration import ModelConfig, check_field
-from carryover.models.output import AdaptiveOutputLayer, NoOutputLayer, OutputLayer, default_cutoffs
+from carryover.models.output import NO_SOFTMAX, build_output_layer
+from carryover.models.pieces import check_borders, mean_over_pieces, means_of_row
 from carryover.models.sizes import SIZES
-from carryover.models.word_forms import FormsAndSpelling
+from carryover.models.word_forms import FormsAndSpelling, build_spelling
 from carryover.sequence import Sequence
 
 INPUTS = ("characters", "words", "subwords")
 SOFTMAXES = ("full", "sampled", "adaptive")
-NO_SOFTMAX = "none"
-"""The softmax of a model whose weights came without one: it gives vectors and predicts nothing."""
-
 BiLanguageModelState = tuple[tuple[LSTMState, LSTMState], ...]
 """For each layer the states of the forward and of the backward LSTM, every tensor [batch, ...]."""
 
@@ -134,15 +132,14 @@ class BiLanguageModel(nn.Module):
         self.out_size = 2 * size
         self.token_encoder: CharacterCNN | FormsAndSpelling | Embedding
         if config.input == "characters":
-            spelling = CharacterCNN(
+            self.token_encoder = build_spelling(
+                size,
                 config.filters,
-                in_size=config.characters,
+                characters=config.characters,
                 character_size=config.character_size,
                 highway_layers=config.highway_layers,
-                projection=None if config.word_forms else size,
-            )
-            self.token_encoder = (
-                FormsAndSpelling(spelling, config.word_forms, config.word_size, size) if config.word_forms else spelling
+                forms=config.word_forms,
+                form_size=config.word_size,
             )
         else:
             self.token_encoder = Embedding(config.vocabulary_size, size)
@@ -162,9 +159,9 @@ class BiLanguageModel(nn.Module):
         self.forward_layers = stack()
         self.backward_layers = stack()
         self.dropout = Dropout(size, config.dropout)
-        self.output = _output_layer(config)
-
-    # ------------------------------------------------------------------ tokens
+        self.output = build_output_layer(
+            size, config.vocabulary_size, config.softmax, cutoffs=config.cutoffs, reduction=config.reduction
+        )
 
     def token_representations(self, batch: TokenBatch) -> Sequence:
         """Context-free vector of every token, [B, T, P]; the character encoder runs once a distinct word.
@@ -188,7 +185,8 @@ class BiLanguageModel(nn.Module):
     def _both_token_representations(self, forward: TokenBatch, backward: TokenBatch) -> tuple[Sequence, Sequence]:
         """Of both directions by one look-up, so that the table's gradient is made once, where they share their words."""
         one, two = forward.index, backward.index
-        shared = forward.characters is backward.characters or _equal(forward.characters, backward.characters)
+        ours, theirs = forward.characters, backward.characters
+        shared = ours is theirs or (ours is not None and theirs is not None and torch.equal(ours, theirs))
         if not shared or one.time != two.time:
             return self.token_representations(forward), self.token_representations(backward)
         index = Sequence(torch.cat([one.values, two.values]), torch.cat([one.lengths, two.lengths]))
@@ -267,7 +265,7 @@ class BiLanguageModel(nn.Module):
         are left out; the vector of a word of several pieces is the mean of theirs. Layer 0 holds the token vector
         twice. Gradients flow; in evaluation mode the result is deterministic. Raises ValueError without borders.
         """
-        self._check_borders(batch)
+        check_borders(batch)
         tokens = self.token_representations(batch)
         if self._needs_borders(tokens):
             forget(self)
@@ -286,7 +284,7 @@ class BiLanguageModel(nn.Module):
         Row b of the batch goes on from row b of the state: forward from the end of what that row held before, backward
         from its beginning. Then a sentence's vectors depend on what was read before it.
         """
-        self._check_borders(batch)
+        check_borders(batch)
         tokens = self.token_representations(batch)
         layers, state = self._run((tokens, tokens.reverse()), state)
         return self._inner(batch, tokens, layers), state
@@ -309,7 +307,7 @@ class BiLanguageModel(nn.Module):
         inner = words.with_values(torch.cat(sides, dim=-1).unflatten(-1, (self.mixed_layers, self.out_size)))
         if batch.word_of_unit is None:
             return inner.slice(0, int(batch.word_lengths.max()) if len(batch.word_lengths) else 0)
-        return _mean_over_pieces(inner, batch.word_of_unit[:, 1:-1], batch.word_lengths)
+        return mean_over_pieces(inner, batch.word_of_unit[:, 1:-1], batch.word_lengths)
 
     def _needs_borders(self, tokens: Sequence) -> bool:
         """Whether the layers read the borders of every row: for gradients, dropout and taps; and of a batch of no row."""
@@ -346,22 +344,6 @@ class BiLanguageModel(nn.Module):
         )
 
     @torch.no_grad()
-    def long_representations(
-        self, batch: TokenBatch, steps: int, choose: Callable[[Tensor], Tensor] = lambda layers: layers
-    ) -> Tensor:
-        """`representations` of a batch of one long sentence, [W, L+1, 2P], read `steps` tokens at a time, without gradients.
-
-        Both directions carry their state from piece to piece, so these are the vectors of the whole up to rounding, while
-        the work between takes the memory of a piece. `choose` makes of [t, L+1, …] what is kept, token by token and number
-        by number, as in `lambda layers: layers[:, -1]`: what it leaves out is never held for the whole sentence.
-        """
-        if batch.index.batch_size != 1:
-            raise ValueError(f"the batch has {batch.index.batch_size} rows: a long sentence is read alone")
-        weight = next(self.parameters())
-        state = self.initial_state(1, device=weight.device, dtype=weight.dtype)
-        return self.continue_long_representations(batch, state, steps, choose)[0][0]
-
-    @torch.no_grad()
     def continue_long_representations(
         self,
         batch: TokenBatch,
@@ -369,11 +351,13 @@ class BiLanguageModel(nn.Module):
         steps: int,
         choose: Callable[[Tensor], Tensor] = lambda layers: layers,
     ) -> tuple[list[Tensor], BiLanguageModelState]:
-        """`continue_representations` read `steps` tokens at a time, as `long_representations` reads; [W, L+1, 2P] for each row.
+        """`continue_representations` read `steps` tokens at a time, without gradients; [W, L+1, 2P] for each row.
 
-        What stands between takes the memory of a piece of all rows, however long the longest of them is.
+        Both directions carry their state from piece to piece, so these are the vectors of the whole up to rounding, while the
+        work between takes the memory of a piece of all rows. `choose` makes of [t, L+1, …] what is kept, token by token and
+        number by number, as in `lambda layers: layers[:, -1]`: what it leaves out is never held for the whole sentence.
         """
-        self._check_borders(batch)
+        check_borders(batch)
         read = self._reader(batch, steps)
         sides = (batch.index, batch.index.reverse())
         lengths: list[int] = batch.index.lengths.tolist()
@@ -399,7 +383,7 @@ class BiLanguageModel(nn.Module):
         if batch.word_of_unit is None:
             return [vectors[1 : 1 + count] for vectors, count in zip(found, words, strict=True)], state
         units = [word_of_unit[:length] for word_of_unit, length in zip(batch.word_of_unit, lengths, strict=True)]
-        return [_means_of(*row) for row in zip(found, units, words, strict=True)], state
+        return [means_of_row(*row) for row in zip(found, units, words, strict=True)], state
 
     def _reader(self, batch: TokenBatch, steps: int) -> Callable[[Sequence], Sequence]:
         """`token_representations` of a part of the batch's index; distinct words are read once, `steps` at a time."""
@@ -413,51 +397,3 @@ class BiLanguageModel(nn.Module):
             return index.with_values(nn.functional.embedding(index.values, types)).zero_padding()
 
         return read
-
-    def _check_borders(self, batch: TokenBatch) -> None:
-        if batch.word_of_unit is not None:
-            bordered = bool((batch.word_of_unit[:, :1] == -1).all())
-        else:
-            bordered = torch.equal((batch.index.lengths - 2).clamp(min=0), batch.word_lengths)
-        if not bordered:
-            raise ValueError(
-                f"the batch has lengths {batch.index.lengths.tolist()} for {batch.word_lengths.tolist()} words, so it was "
-                "coded without sentence borders: code it with borders=True"
-            )
-
-
-def _output_layer(config: BiLanguageModel.Config) -> OutputLayer | AdaptiveOutputLayer | NoOutputLayer:
-    size, words = config.projection, config.vocabulary_size
-    if config.softmax == NO_SOFTMAX:
-        return NoOutputLayer()
-    if config.softmax == "adaptive":
-        return AdaptiveOutputLayer(size, words, config.cutoffs or default_cutoffs(words), config.reduction)
-    return OutputLayer(size, words)
-
-
-def _mean_over_pieces(pieces: Sequence, word_of_unit: Tensor, word_lengths: Tensor) -> Sequence:
-    """[B, T, ...] of pieces → [B, W, ...] of words: the mean of each word's pieces, zero for a word without any.
-
-    A product with a [B, W, T] matrix of shares rather than a scattered sum: deterministic on every device.
-    """
-    words = int(word_lengths.max()) if len(word_lengths) else 0
-    numbers = torch.arange(words, device=word_of_unit.device)
-    belongs = (word_of_unit.unsqueeze(1) == numbers.view(1, -1, 1)).to(pieces.values.dtype)  # [B, W, T]
-    shares = belongs / belongs.sum(dim=2, keepdim=True).clamp(min=1)
-    flat = pieces.values.flatten(2)  # [B, T, (L+1)·2P]
-    means = torch.bmm(shares, flat).view(flat.shape[0], words, *pieces.values.shape[2:])
-    return Sequence(means, word_lengths).zero_padding()
-
-
-def _means_of(pieces: Tensor, word_of_unit: Tensor, words: int) -> Tensor:
-    """[T, …] of one sentence's pieces → [W, …]: the mean of each word's pieces, zero for a word without any."""
-    inner = word_of_unit >= 0
-    if words == 0:
-        return pieces[:0]
-    counts = torch.bincount(word_of_unit[inner], minlength=words)
-    sums = torch.segment_reduce(pieces[inner].flatten(1), "sum", lengths=counts, axis=0)  # a word's pieces are neighbours
-    return (sums / counts.clamp(min=1).unsqueeze(1)).view(words, *pieces.shape[1:])
-
-
-def _equal(first: Tensor | None, second: Tensor | None) -> bool:
-    return first is not None and second is not None and torch.equal(first, second)

@@ -15,6 +15,9 @@ from torch.nn.functional import linear
 
 from carryover.errors import UsageError
 
+NO_SOFTMAX = "none"
+"""The softmax of a model whose weights came without one: it gives vectors and predicts nothing."""
+
 
 class OutputLayer(nn.Module):
     """One row of weights and one bias a word: logits = W h + b.
@@ -117,3 +120,14 @@ def default_cutoffs(vocabulary_size: int) -> tuple[int, ...]:
         return max(1, int(vocabulary_size * share) // 8 * 8)
 
     return tuple(sorted({rounded(0.1), rounded(0.4)} - {vocabulary_size}))
+
+
+def build_output_layer(
+    size: int, words: int, softmax: str, *, cutoffs: tuple[int, ...] | None, reduction: float
+) -> OutputLayer | AdaptiveOutputLayer | NoOutputLayer:
+    """The output layer that goes with a softmax; `cutoffs` and `reduction` are of the adaptive one."""
+    if softmax == NO_SOFTMAX:
+        return NoOutputLayer()
+    if softmax == "adaptive":
+        return AdaptiveOutputLayer(size, words, cutoffs or default_cutoffs(words), reduction)
+    return OutputLayer(size, words)

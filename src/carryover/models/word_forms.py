@@ -30,3 +30,24 @@ class FormsAndSpelling(nn.Module):
         spelled = self.spelling.encode_types(rows[:, :-1])
         vectors: Tensor = self.projection(torch.cat([self.forms.element(rows[:, -1]), spelled], dim=-1))
         return vectors[:words]
+
+
+def build_spelling(
+    size: int,
+    filters: tuple[tuple[int, int], ...],
+    *,
+    characters: int,
+    character_size: int,
+    highway_layers: int,
+    forms: int,
+    form_size: int,
+) -> CharacterCNN | FormsAndSpelling:
+    """What reads words by their characters into `size` numbers, beside words as wholes where there are `forms`."""
+    spelling = CharacterCNN(
+        filters,
+        in_size=characters,
+        character_size=character_size,
+        highway_layers=highway_layers,
+        projection=None if forms else size,
+    )
+    return FormsAndSpelling(spelling, forms, form_size, size) if forms else spelling

@@ -20,7 +20,7 @@ from carryover.data.coding import TokenCoder
 from carryover.encoders.loading import load
 from carryover.encoders.proof import CarryProof, carry_weights, check_agreement, distances_moved
 from carryover.errors import UsageError
-from carryover.models.bilm import NO_SOFTMAX
+from carryover.models.output import NO_SOFTMAX
 from carryover.objectives.objective import Corpus, Objective
 from carryover.objectives.text import check_samples
 from carryover.pretraining.recipes import RECIPES, build_objective, objective_name

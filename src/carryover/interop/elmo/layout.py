@@ -25,7 +25,8 @@ from torch import Tensor
 from carryover.data.coding import CHARACTER_IDS, CHARACTERS_PER_WORD
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, CarryoverError, UsageError
-from carryover.models.bilm import NO_SOFTMAX, BiLanguageModel
+from carryover.models.bilm import BiLanguageModel
+from carryover.models.output import NO_SOFTMAX
 from carryover.storage import read_json
 
 Arrays = Mapping[str, np.ndarray]

@@ -26,7 +26,8 @@ from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 from carryover.interop.elmo.allennlp_modules import lstm_shapes, lstms_to_state, spelling_shapes, spelling_to_state
 from carryover.interop.elmo.pickled_weights import read_pickled_weights
 from carryover.interop.elmo.published import Imported, described, keep_imported
-from carryover.models.bilm import NO_SOFTMAX, BiLanguageModel
+from carryover.models.bilm import BiLanguageModel
+from carryover.models.output import NO_SOFTMAX
 from carryover.storage import read_json
 
 CONFIG, CHARACTERS, WORDS, TOKENS, ENCODER = "config.json", "char.dic", "word.dic", "token_embedder.pkl", "encoder.pkl"
