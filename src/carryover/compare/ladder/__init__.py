@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from carryover.compare.ladder.carried import Frozen, Full, LastLayer, TopLayers
 from carryover.compare.ladder.features import Features
 from carryover.compare.ladder.majority import Majority
-from carryover.compare.ladder.rung import Cost, LadderRow, Needs, Resources, Rung, RungTask
+from carryover.compare.ladder.rung import Cost, LadderRow, Needs, Resources, Rung
 from carryover.compare.ladder.scratch import Scratch
 from carryover.compare.ladder.static import Static
+from carryover.compare.ladder.task import RungTask
 from carryover.errors import UsageError, nearest
 
 __all__ = [

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from carryover.compare.examples import content
-from carryover.compare.ladder.rung import RungTask
+from carryover.compare.ladder.task import RungTask
 
 _EXAMPLES = 64
 _FEWEST = 16

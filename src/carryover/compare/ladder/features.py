@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.classical.feature_models import feature_model
 from carryover.compare.examples import content, gold
-from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, RungTask, Style
+from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, Style
+from carryover.compare.ladder.task import RungTask
 from carryover.data.metric_names import metric_of_labels
 from carryover.errors import NothingToLearn
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from carryover.compare.examples import content
-from carryover.compare.ladder.rung import Fitted, Resources, Rung, RungTask
+from carryover.compare.ladder.rung import Fitted, Resources, Rung
+from carryover.compare.ladder.task import RungTask
 from carryover.transfer.plan import MODES, CarryPlan
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from carryover.compare.ladder.task import RungTask
 from carryover.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,19 +50,6 @@ class Style:
     dark: str
     marker: str
     line: Any
-
-
-@dataclass(frozen=True)
-class RungTask:
-    """The task as rungs are asked it, with all that decides an answer but the examples.
-
-    `metric` decides what is kept in early stopping and chosen by cross-validation.
-    """
-
-    kind: str
-    multi_label: bool = False
-    metric: str = "auto"
-    class_weights: str = "none"
 
 
 @dataclass(frozen=True)

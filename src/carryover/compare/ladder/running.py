@@ -9,7 +9,8 @@ from typing import Any
 from carryover.compare.cells import NOT_LEARNED, CellOutcome
 from carryover.compare.examples import content
 from carryover.compare.ladder import rung_of
-from carryover.compare.ladder.rung import Answers, Resources, RungTask
+from carryover.compare.ladder.rung import Answers, Resources
+from carryover.compare.ladder.task import RungTask
 from carryover.data.majority import majority_answers
 from carryover.errors import NothingToLearn
 
