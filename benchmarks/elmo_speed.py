@@ -55,7 +55,6 @@ from carryover.data.builtin import raw_lines
 from carryover.data.coding import TokenCoder
 from carryover.interop.elmo.layout import from_state, options_of
 from carryover.layers import CharacterCNN
-from carryover.layers.characters_compiled import forget_words
 from carryover.models.bilm import BiLanguageModel
 
 TARGETS = {"original, 32 rows": (8, 15), "original, 1 row": (6, 11)}
@@ -252,9 +251,7 @@ def main() -> None:
                 read: list[float] = []
                 between = partial(lambda read: read.append(memory()), read)
                 with Watch() as watch:
-                    seconds = measure(
-                        contestants, batches, ids, options.rounds, clock, partial(forget_words, encoder), between
-                    )
+                    seconds = measure(contestants, batches, ids, options.rounds, clock, encoder.forget_words, between)
                 words = sum(len(sentence) for sentences in batches for sentence in sentences)
                 distinct = sum(len({word for sentence in sentences for word in sentence}) for sentences in batches)
                 name = f"{size}, {rows} row{'s' if rows > 1 else ''}"

@@ -33,11 +33,11 @@ from measuring.rounds import Run, largest_difference, ratio, spread, tell, times
 from peers.allennlp_modules import find_allennlp
 from torch import Tensor, nn
 
-from carryover.layers.products import product
+from carryover.kernels.products import product
 from carryover.layers.recurrent.elman import Elman, elman_loop
 from carryover.layers.recurrent.gru import GRU, gru_loop
 from carryover.layers.recurrent.lstm import LSTM, lstm_loop
-from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.sequence import Sequence
 
 LOW = "bfloat16"

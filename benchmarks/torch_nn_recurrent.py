@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from carryover.layers import GRU, LSTM, Bidirectional, Elman, Layer
-from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
+from carryover.layers.recurrent.hidden_state_base import HiddenRecurrence
 from carryover.sequence import Sequence
 
 IN_SIZE, SIZE, BATCH, STEPS = 128, 256, 32, 50

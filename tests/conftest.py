@@ -23,10 +23,10 @@ def one_thread() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def kernels(one_thread: None) -> None:
     """Compiled before anything is tested: a first use says so on standard error, where tests expect nothing."""
-    from carryover.layers import compiled
+    from carryover.kernels import c_library
 
-    for source in compiled.SOURCES:
-        compiled.library(source)
+    for source in c_library.SOURCES:
+        c_library.library(source)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import torch
 
-from carryover.layers import compiled
+from carryover.kernels import c_library
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -50,7 +50,7 @@ class MemoryReading:
 
     def __init__(self, size: int) -> None:
         self.values = torch.empty(size // 4)
-        if (kernels := compiled.library()) is not None:
+        if (kernels := c_library.library()) is not None:
             kernels.use_large_pages(ctypes.c_void_p(self.values.data_ptr()), ctypes.c_long(self.values.nbytes))
         self.values.fill_(1)
 

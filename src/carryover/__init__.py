@@ -28,6 +28,7 @@ _PUBLIC = {
 }
 _ROOMS = (
     "errors",
+    "kernels",
     "layers",
     "generation",
     "data",

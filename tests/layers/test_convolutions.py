@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from carryover.kernels.step_buffer import advance
 from carryover.layers import (
     Bidirectional,
     Convolution,
@@ -20,7 +21,6 @@ from carryover.layers import (
     choose_rows,
 )
 from carryover.layers.convolutional.convolution import convolution_plain
-from carryover.layers.convolutional.step_buffer import advance
 from carryover.sequence import Sequence
 
 

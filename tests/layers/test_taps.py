@@ -22,7 +22,7 @@ from carryover.layers import (
     WaveNet,
     taps,
 )
-from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.sequence import Sequence
 from laws.attention_references import hidden_pairs, torch_block
 from laws.references import loop_of

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from carryover.layers import CharacterCNN, characters_compiled, compiled, prepared, taps
+from carryover.kernels import c_library, character_cnn
+from carryover.layers import CharacterCNN, prepared, taps
 from carryover.layers.highway import Highway
 from carryover.layers.recurrent.lstm import LSTM, LSTMState, lstm_loop
-from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.sequence import Sequence
 from parity.recurrent import LENGTHS, ragged
 
@@ -23,9 +25,9 @@ SHAPES = [(3, 5, 2, CLIPS), (7, 33, 70, {}), (64, 48, 64, CLIPS), (128, 512, 128
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compiled kernels for layers of any size; skipped where the machine has none."""
-    if compiled.library() is None:
+    if c_library.library() is None:
         pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
-    monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(c_library, "LEAST_WEIGHTS", 0)
     monkeypatch.delenv("CARRYOVER_KERNELS", raising=False)
     with torch.no_grad():
         yield
@@ -97,7 +99,7 @@ def test_threads_change_nothing(kernels: None, monkeypatch: pytest.MonkeyPatch) 
     characters = spelled(53)
     results = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(compiled, "threads_for", lambda work, threads=threads: threads)
+        monkeypatch.setattr(c_library, "threads_for", lambda work, threads=threads: threads)
         y, last = layer.step(x, state)
         results.append((y.values, *last, encoder.encode_types(characters)))
     assert layer.last_path == encoder.last_path == "compiled"
@@ -109,7 +111,7 @@ def test_gates_are_made_block_by_block(kernels: None, monkeypatch: pytest.Monkey
     layer = made(5, 16, 8, CLIPS)
     x, state = Sequence.of(torch.randn(6, 12, 5), [12, 12, 7, 7, 2, 1]), a_state(layer, 6)
     whole, _ = layer.step(x, state)
-    monkeypatch.setattr("carryover.layers.recurrent.lstm_compiled.GATE_BYTES", 9 * 4 * 4 * 16)
+    monkeypatch.setattr("carryover.kernels.projected_lstm_inference.GATE_BYTES", 9 * 4 * 4 * 16)
     blocks, _ = layer.step(x, state)
     assert layer.last_path == "compiled" and torch.equal(whole.values, blocks.values)
 
@@ -151,7 +153,7 @@ def test_what_runs_elsewhere(kernels: None, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CARRYOVER_KERNELS", "off")
     assert path(layer) == "scan"
     monkeypatch.delenv("CARRYOVER_KERNELS")
-    monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 1 << 18)
+    monkeypatch.setattr(c_library, "LEAST_WEIGHTS", 1 << 18)
     assert path(layer) == "scan"
 
 
@@ -191,7 +193,7 @@ def test_words_equal_the_plain_encoder(
         near = encoder.encode_types(characters)
     assert encoder.last_path == "compiled" and near.dtype == torch.bfloat16
     assert torch.equal(encoder.encode_types(characters[7:9]), found[7:9])
-    characters_compiled.forget_words(encoder)
+    encoder.forget_words()
     assert torch.equal(encoder.encode_types(characters[7:9]), found[7:9])
     monkeypatch.setenv("CARRYOVER_KERNELS", "off")
     expected = encoder.encode_types(characters)
@@ -203,14 +205,14 @@ def test_words_equal_the_plain_encoder(
 def test_words_are_computed_once(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each batch only those that no batch before it had; all again when there is no room and when weights change."""
     computed: list[int] = []
-    compute = characters_compiled._encode
+    compute = character_cnn._encode
 
-    def counted(layer: CharacterCNN, ready: object, characters: Tensor, dtype: torch.dtype) -> Tensor:
+    def counted(ready: character_cnn.CharacterTables, characters: Tensor, *rest: Any) -> Tensor:
         computed.append(len(characters))
-        return compute(layer, ready, characters, dtype)  # type: ignore[arg-type]
+        return compute(ready, characters, *rest)
 
-    monkeypatch.setattr(characters_compiled, "_encode", counted)
-    monkeypatch.setattr(characters_compiled, "KEPT_BYTES", 40 * 5 * 4)
+    monkeypatch.setattr(character_cnn, "_encode", counted)
+    monkeypatch.setattr(character_cnn, "KEPT_BYTES", 40 * 5 * 4)
     encoder, characters = words(((1, 16), (3, 16)), 1, 5), spelled(53)
     whole = encoder.encode_types(characters)  # more than there is room for
     for chosen, count in (([7, 9, 7], 2), ([9, 8, 7], 1), ([7] * 20, 0), (list(range(10, 45)), 35), ([7, 10, 11], 3)):
@@ -297,7 +299,7 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
     assert len(made_now) == 2
     layer.step(x, state)
     twin = copy.deepcopy(layer)
-    assert twin not in prepared._kept.of and set(twin.state_dict()) == set(layer.state_dict())
+    assert twin not in prepared._ready.of and set(twin.state_dict()) == set(layer.state_dict())
     with torch.inference_mode():
         inner = made(4, 20, 6, CLIPS)
         first = inner.step(x, state)[0].values
@@ -314,13 +316,13 @@ def test_weights_are_prepared_once_and_kept_outside(kernels: None) -> None:
 
 def test_fingerprints_tell_contents_apart(kernels: None) -> None:
     for values in (torch.randn(7, 129), torch.zeros(64), torch.randn(5, 3).bfloat16()):
-        whole, seen = compiled.fingerprint(values), set()
-        assert whole == compiled.fingerprint(values.clone())
+        whole, seen = c_library.fingerprint(values), set()
+        assert whole == c_library.fingerprint(values.clone())
         flat = values.flatten()
         for place in range(len(flat)):
             changed = flat.clone()
             changed[place] += 1
-            seen.add(compiled.fingerprint(changed))
+            seen.add(c_library.fingerprint(changed))
         assert len(seen) == len(flat) and whole not in seen
-        assert compiled.fingerprint(flat[:-1]) not in seen | {whole}
-    assert compiled.fingerprint(torch.zeros(0)) != compiled.fingerprint(torch.zeros(1))
+        assert c_library.fingerprint(flat[:-1]) not in seen | {whole}
+    assert c_library.fingerprint(torch.zeros(0)) != c_library.fingerprint(torch.zeros(1))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from carryover.layers import TCN, State, WaveNet, check, choose_rows, compiled, state_tensors, taps
+from carryover.kernels import c_library
+from carryover.layers import TCN, State, WaveNet, check, choose_rows, state_tensors, taps
 from carryover.sequence import Sequence
 from parity.calls import record_calls
 
@@ -18,7 +19,7 @@ SIZES = [(3, 5, 3, 2), (2, 24, 2, 8), (16, 16, 3, 1), (20, 33, 2, 3)]
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return record_calls(monkeypatch, compiled.STEPS)
+    return record_calls(monkeypatch, c_library.STEPS)
 
 
 def networks(in_size: int, size: int, levels: int, kernel: int) -> list[Network]:
@@ -136,7 +137,7 @@ def test_what_runs_in_pytorch(kernels: list[str], monkeypatch: pytest.MonkeyPatc
             with taps(layer, [""]):
                 assert path(layer) == "plain"
             with monkeypatch.context() as small:
-                small.setattr(compiled, "LEAST_WEIGHTS", 1 << 13)
+                small.setattr(c_library, "LEAST_WEIGHTS", 1 << 13)
                 assert path(layer) == "plain"
             with monkeypatch.context() as off:
                 off.setenv("CARRYOVER_KERNELS", "off")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from carryover.layers import TCN, Convolution, check, compiled, taps
-from carryover.layers.convolutional import passes_compiled
+from carryover.kernels import c_library, tcn_passes
+from carryover.layers import TCN, Convolution, check, taps
 from carryover.layers.convolutional.temporal import tcn_plain
 from carryover.sequence import Sequence
 from parity.calls import record_calls
@@ -27,7 +27,7 @@ LENGTHS = {"full": [70, 70, 70], "ragged": [70, 0, 1, 16, 33, 64, 65], "one": [1
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return record_calls(monkeypatch, compiled.PASSES)
+    return record_calls(monkeypatch, c_library.PASSES)
 
 
 def some(lengths: list[int], features: int) -> Sequence:
@@ -100,7 +100,7 @@ def test_threads_change_nothing(kernels: list[str], monkeypatch: pytest.MonkeyPa
     layer, x = TCN(3, 24, levels=3, kernel=3, dropout=0.2), some([40, 17, 33, 0, 40, 2, 5, 31, 40], 3)
     found = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(compiled, "threads_for", lambda work, threads=threads: threads)
+        monkeypatch.setattr(c_library, "threads_for", lambda work, threads=threads: threads)
         found.append(results(layer, x))
     assert layer.last_path == "compiled"
     for other in found[1:]:
@@ -152,7 +152,7 @@ def test_what_runs_in_pytorch(kernels: list[str], monkeypatch: pytest.MonkeyPatc
     layer = TCN(3, 5, levels=2)
     assert path(layer) == path(layer.without_weight_norm()) == "compiled"
     assert path(layer, Sequence.of(torch.randn(2, 0, 3))) == "plain"
-    assert path(TCN(3, passes_compiled.MOST_CHANNELS + 1, levels=1)) == "plain"
+    assert path(TCN(3, tcn_passes.MOST_CHANNELS + 1, levels=1)) == "plain"
     with torch.autocast("cpu", torch.bfloat16):
         assert path(layer) == "plain"
     with taps(layer, ["blocks.0"]):
@@ -161,7 +161,7 @@ def test_what_runs_in_pytorch(kernels: list[str], monkeypatch: pytest.MonkeyPatc
     gradient = torch.func.grad(lambda values: layer(x.with_values(values)).values.sum())(x.values)
     assert layer.last_path == "plain" and gradient.shape == x.values.shape
     with monkeypatch.context() as small:
-        small.setattr(compiled, "LEAST_WEIGHTS", 1 << 18)
+        small.setattr(c_library, "LEAST_WEIGHTS", 1 << 18)
         assert path(layer) == "plain"
     with monkeypatch.context() as off:
         off.setenv("CARRYOVER_KERNELS", "off")

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from carryover.layers import compiled
+from carryover.kernels import c_library, elman_gru_lstm_compiled
 from carryover.layers.bidirectional import Bidirectional
-from carryover.layers.recurrent import compiled_recurrence
 from carryover.layers.recurrent.elman import Elman, elman_loop
 from carryover.layers.recurrent.gru import GRU, gru_loop
 from carryover.layers.recurrent.lstm import LSTM, MOST_CELLS, lstm_loop
-from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.sequence import Sequence
 from parity.calls import record_calls
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state
@@ -32,7 +31,7 @@ LAYERS: dict[str, tuple[Make, Callable[..., Any]]] = {
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return record_calls(monkeypatch, compiled.RECURRENCE, compiled_recurrence)
+    return record_calls(monkeypatch, c_library.RECURRENCE, elman_gru_lstm_compiled)
 
 
 every_size = pytest.mark.parametrize("size", [5, 16, 35, 70])
@@ -58,8 +57,8 @@ def test_gradients_equal_the_loop(called: list[str], name: str, size: int, lengt
 
 def _pairs() -> bool:
     """Whether the processor multiplies bfloat16."""
-    library = compiled.library(compiled.RECURRENCE)
-    return library is not None and bool(library.has_pairs())
+    library = c_library.library(c_library.RECURRENCE)
+    return library is not None and bool(library.has_bfloat16())
 
 
 @every_length
@@ -106,7 +105,7 @@ def test_rows_in_any_company(called: list[str], name: str) -> None:
 
 @every_layer
 def test_gradients_by_threads(called: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "THREAD_WORK", 1)
+    monkeypatch.setattr(c_library, "THREAD_WORK", 1)
     torch.manual_seed(2)
     layer = LAYERS[name][0](3, 20)
     x, state = ragged(layer, [6] * 13 + [2] * 5 + [0]), some_state(layer, 19)
@@ -218,10 +217,10 @@ def test_what_pytorch_runs(called: list[str], monkeypatch: pytest.MonkeyPatch, n
     if case == "off":
         monkeypatch.setenv("CARRYOVER_KERNELS", "off")
     if case == "small":
-        monkeypatch.setattr(compiled_recurrence, "LEAST_WEIGHTS", 1 << 13)
+        monkeypatch.setattr(elman_gru_lstm_compiled, "LEAST_WEIGHTS", 1 << 13)
     layer.fast = case != "not fast"
     if case == "low" and name != "lstm":
-        monkeypatch.setattr(compiled.library(compiled.RECURRENCE), "has_pairs", lambda: 0)
+        monkeypatch.setattr(c_library.library(c_library.RECURRENCE), "has_bfloat16", lambda: 0)
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "low"):
         if case == "transformed":
             torch.func.grad(lambda values: layer(x.with_values(values)).values.sum())(x.values)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from carryover.layers import compiled
+from carryover.kernels import c_library
 from carryover.layers.recurrent.lstm import LSTM, lstm_loop
-from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.sequence import Sequence
 from parity.calls import record_calls
 from parity.recurrent import LENGTHS, ragged, require_equal, run, some_state
@@ -18,7 +18,7 @@ OPTIONS = [{"projection": 2, **CLIPS}, {"projection": 4}, {"cell_clip": 0.15}]
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return record_calls(monkeypatch, compiled.TRAINING)
+    return record_calls(monkeypatch, c_library.TRAINING)
 
 
 def scan(layer: LSTM, x: Sequence, state: object) -> tuple[Sequence, object]:
@@ -66,7 +66,7 @@ def test_bfloat16_products(called: list[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_threads_change_nothing(called: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carryover.layers.recurrent.lstm_steps_compiled.THREAD_CELLS", 1)
+    monkeypatch.setattr("carryover.kernels.lstm_elementwise.THREAD_CELLS", 1)
     torch.manual_seed(2)
     layer = LSTM(3, 20, projection=6, **CLIPS)  # type: ignore[arg-type]
     x, state = ragged(layer, [6] * 13 + [2] * 5 + [0]), some_state(layer, 19)
@@ -93,7 +93,7 @@ def test_a_nan_stays_in_its_row(called: list[str]) -> None:
 
 def test_rounding_to_bfloat16_is_torchs(called: list[str]) -> None:
     """Ties to even, denormal numbers, infinities: o (u − ½) of one step beside the same product rounded by PyTorch."""
-    from carryover.layers.recurrent.lstm_steps_compiled import CompiledSteps
+    from carryover.kernels.lstm_elementwise import CompiledSteps
 
     rows, cells = 7, 50
     torch.manual_seed(0)
@@ -121,7 +121,7 @@ def test_what_runs_in_pytorch(called: list[str], monkeypatch: pytest.MonkeyPatch
     if case == "off":
         monkeypatch.setenv("CARRYOVER_KERNELS", "off")
     if case == "small":
-        monkeypatch.setattr(compiled, "LEAST_WEIGHTS", 1 << 18)
+        monkeypatch.setattr(c_library, "LEAST_WEIGHTS", 1 << 18)
     x = Sequence.of(torch.randn(2, 3, 3, dtype=layer.bias.dtype))
     scan(layer, x, layer.initial_state(2))[0].values.sum().backward()
     assert not called and layer.last_path == "scan"

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from carryover.kernels.elman_gru_scan import elman_scan, gru_scan
+from carryover.kernels.lstm_arguments import LSTMState, LSTMWeights
+from carryover.kernels.lstm_scan import scan
+from carryover.kernels.packed_steps import PackedSteps
 from carryover.layers.recurrent.elman import Elman
 from carryover.layers.recurrent.gru import GRU
 from carryover.layers.recurrent.lstm import LSTM
-from carryover.layers.recurrent.lstm_scan import Weights
-from carryover.layers.recurrent.packing import PackedSteps
-from carryover.layers.recurrent.recurrence import LSTMState, scan
-from carryover.layers.recurrent.simple_scan import elman_scan, gru_scan
 from carryover.sequence import Sequence
 
 LENGTHS = torch.tensor([2, 4, 0, 4])
@@ -38,7 +38,7 @@ def test_lstm_scan(cell_clip: float | None, projection: int | None, projection_c
     def function(
         x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, *weights: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        y, state = scan(x, Weights(*weights), LSTMState(hidden, cell), steps, cell_clip, projection_clip)
+        y, state = scan(x, LSTMWeights(*weights), LSTMState(hidden, cell), steps, cell_clip, projection_clip)
         return y, *state
 
     outputs = function(x, hidden, cell, *layer.weights())
@@ -60,7 +60,7 @@ def test_scans_side_by_side() -> None:
     def function(
         x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, *weights: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        y, state = scan(x, Weights(*weights), LSTMState(hidden, cell), steps, 0.2)
+        y, state = scan(x, LSTMWeights(*weights), LSTMState(hidden, cell), steps, 0.2)
         return y, *state
 
     check(function, x.double(), hidden.double(), cell.double(), *weights)

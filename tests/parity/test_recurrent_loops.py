@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-import carryover.layers.recurrent.lstm_scan as lstm_scan
+import carryover.kernels.lstm_scan as lstm_scan
 from carryover.layers.recurrent.elman import Elman, elman_loop
 from carryover.layers.recurrent.gru import GRU, gru_loop
 from carryover.layers.recurrent.lstm import LSTM, lstm_loop

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from carryover.kernels.lstm_scan import scan_side_by_side
+from carryover.kernels.packed_steps import PackedSteps
+from carryover.kernels.products import prepare, product, uses_onednn
+from carryover.kernels.pytorch_recurrent import KERNELS, Kernel
 from carryover.layers.bidirectional import Bidirectional
 from carryover.layers.dropout import WeightDrop
-from carryover.layers.fused import KERNELS, Kernel
-from carryover.layers.products import prepare, product, uses_onednn
 from carryover.layers.recurrent.elman import Elman
 from carryover.layers.recurrent.gru import GRU
 from carryover.layers.recurrent.lstm import LOW_PRECISION_CELLS, LSTM, lstm_loop
-from carryover.layers.recurrent.packing import PackedSteps
-from carryover.layers.recurrent.recurrence import lstm_together, scan_side_by_side
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.sequence import Sequence
 from parity.recurrent import LENGTHS, ragged, run, some_state
 

@@ -3,6 +3,7 @@
 `check(layer)` holds any layer, this library's or your own, against the laws of the contract.
 """
 
+from carryover.kernels.step_buffer import StepBuffer
 from carryover.layers.attention.additive_attention import AdditiveAttention
 from carryover.layers.attention.attention_cache import AttentionState
 from carryover.layers.attention.cross_attention import CrossAttention
@@ -28,7 +29,6 @@ from carryover.layers.characters import CharacterCNN
 from carryover.layers.conditioning import Conditioned, FirstStateCondition, RepeatedCondition, RepeatedState
 from carryover.layers.convolutional.convolution import Convolution, StridedState
 from carryover.layers.convolutional.delay import Delay
-from carryover.layers.convolutional.step_buffer import StepBuffer
 from carryover.layers.convolutional.temporal import TCN, TemporalBlock, TemporalState
 from carryover.layers.convolutional.transposed_convolution import TransposedConvolution
 from carryover.layers.convolutional.wavenet import WaveNet, WaveNetBlock
@@ -52,7 +52,7 @@ from carryover.layers.pooling import (
 from carryover.layers.recurrent.convlstm import ConvLSTM
 from carryover.layers.recurrent.elman import Elman
 from carryover.layers.recurrent.gru import GRU
-from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
+from carryover.layers.recurrent.hidden_state_base import HiddenRecurrence
 from carryover.layers.recurrent.layer_norm_cells import LayerNormElman, LayerNormGRU, LayerNormLSTM
 from carryover.layers.recurrent.lstm import LSTM, LSTMState
 from carryover.layers.residual import Residual

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 
+from carryover.kernels.pytorch_recurrent import FusedKernel, run_both_directions
 from carryover.layers.base import Layer
-from carryover.layers.fused import FusedLayer, run_both_directions
 from carryover.sequence import Sequence
+
+
+@runtime_checkable
+class FusedLayer(Protocol):
+    """A layer that can run as one of PyTorch's fused kernels."""
+
+    last_path: str | None
+
+    def fused_kernel(self, x: Sequence) -> FusedKernel | None:
+        """What runs a whole pass over `x` from the first state; None where another path does."""
 
 
 @final
@@ -56,7 +66,7 @@ class Bidirectional(Layer):
         return x.with_values(torch.cat([ahead.values, back.values], dim=-1))
 
     def _fused(self, x: Sequence) -> Sequence | None:
-        """Both directions in one call of the library's kernel; None where there is none for them, or hooks wait for theirs."""
+        """Both directions in one call of PyTorch's kernel; None where there is none for them, or hooks wait for theirs."""
         ahead, back = self.forward_layer, self.backward_layer
         if any(layer._forward_hooks or layer._forward_pre_hooks for layer in (ahead, back)):
             return None

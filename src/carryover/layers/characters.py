@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carryover.layers import characters_compiled
+from carryover.kernels import character_cnn
+from carryover.kernels.character_cnn import BiasedWeight, CharacterTables, CharacterWeights, HighwayWeights
+from carryover.kernels.products import product_type, wants_gradients
 from carryover.layers.element import ElementLayer
 from carryover.layers.embedding import no_such_id
 from carryover.layers.highway import Highway
-from carryover.layers.prepared import forget
-from carryover.layers.products import product_type
+from carryover.layers.prepared import forget, prepared
 from carryover.sequence import Sequence
 
-# Numbers of words and of places are rounded up to multiples of these: the library compiles a kernel for every shape and
+# Numbers of words and of places are rounded up to multiples of these: oneDNN compiles a kernel for every shape and
 # keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own. Besides, matrix products round the
 # last few rows of a table differently; with the rows filled up, a word's vector does not depend on its place in the table.
 WORDS_STEP = 32
@@ -46,7 +47,7 @@ class CharacterCNN(ElementLayer):
     activation : f, which must be non-decreasing (it is applied after the maximum, which is the same and cheaper).
 
     `last_path` says what the latest call ran: "compiled" (without gradients, on a processor with AVX-512 where a compiler is
-    present; `carryover.layers.compiled`) or "plain".
+    present; `carryover.kernels.character_cnn`) or "plain".
 
     Parameters learned: `characters` [in_size, character_size], `convolutions.k.weight` [number, character_size, width],
     `convolutions.k.bias` [number], `highways.k.…` and `projection.weight`, `projection.bias`.
@@ -92,10 +93,10 @@ class CharacterCNN(ElementLayer):
         if len(characters) == 0:
             return self.characters.new_zeros(0, self.out_size)
         dtype = product_type(self.characters)
-        if characters_compiled.fits(self, characters, dtype):
+        if self._may_be_compiled() and character_cnn.fits(self._weights(), characters, dtype):
             self.last_path = "compiled"
             with torch.autocast("cpu", enabled=False):
-                return characters_compiled.encode(self, characters, dtype)
+                return character_cnn.encode(self._tables(dtype), characters, dtype, self.activation)
         self.last_path = "plain"
         forget(self)
         words = len(characters)
@@ -107,9 +108,40 @@ class CharacterCNN(ElementLayer):
             for convolution in self.convolutions
         ]
         features = self.activation(torch.cat(found, dim=-1))  # [U, all filters]
-        for highway in self.highways:
-            features = cast(Highway, highway).element(features)
+        for highway in self._highways():
+            features = highway.element(features)
         return (features if self.projection is None else self.projection(features))[:words]
+
+    def forget_words(self) -> None:
+        """Compute every word again, as if the compiled kernel had met none."""
+        for dtype in (torch.float32, torch.bfloat16):
+            self._tables(dtype).known.forget()
+
+    def _may_be_compiled(self) -> bool:
+        """Whether nobody wants gradients or the plain path, and the layer computes what the compiled kernel does."""
+        if not self.fast or wants_gradients(*self.parameters()):
+            return False
+        linear = [] if self.projection is None else [self.projection]
+        for highway in self._highways():
+            if highway.activation is not torch.relu:
+                return False
+            linear += [highway.transform, highway.gate]
+        return all(isinstance(one, nn.Linear) for one in linear)
+
+    def _weights(self) -> CharacterWeights:
+        return CharacterWeights(
+            self.characters,
+            tuple(_biased(convolution) for convolution in self.convolutions),
+            tuple(HighwayWeights(_biased(highway.transform), _biased(highway.gate)) for highway in self._highways()),
+            None if self.projection is None else _biased(self.projection),
+        )
+
+    def _tables(self, dtype: torch.dtype) -> CharacterTables:
+        parameters = tuple(self.parameters())
+        return prepared(self, ("words", dtype), parameters, lambda: character_cnn.tables_of(self._weights(), dtype))
+
+    def _highways(self) -> list[Highway]:
+        return cast(list[Highway], list(self.highways))
 
     def element(self, values: Tensor) -> Tensor:
         words = values.flatten(0, -2)  # [words, characters a word]
@@ -137,3 +169,7 @@ class CharacterCNN(ElementLayer):
         varying = (characters != characters[:, -1:]).any(0).nonzero()
         used = int(varying[-1]) + 1 if len(varying) else 0
         return characters[:, : used + -used % _PLACES_STEP + self.widest]
+
+
+def _biased(module: nn.Module) -> BiasedWeight:
+    return BiasedWeight(cast(Tensor, module.weight), cast(Tensor, module.bias))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State, check_numbers, map_state, state_tensors
 from carryover.layers.dropout import WeightDrop
-from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
+from carryover.layers.recurrent.hidden_state_base import HiddenRecurrence
 from carryover.layers.recurrent.layer_norm_cells import LayerNormLSTM
 from carryover.layers.recurrent.lstm import LSTM
 from carryover.layers.residual import Residual

@@ -11,18 +11,17 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from carryover.forking import renew_after_fork
-from carryover.layers import compiled
+from carryover.kernels import c_library
 
 Prepared = TypeVar("Prepared")
 
 _SAMPLES = 64
 
 
-class _Kept:
+class _PreparedWeights:
     """What was prepared, by its owner and its form."""
 
     def __init__(self) -> None:
@@ -35,7 +34,7 @@ class _Kept:
         self.lock = threading.RLock()  # what is built may be of parts that are prepared themselves
 
 
-_kept = _Kept()
+_ready = _PreparedWeights()
 
 
 def prepared(
@@ -50,8 +49,8 @@ def prepared(
     marks = tuple(None if weight is None else _mark(weight) for weight in weights)
     if any(mark is not None and mark[1] is None for mark in marks):
         return build()
-    with _kept.lock:
-        forms = _kept.of.setdefault(owner, {})
+    with _ready.lock:
+        forms = _ready.of.setdefault(owner, {})
         if form in forms and forms[form][0] == marks:
             return forms[form][1]
         forms.pop(form, None)  # its memory first
@@ -62,18 +61,13 @@ def prepared(
 
 def forget(owner: nn.Module) -> None:
     """Drop what was prepared for `owner`, whose weights are about to be trained."""
-    if owner in _kept.of:
-        with _kept.lock:
-            _kept.of.pop(owner, None)
+    if owner in _ready.of:
+        with _ready.lock:
+            _ready.of.pop(owner, None)
 
 
 def _mark(weight: Tensor) -> tuple[Any, ...]:
     flat = weight.detach().reshape(-1)
     sample = flat[:: max(1, flat.numel() // _SAMPLES)][: _SAMPLES + 1]
-    version = compiled.fingerprint(weight) if weight.is_inference() else weight._version
+    version = c_library.fingerprint(weight) if weight.is_inference() else weight._version
     return weight.data_ptr(), version, weight.dtype, tuple(weight.shape), tuple(weight.stride()), sample.tolist()
-
-
-def wants_gradients(*tensors: Tensor | None) -> bool:
-    """Whether a result of these tensors would be part of a graph."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from carryover.data.coding import CHARACTER_IDS, CHARACTERS_PER_WORD, TokenBatch
 from carryover.errors import UsageError
+from carryover.kernels.products import product_type, wants_gradients
 from carryover.layers import LSTM, CharacterCNN, Dropout, Embedding
-from carryover.layers.prepared import forget, prepared, wants_gradients
-from carryover.layers.products import product_type
+from carryover.layers.prepared import forget, prepared
 from carryover.layers.recurrent.lstm import LARGEST_CLIP, LSTMState
-from carryover.layers.recurrent.recurrence import lstm_together
+from carryover.layers.recurrent.lstm_side_by_side import lstm_together
 from carryover.models.configuration import ModelConfig, check_field
 from carryover.models.output import NO_SOFTMAX, build_output_layer
 from carryover.models.pieces import check_borders, mean_over_pieces, means_of_row

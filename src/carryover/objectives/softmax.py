@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from carryover.layers.products import prepare, product
+from carryover.kernels.products import prepare, product
 from carryover.models.output import OutputLayer, TiedOutput
 
 CHUNK_ELEMENTS = 3 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Dot-product attention twice: the library's fused kernel, and the plain softmax that defines it and can be looked into."""
+"""Dot-product attention twice: PyTorch's fused kernel, and the plain softmax that defines it and can be looked into."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.kernels.step_buffer import StepBuffer, advance
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
 Padding = Literal["causal", "centred", "valid"]

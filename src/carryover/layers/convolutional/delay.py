@@ -7,8 +7,8 @@ from typing import final
 import torch
 import torch.nn.functional as F
 
+from carryover.kernels.step_buffer import StepBuffer, advance
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
 

@@ -10,11 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.kernels import tcn_passes
+from carryover.kernels.step_buffer import StepBuffer, Window
+from carryover.kernels.tcn_wavenet_steps import (
+    ConvolutionWeights,
+    LinearWeights,
+    TemporalWeights,
+    Unreadable,
+    may_run,
+    step_temporal,
+)
 from carryover.layers.base import Layer, State
-from carryover.layers.convolutional import passes_compiled
 from carryover.layers.convolutional.convolution import Convolution, check_sizes, convolution_plain, convolve
-from carryover.layers.convolutional.step_buffer import StepBuffer
-from carryover.layers.convolutional.steps_compiled import may_run, step_temporal
+from carryover.layers.convolutional.step_weights import convolution_weights, optional_linear_weights
 from carryover.layers.dropout import VariationalDropout, check_probability
 from carryover.sequence import Sequence
 
@@ -120,6 +128,29 @@ class TemporalBlock(Layer):
         first, second = (self.dropout.initial_state(values.shape[0], **like) for _ in range(2))  # type: ignore[arg-type]
         return first, second
 
+    def is_as_built(self, in_size: int, size: int) -> bool:
+        """Whether the parts are what the block was built of: others may have been put in their place."""
+        for convolution, inputs in ((self.first, in_size), (self.second, size)):
+            if type(convolution) is not Convolution or convolution.bias is None or convolution.padding != "causal":
+                return False
+            weight = convolution.weight_direction if convolution.weight_norm else convolution.weight
+            if tuple(weight.shape) != (size, inputs, self.first.kernel) or tuple(convolution.bias.shape) != (size,):
+                return False
+            if (convolution.dilation, convolution.stride) != (self.first.dilation, 1):
+                return False
+        match = self.match
+        if match is None:
+            return in_size == size
+        return type(match) is nn.Linear and match.bias is not None and tuple(match.weight.shape) == (size, in_size)
+
+    def weights(self) -> list[Tensor]:
+        """What the compiled pass reads: weight and bias of both convolutions and of the map that matches sizes."""
+        found: list[Tensor] = []
+        for convolution in (self.first, self.second):
+            assert convolution.bias is not None
+            found += [convolution.effective_weight(), convolution.bias]
+        return found if self.match is None else [*found, *self.match.parameters()]
+
     def _add(self, hidden: Tensor, values: Tensor) -> Tensor:
         return torch.relu_(hidden + (values if self.match is None else self.match(values)))
 
@@ -140,7 +171,7 @@ class TCN(Layer):
         layer.step(x, state)  the next ones.
 
     `last_path` says what the latest whole pass or step ran: "compiled" (in C, for float32 on a processor with AVX-512 where a
-    compiler is present: `passes_compiled`, `steps_compiled`) or "plain". `tcn_plain` is the plain path they are tested against.
+    compiler is present: `carryover.kernels.tcn_passes`, `tcn_wavenet_steps`) or "plain". `tcn_plain` is the plain path they are tested against.
     Parameters learned: `blocks.i.…`. ValueError for a size that is not positive or a probability that is none.
     """
 
@@ -161,15 +192,18 @@ class TCN(Layer):
 
     def forward(self, x: Sequence) -> Sequence:
         self.check_input(x)
+        self.last_path = "plain"
         if not self.fast:
-            self.last_path = "plain"
             for block in self._each():
                 x = block(x)
             return x
-        if passes_compiled.fits(blocks := list(self._each()), x):
+        blocks = list(self._each())
+        shape = _shape_of(blocks, x.values.shape[2])
+        if shape is not None and tcn_passes.fits(shape, x.values, [each for block in blocks for each in block.parameters()]):
             self.last_path = "compiled"
-            return x.with_values(passes_compiled.run_blocks(blocks, x))
-        self.last_path = "plain"
+            masks = _join_masks([block.draw_masks(x.values) for block in blocks], x, self.out_size)
+            weights = [weight for block in blocks for weight in block.weights()]
+            return x.with_values(tcn_passes.run_blocks(shape, x, weights, masks))
         values = x.zero_padding().values
         for block in blocks:
             values = block.run(values)
@@ -211,8 +245,8 @@ class TCN(Layer):
         if len(state) != len(self.blocks):
             raise ValueError(f"TCN was given {len(state)} states for {len(self.blocks)} blocks: make one with initial_state")
         full = x.full
-        if full and may_run(self, x.values, self._weights) and not (self.training and self._drops()):
-            found = step_temporal(self, x.values, state)
+        if full and self.fast and may_run(x.values, self._weights) and not (self.training and self._drops()):
+            found = self._step_compiled(x.values, state)
             if found is not None:
                 self.last_path = "compiled"
                 return x.with_values(found[0]), found[1]
@@ -223,6 +257,23 @@ class TCN(Layer):
             values, after = block.step_rows(values, lengths, before)
             states.append(after)
         return (x.with_values(values) if full else x.with_values(values).zero_padding()), tuple(states)
+
+    def _step_compiled(self, values: Tensor, state: State) -> tuple[Tensor, State] | None:
+        """Outputs [B, 1, size] and the state after; None where the kernel cannot read a part."""
+        convolutions: list[ConvolutionWeights] = []
+        matches: list[LinearWeights | None] = []
+        windows: list[Window] = []
+        try:
+            for block, before in zip(self.blocks._modules.values(), state, strict=True):
+                parts = block._modules
+                convolutions += (convolution_weights(parts["first"]), convolution_weights(parts["second"]))
+                matches.append(optional_linear_weights(parts.get("match")))
+                windows += (before[0], before[2])
+            y, after = step_temporal(TemporalWeights(self.in_size, self.out_size, convolutions, matches), values, windows)
+        except Unreadable:
+            return None
+        pairs = zip(state, after[::2], after[1::2], strict=True)
+        return y, tuple(type(before)(first, before[1], second, before[3]) for before, first, second in pairs)
 
     def without_weight_norm(self) -> TCN:
         """A copy that computes the same from plain weights, for generation: a step need not take their norms again."""
@@ -247,6 +298,28 @@ def tcn_plain(layer: TCN, x: Sequence) -> Sequence:
         skipped = x.map(block.match) if block.match is not None else x.zero_padding()
         x = x.with_values(torch.relu(hidden.values + skipped.values))
     return x
+
+
+def _shape_of(blocks: list[TemporalBlock], in_size: int) -> tcn_passes.Shape | None:
+    """The shape of blocks that read `in_size` features; None where one is not as it was built."""
+    size = blocks[0].out_size
+    if not all(block.is_as_built(size if number else in_size, size) for number, block in enumerate(blocks)):
+        return None
+    return tcn_passes.Shape(
+        blocks[0].in_size,
+        size,
+        tuple(block.first.kernel for block in blocks),
+        tuple(block.first.dilation for block in blocks),
+        tuple(block.match is not None for block in blocks),
+    )
+
+
+def _join_masks(drawn: list[Masks], x: Sequence, size: int) -> Tensor | None:
+    """Multipliers [blocks, 2, B, size], None where no block drops anything."""
+    if all(pair is None for pair in drawn):
+        return None
+    whole = x.values.new_ones(x.batch_size, size)
+    return torch.stack([torch.stack(pair or (whole, whole)) for pair in drawn])
 
 
 def _activate(values: Tensor, masks: Masks, number: int) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carryover.kernels.step_buffer import StepBuffer, advance
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import check_sizes
-from carryover.layers.convolutional.step_buffer import StepBuffer, advance
 from carryover.sequence import Sequence
 
 TransposedPadding = Literal["causal", "centred"]

@@ -8,10 +8,11 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
+from carryover.kernels.step_buffer import StepBuffer
+from carryover.kernels.tcn_wavenet_steps import GatedBlockWeights, GatedWeights, Unreadable, may_run, step_gated
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import Convolution, check_sizes
-from carryover.layers.convolutional.step_buffer import StepBuffer
-from carryover.layers.convolutional.steps_compiled import may_run, step_gated
+from carryover.layers.convolutional.step_weights import convolution_weights, linear_weights, optional_linear_weights
 from carryover.sequence import Sequence
 
 
@@ -102,7 +103,7 @@ class WaveNet(Layer):
     van den Oord et al. 2016. Values [B, T, in_size] to [B, T, out_size], such as one-hot samples to logits of the next
     sample. Sees 1 + (kernel−1) (1 + stacks (2^levels − 1)) steps; outputs earlier in a row than that see zeros where it
     has not begun. The state holds the last inputs of every convolution, so that a new sample costs the same at any
-    receptive field. `last_path` says what the latest step ran: "compiled" (`steps_compiled`) or "plain".
+    receptive field. `last_path` says what the latest step ran: "compiled" (`tcn_wavenet_steps`) or "plain".
 
     Conditions go with the input: `layer(x, local=…, context=…)`, and the same for `step` (the chunk's part of `local`,
     the same `context` at every chunk). Local features must come at the rate of the input: repeat them, or learn to, with
@@ -195,8 +196,8 @@ class WaveNet(Layer):
             )
         condition = join_conditions(self, x, local, context)
         full = x.full
-        if full and may_run(self, x.values, self._weights):
-            found = step_gated(self, x.values, condition, state)
+        if full and self.fast and may_run(x.values, self._weights):
+            found = self._step_compiled(x.values, condition, state)
             if found is not None:
                 self.last_path = "compiled"
                 return x.with_values(found[0]), found[1]
@@ -213,6 +214,24 @@ class WaveNet(Layer):
             values = values if onward is None else onward
         y = x.with_values(self._speak(skips))
         return (y if full else y.zero_padding()), tuple(states)
+
+    def _step_compiled(self, values: Tensor, condition: Tensor | None, state: State) -> tuple[Tensor, State] | None:
+        """Outputs [B, 1, out_size] and the state after; None where the kernel cannot read a part."""
+        modules = self._modules
+        try:
+            convolutions, blocks = [convolution_weights(modules["entry"])], []
+            for block in self.blocks._modules.values():
+                parts = block._modules
+                convolutions.append(convolution_weights(parts["convolution"]))
+                condition_map, mix = (optional_linear_weights(parts.get(name)) for name in ("condition", "mix"))
+                blocks.append(GatedBlockWeights(condition_map, linear_weights(parts["skip"]), mix))
+            hidden, output = linear_weights(modules["hidden"]), linear_weights(modules["output"])
+            sizes = self.in_size, self.size, self.skip_size, self.local_size + self.global_size, self.out_size
+            weights = GatedWeights(*sizes, convolutions, blocks, hidden, output)
+            y, after = step_gated(weights, values, condition, list(state))
+        except Unreadable:
+            return None
+        return y, tuple(after)
 
     def _by_blocks(self, x: Sequence, local: Sequence | None, context: Tensor | None) -> Sequence:
         """The same by calling every module, so that each shows its answer."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State
 from carryover.layers.convolutional.convolution import check_sizes
-from carryover.layers.recurrent.recurrence import LSTMState
+from carryover.layers.recurrent.lstm import LSTMState
 from carryover.sequence import Sequence
 
 

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
-from carryover.layers.recurrent.simple_scan import elman_scan
+from carryover.kernels.elman_gru_scan import elman_scan
+from carryover.layers.recurrent.hidden_state_base import HiddenRecurrence
 from carryover.sequence import Sequence
 
 __all__ = ["Elman", "elman_loop"]
@@ -23,8 +23,8 @@ class Elman(HiddenRecurrence):
     Values [B, T, in] to [B, T, size]; the state is h, [B, size]. A row of length l ends with its state after l steps;
     one of length 0 keeps it. Parameters: `input_weight` [size, in], `hidden_weight` [size, size], `bias` [size].
 
-    `last_path` says what the latest call ran: "compiled" (see `compiled_recurrence`) or, where that is not to be had, "fused"
-    (tanh and relu: the library's kernel) or "scan" (sigmoid, for which there is none). `elman_loop` is the plain loop all
+    `last_path` says what the latest call ran: "compiled" (see `elman_gru_lstm_compiled`) or, where that is not to be had, "fused"
+    (tanh and relu: PyTorch's kernel) or "scan" (sigmoid, for which there is none). `elman_loop` is the plain loop all
     are tested against, and "loop" where `fast` is False.
     ValueError for a size that is not positive or another nonlinearity.
     """

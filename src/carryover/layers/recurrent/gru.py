@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from carryover.layers.recurrent.compiled_recurrence import CellWeights
-from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
-from carryover.layers.recurrent.simple_scan import gru_scan
+from carryover.kernels.elman_gru_lstm_compiled import RecurrenceWeights
+from carryover.kernels.elman_gru_scan import gru_scan
+from carryover.layers.recurrent.hidden_state_base import HiddenRecurrence
 from carryover.sequence import Sequence
 
 __all__ = ["GRU", "gru_loop"]
@@ -30,8 +30,8 @@ class GRU(HiddenRecurrence):
     one of length 0 keeps it. Parameters: `input_weight` [3H, in], `hidden_weight` [3H, H], `bias` [3H], all in the order
     r, z, n, and with "after" `candidate_bias` [H] (c above).
 
-    `last_path` says what the latest call ran: "compiled" ("after", see `compiled_recurrence`) or, where that is not to be
-    had, "fused" (the library's kernel), or "scan" ("before"). `gru_loop` is the plain loop all are tested against, and "loop"
+    `last_path` says what the latest call ran: "compiled" ("after", see `elman_gru_lstm_compiled`) or, where that is not to be
+    had, "fused" (PyTorch's kernel), or "scan" ("before"). `gru_loop` is the plain loop all are tested against, and "loop"
     where `fast` is False. ValueError for a size that is not positive or another reset.
     """
 
@@ -47,8 +47,8 @@ class GRU(HiddenRecurrence):
     def kernel(self) -> str | None:
         return "gru" if self.reset == "after" else None
 
-    def cell_weights(self) -> CellWeights:
-        return CellWeights(self.input_weight, self.hidden_weight, self.bias, self.candidate_bias)
+    def recurrence_weights(self) -> RecurrenceWeights:
+        return RecurrenceWeights(self.input_weight, self.hidden_weight, self.bias, self.candidate_bias)
 
     def hidden_bias(self) -> Tensor:
         assert self.candidate_bias is not None

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from carryover.layers.base import Layer, State, choose_rows
 from carryover.layers.recurrent.elman import FUNCTIONS, Nonlinearity, check_nonlinearity
-from carryover.layers.recurrent.hidden_recurrence import HiddenRecurrence
-from carryover.layers.recurrent.recurrence import LSTMState
+from carryover.layers.recurrent.hidden_state_base import HiddenRecurrence
+from carryover.layers.recurrent.lstm import LSTMState
 from carryover.sequence import Sequence
 
 EPSILON = 1e-5
 
-Cell = Callable[[Tensor, State], State]
+StepFunction = Callable[[Tensor, State], State]
+"""The inputs of a step and the state before to the state after."""
 
 
 @final
@@ -197,7 +198,7 @@ def start_norms(*, gains: list[nn.Parameter], biases: list[nn.Parameter]) -> Non
         nn.init.zeros_(bias)
 
 
-def run_cell(cell: Cell, inputs: Tensor, x: Sequence, state: State) -> tuple[Sequence, State]:
+def run_cell(cell: StepFunction, inputs: Tensor, x: Sequence, state: State) -> tuple[Sequence, State]:
     """A cell over inputs [B, T, …] at the lengths of `x`; h is the state, or its first part."""
     full, outputs = x.full, []
     for t, inputs_t in enumerate(inputs.unbind(1)):

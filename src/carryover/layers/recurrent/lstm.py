@@ -7,14 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from carryover.kernels import elman_gru_lstm_compiled, projected_lstm_inference
+from carryover.kernels.elman_gru_lstm_compiled import RecurrenceWeights
+from carryover.kernels.lstm_arguments import LSTMState, LSTMWeights, ScanOptions
+from carryover.kernels.lstm_scan import scan
+from carryover.kernels.packed_steps import PackedSteps
+from carryover.kernels.products import product_type, wants_gradients
+from carryover.kernels.pytorch_recurrent import FusedKernel, run_fused
 from carryover.layers.base import Layer
-from carryover.layers.fused import FusedKernel, run_fused
-from carryover.layers.prepared import wants_gradients
-from carryover.layers.products import product_type
-from carryover.layers.recurrent import compiled_recurrence, lstm_compiled
-from carryover.layers.recurrent.compiled_recurrence import CellWeights
-from carryover.layers.recurrent.lstm_scan import Weights
-from carryover.layers.recurrent.recurrence import LSTMState, lstm_together
+from carryover.layers.prepared import forget, prepared
 from carryover.sequence import Sequence
 
 __all__ = ["LSTM", "LSTMState", "lstm_loop"]
@@ -23,7 +24,7 @@ LEAST_ROWS, MOST_CELLS = 4, 160
 """Fewest rows, and of full ones most cells, with which the compiled recurrence trains faster than oneDNN (measured)."""
 
 LOW_PRECISION_CELLS = 512
-"""Fewest cells for which the scan trains faster in bfloat16 than the library's kernel (measured on a CPU at batch 32)."""
+"""Fewest cells for which the scan trains faster in bfloat16 than PyTorch's kernel (measured on a CPU at batch 32)."""
 
 LARGEST_CLIP = 1e30
 """Larger bounds are none, and not every type of numbers can hold them."""
@@ -54,11 +55,11 @@ class LSTM(Layer):
     `peephole_weight` [3, C] (i, f, o); gates in the order i, f, g, o as in `torch.nn.LSTM`. Without projection P = C.
 
     `last_path` says what the latest call ran. On a processor with AVX-512 where a compiler is present: "compiled", without
-    gradients and with projection (`lstm_compiled`), or without projection and options for ragged rows and for training up to
-    160 cells (`compiled_recurrence`). Else "fused" (the library's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever the options allow,
-    or "scan" (`carryover.layers.recurrent.recurrence`: with projection on a CPU, clipping or peepholes, for the states of a
+    gradients and with projection (`projected_lstm_inference`), or without projection and options for ragged rows and for training
+    up to 160 cells (`elman_gru_lstm_compiled`). Else "fused" (PyTorch's kernel: oneDNN on a CPU, cuDNN on a GPU) whenever the
+    options allow, or "scan" (`lstm_scan`: with projection on a CPU, clipping or peepholes, for the states of a
     ragged batch, and on a CPU for training 512 and more cells with products in bfloat16, where it is faster). For one step
-    on a CPU without gradients "cell" (the library's cell), or "loop" where there is neither cell nor compiled kernel.
+    on a CPU without gradients "cell" (PyTorch's cell), or "loop" where there is neither cell nor compiled kernel.
     `lstm_loop` is the plain loop all are tested against, and "loop" where `fast` is False.
 
     Raises ValueError for a size or clip that is not positive.
@@ -117,8 +118,8 @@ class LSTM(Layer):
         peephole = self.peephole_weight is not None
         return LSTMShape(self.in_size, self.cell_size, projection, self.cell_clip, self.projection_clip, peephole)
 
-    def weights(self) -> Weights:
-        return Weights(self.input_weight, self.hidden_weight, self.bias, self.projection_weight, self.peephole_weight)
+    def weights(self) -> LSTMWeights:
+        return LSTMWeights(self.input_weight, self.hidden_weight, self.bias, self.projection_weight, self.peephole_weight)
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -147,16 +148,32 @@ class LSTM(Layer):
                 return found
         if self.is_compiled(x, *state):
             self.last_path = "compiled"
-            outputs, hidden, cell = compiled_recurrence.run("lstm", self._cell_weights(), x, *state)
+            outputs, hidden, cell = elman_gru_lstm_compiled.run("lstm", self._recurrence_weights(), x, *state)
             assert cell is not None
             return outputs, LSTMState(hidden, cell)
         if self.has_kernel(x):
             return self._fused(x, state)
-        together, states = lstm_together([self], [x], [state])
-        return together[0], states[0]
+        steps = PackedSteps(x.lengths, x.time)
+        packed, state = self.scan_packed(steps.pack(x.values), state, steps)
+        return x.with_values(steps.unpack(packed)), state
+
+    def scan_packed(self, x: Tensor, state: LSTMState, steps: PackedSteps) -> tuple[Tensor, LSTMState]:
+        """Packed rows x [total, in] to packed outputs [total, P] and the last state, by the compiled kernel where it fits and
+        nobody wants gradients, else by the scan in PyTorch. States are in the order of the batch."""
+        weights, dtype = self.weights(), product_type(x)
+        if wants_gradients(x, *weights, *state):
+            forget(self)
+        elif projected_lstm_inference.fits(weights, x, dtype):
+            self.last_path = "compiled"
+            build = projected_lstm_inference.panels_of
+            panels = prepared(self, ("panels", dtype), weights, lambda: build(weights, dtype))
+            options = ScanOptions(steps, self.cell_clip, self.projection_clip, dtype)
+            return projected_lstm_inference.run_panels(panels, x, state, options)
+        self.last_path = "scan"
+        return scan(x, weights, state, steps, self.cell_clip, self.projection_clip)
 
     def has_kernel(self, x: Sequence) -> bool:
-        """Whether the library's fused kernel can do a `step` over `x`.
+        """Whether PyTorch's fused kernel can do a `step` over `x`.
 
         It gives the cells of the last padded step only, so ragged rows that must hand on their state are scanned.
         """
@@ -169,7 +186,7 @@ class LSTM(Layer):
         """
         if not self.fast or not self._is_plain or self.projection_weight is not None or x.batch_size < LEAST_ROWS:
             return False
-        if not compiled_recurrence.fits(self._cell_weights(), x, *state):
+        if not elman_gru_lstm_compiled.fits(self._recurrence_weights(), x, *state):
             return False
         training = wants_gradients(x.values, *self.weights(), *state)
         return (training and self.cell_size <= MOST_CELLS and product_type(x.values) == torch.float32) or not x.full
@@ -178,8 +195,8 @@ class LSTM(Layer):
     def _is_plain(self) -> bool:
         return self.peephole_weight is None and self.cell_clip is None and self.projection_clip is None
 
-    def _cell_weights(self) -> CellWeights:
-        return CellWeights(self.input_weight, self.hidden_weight, self.bias)
+    def _recurrence_weights(self) -> RecurrenceWeights:
+        return RecurrenceWeights(self.input_weight, self.hidden_weight, self.bias)
 
     def _kernel_fits(self, x: Sequence) -> bool:
         if not self.fast or not self._is_plain or not x.values.numel() or self.is_compiled(x):
@@ -208,11 +225,15 @@ class LSTM(Layer):
         return outputs, LSTMState(*last)
 
     def _one_step(self, x: Sequence, state: LSTMState) -> tuple[Sequence, LSTMState] | None:
-        """One step on a CPU without gradients by the library's cell or, where options forbid it, the plain loop: kernel and scan
+        """One step on a CPU without gradients by PyTorch's cell or, where options forbid it, the plain loop: kernel and scan
         lay out the weights anew for every call. None where another path is better."""
         dtype = product_type(x.values)
         if not self._kernel_fits(x):
-            if dtype != x.values.dtype or not x.values.numel() or lstm_compiled.fits(self, x.values[:, 0], dtype):
+            if (
+                dtype != x.values.dtype
+                or not x.values.numel()
+                or projected_lstm_inference.fits(self.weights(), x.values[:, 0], dtype)
+            ):
                 return None
             self.last_path = "loop"
             return lstm_loop(self, x, state)

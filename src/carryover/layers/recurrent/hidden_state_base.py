@@ -7,10 +7,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from carryover.kernels import elman_gru_lstm_compiled
+from carryover.kernels.elman_gru_lstm_compiled import RecurrenceWeights
+from carryover.kernels.pytorch_recurrent import FusedKernel, last_hidden, run_fused
 from carryover.layers.base import Layer
-from carryover.layers.fused import FusedKernel, last_hidden, run_fused
-from carryover.layers.recurrent import compiled_recurrence
-from carryover.layers.recurrent.compiled_recurrence import CellWeights
 from carryover.sequence import Sequence
 
 
@@ -21,7 +21,7 @@ class HiddenRecurrence(Layer):
     `hidden_weight` [G · size, size] and `bias` [G · size] for G `gates`, and what a subclass adds; a subclass calls
     `reset_parameters` when it has.
 
-    `last_path` says what the latest call ran: "compiled" (`compiled_recurrence`), "fused" (the library's kernel), "scan" where
+    `last_path` says what the latest call ran: "compiled" (`elman_gru_lstm_compiled`), "fused" (PyTorch's kernel), "scan" where
     there is neither, or "loop", the plain loop all are tested against, where `fast` is False. ValueError for a size that is not positive.
     """
 
@@ -39,17 +39,17 @@ class HiddenRecurrence(Layer):
 
     @property
     def kernel(self) -> str | None:
-        """Name of the library's kernel, see `carryover.layers.fused`; None where there is none."""
+        """Name of PyTorch's kernel, see `carryover.kernels.pytorch_recurrent`; None where there is none."""
         return None
 
     @property
     def kind(self) -> str | None:
-        """Name of the compiled recurrence, one of `compiled_recurrence.KINDS`; None where there is none."""
+        """Name of the compiled recurrence, one of `elman_gru_lstm_compiled.KINDS`; None where there is none."""
         return self.kernel
 
-    def cell_weights(self) -> CellWeights:
+    def recurrence_weights(self) -> RecurrenceWeights:
         """What the compiled recurrence reads."""
-        return CellWeights(self.input_weight, self.hidden_weight, self.bias)
+        return RecurrenceWeights(self.input_weight, self.hidden_weight, self.bias)
 
     def hidden_bias(self) -> Tensor:
         """Of the kernel: what it adds to the product of the hidden state alone, [G · size]."""
@@ -90,7 +90,7 @@ class HiddenRecurrence(Layer):
         if self._is_compiled(x, state):
             assert self.kind is not None
             self.last_path = "compiled"
-            outputs, last, _ = compiled_recurrence.run(self.kind, self.cell_weights(), x, state)
+            outputs, last, _ = elman_gru_lstm_compiled.run(self.kind, self.recurrence_weights(), x, state)
             return outputs, last
         if self.kernel is None:
             return self.scan(x, state)
@@ -104,7 +104,7 @@ class HiddenRecurrence(Layer):
         return FusedKernel(self.kernel, self._kernel_weights())
 
     def _is_compiled(self, x: Sequence, *state: Tensor) -> bool:
-        return self.kind is not None and compiled_recurrence.fits(self.cell_weights(), x, *state)
+        return self.kind is not None and elman_gru_lstm_compiled.fits(self.recurrence_weights(), x, *state)
 
     def _kernel_weights(self) -> list[Tensor]:
         return [self.input_weight, self.hidden_weight, self.bias, self.hidden_bias()]

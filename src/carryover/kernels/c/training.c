@@ -129,4 +129,4 @@ int lstm_backward(const Backward *task) {
     return 0;
 }
 
-int has_pairs(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */
+int has_bfloat16(void) { return 1; } /* bfloat16 is only widened and rounded here, which needs no instructions of its own */

@@ -65,7 +65,7 @@ INLINE void multiply(float *sums, const int rows, const int vectors, long line, 
 #define HEIGHTS(kind) kind(1) kind(2) kind(3) kind(4) kind(5) kind(6)
 
 /* Whether words may be pairs of bfloat16. */
-int has_pairs(void) {
+int has_bfloat16(void) {
 #ifdef __AVX512BF16__
     return 1;
 #else

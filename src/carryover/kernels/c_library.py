@@ -1,7 +1,7 @@
-"""Optional kernels in C, compiled on first use where a compiler is present and otherwise done without.
+"""The optional kernels in C: compiled on first use where a compiler is present, and called from here.
 
-Every kernel has a path in plain PyTorch beside it that gives the same numbers; nothing but speed depends on them. A kernel is
-compiled once for a processor and a compiler, in seconds, and said so on standard error; see `compiling`.
+Every kernel has a path in plain PyTorch that gives the same numbers; nothing but speed depends on them. A kernel is compiled
+once for a processor and a compiler, which takes seconds and is reported on standard error; see `compile_cache`.
 `CARRYOVER_KERNELS=off` leaves compiled kernels alone.
 """
 
@@ -18,12 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from carryover.layers.compiling import find_compiler, load_library
+from carryover.kernels.compile_cache import find_compiler, load_library
 
 _SOURCES = ("inference.c", "training.c", "recurrence.c", "steps.c", "passes.c")
-INFERENCE, TRAINING, RECURRENCE, STEPS, PASSES = SOURCES = tuple(
-    Path(__file__).parent / "kernels" / name for name in _SOURCES
-)
+INFERENCE, TRAINING, RECURRENCE, STEPS, PASSES = SOURCES = tuple(Path(__file__).parent / "c" / name for name in _SOURCES)
 LEAST_WEIGHTS = 1 << 18
 """Layers with fewer are left to PyTorch: nobody should wait for a compiler to save milliseconds."""
 
@@ -33,7 +31,7 @@ THREAD_WORK = 1 << 18  # products a thread should have between two points where 
 OFF = ("off", "0", "no", "false")
 
 
-def usable(
+def supported(
     weights: Iterable[Tensor | None],
     dtype: torch.dtype,
     source: Path = INFERENCE,
@@ -58,7 +56,7 @@ def usable(
         return False
     if not available(source) or (found := library(source)) is None:
         return False
-    return dtype == torch.float32 or bool(found.has_pairs())
+    return dtype == torch.float32 or bool(found.has_bfloat16())
 
 
 def available(source: Path) -> bool:
@@ -76,7 +74,7 @@ def threads_for(work: int) -> int:
 def run(name: str, task: ctypes.Structure | ctypes.Array[Any], source: Path = INFERENCE) -> None:
     """Call a function of `source`. Its tensors must be held by the caller until it returns. Raises MemoryError."""
     found = library(source)
-    assert found is not None, "ask `usable` first"
+    assert found is not None, "ask `supported` first"
     if getattr(found, name)(ctypes.byref(task)):
         raise MemoryError(f"no memory for {name}")
 
@@ -91,10 +89,10 @@ def fingerprint(values: Tensor) -> int | None:
     return int(found.fingerprint(ctypes.c_void_p(values.data_ptr()), ctypes.c_long(values.nbytes)))
 
 
-def panels(columns: Tensor) -> Tensor:
+def pack_panels(columns: Tensor) -> Tensor:
     """[panels, 64, in] → [panels, words, 64] floats, or [panels, words, 64, 2] bfloat16 of an even number of inputs."""
     if columns.dtype == torch.bfloat16:
-        columns = widened(columns, columns.shape[-1] + columns.shape[-1] % 2).unflatten(-1, (-1, 2))
+        columns = pad_columns(columns, columns.shape[-1] + columns.shape[-1] % 2).unflatten(-1, (-1, 2))
     ordered = columns.transpose(1, 2)
     found = torch.empty_like(ordered, memory_format=torch.contiguous_format)
     if (kernels := library()) is not None:
@@ -102,13 +100,13 @@ def panels(columns: Tensor) -> Tensor:
     return found.copy_(ordered)
 
 
-def widened(rows: Tensor, size: int) -> Tensor:
+def pad_columns(rows: Tensor, size: int) -> Tensor:
     """Rows of `size` columns in memory that is contiguous, the added columns zero."""
     missing = size - rows.shape[-1]
     return torch.nn.functional.pad(rows, (0, missing)) if missing else rows.contiguous()
 
 
-def integers(numbers: Iterable[int]) -> Tensor:
+def int_array(numbers: Iterable[int]) -> Tensor:
     """An array of C's `long`."""
     return torch.tensor(list(numbers), dtype=torch.int64)
 

@@ -2,7 +2,7 @@
 
 PyTorch sends float32 products on a CPU to MKL, which uses only half of the vector width on processors not made by its
 vendor; oneDNN, which PyTorch ships as well, uses all of it (about twice as fast there, equal elsewhere). Both compute
-the same float32 sums in another order. Nothing here is known to autograd: it is for hand-written backward passes.
+the same float32 sums in another order. Autograd does not know the products: they are for hand-written backward passes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def product_type(x: Tensor) -> torch.dtype:
     """Type of products with x: autocast's where autocast is on, else that of x."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def wants_gradients(*tensors: Tensor | None) -> bool:
+    """Whether a result of these tensors would be part of a graph."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def uses_onednn(weight: Tensor) -> bool:

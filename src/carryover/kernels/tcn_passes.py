@@ -1,6 +1,6 @@
-"""Whole passes of `TemporalBlock`s in C (`kernels/passes.c`), forward and backward, on a CPU; `TemporalBlock.run` beside it.
+"""Whole passes of a TCN's blocks in C (`c/passes.c`), forward and backward, on a CPU; `run_plainly` computes the same in PyTorch.
 
-What it saves: the library's convolutions fill channels up to a multiple of the register, compute the zeros before a row, and
+What it saves: PyTorch's convolutions fill channels up to a multiple of the register, compute the zeros before a row, and
 leave rectifiers, dropout and additions to passes of their own over memory. Here 16 steps fill a register, zeros are left out,
 a row stops at its own length, and it goes through all blocks while it is in the cache. Sums of gradients are made in an order
 that depends on the batch but not on the number of threads.
@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence as Many
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from carryover.layers import compiled
-from carryover.layers.convolutional.convolution import Convolution
-from carryover.layers.prepared import wants_gradients
+from carryover.kernels import c_library
+from carryover.kernels.products import wants_gradients
 from carryover.sequence import Sequence
-
-if TYPE_CHECKING:
-    from carryover.layers.convolutional.temporal import TemporalBlock
 
 LEAST_WEIGHTS = 1 << 13
 MOST_CHANNELS = 64
-"""Wider layers fill the library's convolutions."""
+"""Wider layers fill PyTorch's convolutions."""
 
 MARGIN = 64  # floats, as in the kernel
 GROUPS = 16  # of rows whose gradients are summed up apart, and thus the most threads
@@ -33,7 +29,7 @@ GROUP_BYTES = 1 << 24  # of all groups' gradients
 
 
 class Shape(NamedTuple):
-    """What a pass over blocks needs to know beside its tensors; kernel and dilation are those of each block."""
+    """What a pass over blocks needs to know besides its tensors; kernel and dilation are those of each block."""
 
     in_size: int
     size: int
@@ -42,72 +38,35 @@ class Shape(NamedTuple):
     matched: tuple[bool, ...]
 
 
-def shape_of(blocks: Many[TemporalBlock]) -> Shape:
-    return Shape(
-        blocks[0].in_size,
-        blocks[0].out_size,
-        tuple(block.first.kernel for block in blocks),
-        tuple(block.first.dilation for block in blocks),
-        tuple(block.match is not None for block in blocks),
-    )
-
-
-def fits(blocks: Many[TemporalBlock], x: Sequence) -> bool:
-    """Whether the kernel can run x [B, T, in_size] through the blocks. Compiles it when that is first needed."""
-    size = blocks[0].out_size
-    tensors = [x.values, *(parameter for block in blocks for parameter in block.parameters())]
+def fits(shape: Shape, values: Tensor, parameters: Many[Tensor]) -> bool:
+    """Whether the kernel can run values [B, T, in_size] through blocks of these parameters. Compiles it when first needed."""
     return (
-        x.values.numel() > 0
-        and size <= MOST_CHANNELS
-        and blocks[0].in_size <= MOST_CHANNELS
-        and all(_is_plain(block, x.values.shape[2] if block is blocks[0] else size, size) for block in blocks)
-        and all(_is_readable(tensor) for tensor in tensors)
-        and sum(tensor.numel() for tensor in tensors[1:]) >= min(LEAST_WEIGHTS, compiled.LEAST_WEIGHTS)
+        values.numel() > 0
+        and shape.size <= MOST_CHANNELS
+        and shape.in_size <= MOST_CHANNELS
+        and all(_is_readable(tensor) for tensor in (values, *parameters))
+        and sum(tensor.numel() for tensor in parameters) >= min(LEAST_WEIGHTS, c_library.LEAST_WEIGHTS)
         and not torch.is_autocast_enabled("cpu")
-        and compiled.available(compiled.PASSES)
+        and c_library.available(c_library.PASSES)
     )
-
-
-def _is_plain(block: TemporalBlock, in_size: int, size: int) -> bool:
-    """Whether the parts of a block are what it was built of: others may have been put in their place."""
-    for convolution, inputs in ((block.first, in_size), (block.second, size)):
-        if type(convolution) is not Convolution or convolution.bias is None or convolution.padding != "causal":
-            return False
-        weight = convolution.weight_direction if convolution.weight_norm else convolution.weight
-        if tuple(weight.shape) != (size, inputs, block.first.kernel) or tuple(convolution.bias.shape) != (size,):
-            return False
-        if (convolution.dilation, convolution.stride) != (block.first.dilation, 1):
-            return False
-    match = block.match
-    if match is None:
-        return in_size == size
-    return type(match) is nn.Linear and match.bias is not None and tuple(match.weight.shape) == (size, in_size)
 
 
 def _is_readable(tensor: Tensor) -> bool:
     return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 and tensor.is_cpu
 
 
-def run_blocks(blocks: Many[TemporalBlock], x: Sequence) -> Tensor:
-    """Outputs [B, T, size] of the blocks one after the other, zero in the padding; masks are drawn as `run` draws them."""
-    weights: list[Tensor] = []
-    drawn = [block.draw_masks(x.values) for block in blocks]
-    for block in blocks:
-        for convolution in (block.first, block.second):
-            assert convolution.bias is not None
-            weights += [convolution.effective_weight(), convolution.bias]
-        weights += [] if block.match is None else list(block.match.parameters())
-    masks = None
-    if any(pair is not None for pair in drawn):
-        whole = x.values.new_ones(x.batch_size, blocks[0].out_size)
-        masks = torch.stack([torch.stack(pair or (whole, whole)) for pair in drawn])  # [blocks, 2, B, size]
-    shape = shape_of(blocks)
+def run_blocks(shape: Shape, x: Sequence, weights: Many[Tensor], masks: Tensor | None) -> Tensor:
+    """Outputs [B, T, size] of the blocks one after the other, zero in the padding.
+
+    `weights` are, for each block, weight [size, in, kernel] and bias of both convolutions and, where it matches sizes, of the
+    map that does so. `masks` are the dropout multipliers [blocks, 2, B, size].
+    """
     if wants_gradients(x.values, *weights):
         return _Passes.apply(x.values, x.lengths, masks, shape, *weights)
     return _forward(x.values, x.lengths, masks, shape, weights, None)
 
 
-class _Kept(NamedTuple):
+class _ForwardCache(NamedTuple):
     floats: Tensor  # [B, …]: x, then h and y of every block, in the kernel's layout
     open: Tensor  # int16 [B, blocks, size, ⌈T / 16⌉]: a bit where z > 0
 
@@ -121,7 +80,7 @@ class _Passes(torch.autograd.Function):
         stride = 16 * steps + MARGIN
         count = len(shape.kernels)
         floats = MARGIN + shape.in_size * stride + 2 * count * (MARGIN + shape.size * stride)
-        kept = _Kept(x.new_empty(rows, floats), torch.empty(rows, count, shape.size, steps, dtype=torch.int16))
+        kept = _ForwardCache(x.new_empty(rows, floats), torch.empty(rows, count, shape.size, steps, dtype=torch.int16))
         y = _forward(x, lengths, masks, shape, weights, kept)
         ctx.shape, ctx.masked = shape, masks is not None
         ctx.save_for_backward(x, lengths, *([] if masks is None else [masks]), *kept, *weights)
@@ -137,7 +96,7 @@ class _Passes(torch.autograd.Function):
             gradients = _gradients_plainly(x, lengths, masks, ctx.shape, weights, d_y, wanted)
         else:
             d_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted[0] else None
-            gradients = _backward(d_y, lengths, masks, ctx.shape, weights, _Kept(floats, opened), d_x)
+            gradients = _backward(d_y, lengths, masks, ctx.shape, weights, _ForwardCache(floats, opened), d_x)
         return gradients[0], None, None, None, *gradients[1:]
 
 
@@ -174,7 +133,7 @@ def run_plainly(x: Tensor, lengths: Tensor, masks: Tensor | None, shape: Shape, 
 
 
 def _forward(
-    x: Tensor, lengths: Tensor, masks: Tensor | None, shape: Shape, weights: Many[Tensor], kept: _Kept | None
+    x: Tensor, lengths: Tensor, masks: Tensor | None, shape: Shape, weights: Many[Tensor], kept: _ForwardCache | None
 ) -> Tensor:
     y = x.new_empty(*x.shape[:2], shape.size)
     _call("temporal_forward", shape, x.contiguous(), y, lengths, kept, masks, None, weights, [])
@@ -187,7 +146,7 @@ def _backward(
     masks: Tensor | None,
     shape: Shape,
     weights: Many[Tensor],
-    kept: _Kept,
+    kept: _ForwardCache,
     d_x: Tensor | None,
 ) -> list[Tensor | None]:
     found = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
@@ -201,7 +160,7 @@ def _call(
     x: Tensor | None,
     y: Tensor,
     lengths: Tensor,
-    kept: _Kept | None,
+    kept: _ForwardCache | None,
     masks: Tensor | None,
     d_x: Tensor | None,
     weights: Many[Tensor],
@@ -213,7 +172,7 @@ def _call(
     each = 4 * sum(weight.numel() for weight in weights)
     work = rows * time * each // 4
     groups = max(2, min(GROUPS, GROUP_BYTES // each))
-    threads = min(compiled.threads_for(work), groups)
+    threads = min(c_library.threads_for(work), groups)
     places = [_place(part) for part in (x, y, lengths, *(kept or (None, None)), masks, d_x)]
     task = [rows, time, shape.in_size, shape.size, len(shape.kernels), groups, threads, *places]
     first = 0
@@ -223,7 +182,7 @@ def _call(
         task += [kernel, dilation, *(weight.data_ptr() for weight in weights[first:last]), *missing]
         task += [*(part.data_ptr() for part in gradients[first:last]), *missing] if gradients else [0] * 6
         first = last
-    compiled.run(name, (ctypes.c_int64 * len(task))(*task), compiled.PASSES)
+    c_library.run(name, (ctypes.c_int64 * len(task))(*task), c_library.PASSES)
 
 
 def _place(tensor: Tensor | None) -> int:

@@ -1,6 +1,6 @@
 """Scans of the Elman network and of the GRU that resets before its product, with backward passes written by hand.
 
-Built like `carryover.layers.recurrent.recurrence`: packed steps instead of masks, one product for the input of all steps and one
+Built like `carryover.layers.recurrent.lstm_side_by_side`: packed steps instead of masks, one product for the input of all steps and one
 for the gradient of each weight, one operation for autograd. They serve the forms for which there is no fused kernel.
 """
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from carryover.layers.products import prepare, product
-from carryover.layers.recurrent.packing import PackedSteps
+from carryover.kernels.packed_steps import PackedSteps
+from carryover.kernels.products import prepare, product
 from carryover.sequence import Sequence
 
 Tensors = tuple[Tensor, ...]

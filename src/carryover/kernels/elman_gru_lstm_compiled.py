@@ -1,6 +1,6 @@
-"""Elman networks, GRUs and plain LSTMs in C (`kernels/recurrence.c`), all steps in one call, forward and backward.
+"""Elman networks, GRUs and plain LSTMs in C (`c/recurrence.c`), all steps in one call, forward and backward.
 
-What it saves: the library's kernels start several operations for every step, each too small to be worth it, and multiply with
+What it saves: PyTorch's kernels start several operations for every step, each too small to be worth it, and multiply with
 a product that does not know its weight will come again. The plain loops of the layers are what it is tested against.
 
 Under autocast to bfloat16 the products read bfloat16 and sum up in float32; states, gates and their gradients stay float32.
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from carryover.layers import compiled
-from carryover.layers.compiled import COLUMNS, integers, widened
-from carryover.layers.products import product, product_type
-from carryover.layers.recurrent.packing import PackedSteps
+from carryover.kernels import c_library
+from carryover.kernels.c_library import COLUMNS, int_array, pad_columns
+from carryover.kernels.packed_steps import PackedSteps
+from carryover.kernels.products import product, product_type
 from carryover.sequence import Sequence
 
 Tensors = tuple[Tensor | None, ...]
@@ -35,7 +35,7 @@ _REGISTER = 16  # numbers
 _TILE = 6  # rows
 
 
-class CellWeights(NamedTuple):
+class RecurrenceWeights(NamedTuple):
     """What a recurrence reads besides its input, for G gates in the order r, z, n of a GRU and i, f, g, o of an LSTM."""
 
     input: Tensor  # [G · H, in]
@@ -54,7 +54,7 @@ class _Recurrence(ctypes.Structure):
     )
 
 
-def fits(weights: CellWeights, x: Sequence, *state: Tensor) -> bool:
+def fits(weights: RecurrenceWeights, x: Sequence, *state: Tensor) -> bool:
     """Whether `run` can do a layer of these weights over `x`. Compiles the kernel when it is first needed."""
     values = x.values
     dtype = product_type(values)
@@ -62,11 +62,11 @@ def fits(weights: CellWeights, x: Sequence, *state: Tensor) -> bool:
         return False
     if any(part.dtype != torch.float32 for part in (*state, *weights) if part is not None):
         return False
-    return compiled.usable(weights, dtype, compiled.RECURRENCE, beside=(values, *state), least=LEAST_WEIGHTS)
+    return c_library.supported(weights, dtype, c_library.RECURRENCE, beside=(values, *state), least=LEAST_WEIGHTS)
 
 
 def run(
-    kind: str, weights: CellWeights, x: Sequence, hidden: Tensor, cell: Tensor | None = None
+    kind: str, weights: RecurrenceWeights, x: Sequence, hidden: Tensor, cell: Tensor | None = None
 ) -> tuple[Sequence, Tensor, Tensor | None]:
     """A layer of one of `KINDS` over `x` from `hidden` [B, H], of an LSTM also `cell` [B, H]: outputs and the states each row
     ends with. A row of length 0 keeps its states."""
@@ -85,7 +85,7 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensors:
         *parts, hidden0, cell0, kind, steps = arguments
-        weights = CellWeights(*parts)
+        weights = RecurrenceWeights(*parts)
         size = hidden0.shape[1]
         gates = product(x, weights.input.to(x.dtype), weights.bias.to(x.dtype)).float()
         hidden = steps.begin(hidden0)
@@ -94,11 +94,11 @@ class _Run(torch.autograd.Function):
         panels = _gate_panels(weights.hidden.to(x.dtype), GATES[kind])
         sums = hidden.new_empty(len(panels) * panels.shape[2], steps.batch)
         pairs = _pairs(panels, hidden[: steps.batch])
-        rows = integers(steps.sizes)
+        rows = int_array(steps.sizes)
         task = _task(kind, steps, size, panels)
         _point(task, rows=rows, weights=panels, sums=sums, gates=gates, hidden=hidden, cell=cell, beside=beside)
         _point(task, bias=weights.candidate_bias, pairs=pairs)
-        compiled.run("recurrence_forward", task, compiled.RECURRENCE)
+        c_library.run("recurrence_forward", task, c_library.RECURRENCE)
         ctx.kind, ctx.steps = kind, steps
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, *weights, gates, hidden, cell, beside)
@@ -108,7 +108,7 @@ class _Run(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None, d_last_cell: Tensor | None) -> Tensors:
         x, *parts, gates, hidden, cell, beside = ctx.saved_tensors
-        kind, steps, weights = ctx.kind, ctx.steps, CellWeights(*parts)
+        kind, steps, weights = ctx.kind, ctx.steps, RecurrenceWeights(*parts)
         size = hidden.shape[1]
         panels = _in_panels(weights.hidden.to(x.dtype))
         sums = _begin(d_last, steps, panels)
@@ -119,18 +119,18 @@ class _Run(torch.autograd.Function):
             if d_last_cell is not None:
                 d_cell.copy_(steps.sort(d_last_cell))
         d_sums = hidden.new_empty(steps.total, (4 if kind == "gru" else GATES[kind]) * size)
-        rows = integers(steps.sizes)
+        rows = int_array(steps.sizes)
         if d_outputs is not None:
             d_outputs = d_outputs.contiguous()
         task = _task(kind, steps, size, panels)
         _point(task, rows=rows, weights=panels, sums=sums, gates=gates, hidden=hidden, cell=cell, beside=beside)
         _point(task, d_outputs=d_outputs, d_cell=d_cell, d_sums=d_sums, pairs=pairs)
-        compiled.run("recurrence_backward", task, compiled.RECURRENCE)
+        c_library.run("recurrence_backward", task, c_library.RECURRENCE)
         d_hidden = sums.transpose(0, 1).reshape(steps.batch, -1)[:, :size]
         return *_gradients(ctx, x, weights, d_sums, steps.all_before(hidden)), d_hidden, d_cell, None, None
 
 
-def _gradients(ctx: Any, x: Tensor, weights: CellWeights, d_sums: Tensor, before: Tensor) -> Tensors:
+def _gradients(ctx: Any, x: Tensor, weights: RecurrenceWeights, d_sums: Tensor, before: Tensor) -> Tensors:
     """Of x and of the four weights, all steps at once. `d_sums` are of the gates, of a GRU of n in the product with x, r, z and
     n in the other."""
     size, low = before.shape[1], x.dtype
@@ -155,7 +155,7 @@ def _gradients(ctx: Any, x: Tensor, weights: CellWeights, d_sums: Tensor, before
 def _task(kind: str, steps: PackedSteps, size: int, panels: Tensor) -> _Recurrence:
     work = steps.total * size * size * GATES[kind]
     tiles = math.ceil(steps.batch / _TILE)
-    threads = min(compiled.threads_for(work), tiles)
+    threads = min(c_library.threads_for(work), tiles)
     blocks = math.ceil(tiles / threads) * threads
     count, words, columns = panels.shape[:3]
     sizes = (len(steps.sizes), steps.batch, size, count, columns // _REGISTER, blocks, threads)
@@ -189,7 +189,7 @@ def _pairs(panels: Tensor, first: Tensor) -> Tensor | None:
     """Room for the factors of bfloat16 panels, [B, words · 2], the first of them those of `first` [B, .]; None for float32."""
     if panels.dtype == torch.float32:
         return None
-    return widened(first.to(panels.dtype), 2 * panels.shape[1])
+    return pad_columns(first.to(panels.dtype), 2 * panels.shape[1])
 
 
 def _panels(columns: int) -> tuple[int, int]:
@@ -203,5 +203,5 @@ def _begin(d_last: Tensor | None, steps: PackedSteps, panels: Tensor) -> Tensor:
     columns = len(panels) * panels.shape[2]
     sums = torch.zeros(columns // _REGISTER, steps.batch, _REGISTER, device="cpu", dtype=torch.float32)
     if d_last is not None:
-        sums.copy_(widened(steps.sort(d_last), columns).view(steps.batch, -1, _REGISTER).transpose(0, 1))
+        sums.copy_(pad_columns(steps.sort(d_last), columns).view(steps.batch, -1, _REGISTER).transpose(0, 1))
     return sums

@@ -1,4 +1,4 @@
-"""The library's fused recurrent kernels (oneDNN or plain C++ on a CPU, cuDNN on a GPU) under this library's contract.
+"""PyTorch's fused recurrent kernels (oneDNN or plain C++ on a CPU, cuDNN on a GPU) for sequences of unequal lengths.
 
 A batch goes to them padded with zeros: the layers are causal, so what a row's real steps give cannot depend on the padding,
 the outputs after a row's end are dropped, and there is no place where a NaN of the padding could enter. oneDNN knows no other
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from carryover.layers.prepared import wants_gradients
-from carryover.layers.products import product_type
-from carryover.layers.recurrent.packing import PackedSteps
+from carryover.kernels.packed_steps import PackedSteps
+from carryover.kernels.products import product_type, wants_gradients
 from carryover.sequence import Sequence
 
 Kernel = Callable[..., tuple[Tensor, ...]]
@@ -35,16 +34,6 @@ class FusedKernel(NamedTuple):
 
     name: str
     weights: list[Tensor]
-
-
-@runtime_checkable
-class FusedLayer(Protocol):
-    """A layer that can run as one of the kernels."""
-
-    last_path: str | None
-
-    def fused_kernel(self, x: Sequence) -> FusedKernel | None:
-        """What runs a whole pass over `x` from the first state; None where another path does."""
 
 
 def takes_packed(name: str, x: Sequence, *tensors: Tensor) -> bool:

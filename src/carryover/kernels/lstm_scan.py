@@ -1,4 +1,4 @@
-"""The steps of the LSTM scan, forward and backward by hand, over packed rows (`carryover.layers.recurrent.packing`).
+"""LSTMs with projection, clipping and peepholes over packed rows (`packed_steps`), with a backward pass written by hand.
 
 What bounds it: per step one small product (batch × projection × 4 cells) and about ten element-wise passes. So
 
@@ -17,17 +17,18 @@ Every tensor may have a leading axis: so many independent scans side by side, in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence as Collection
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from carryover.layers import compiled
-from carryover.layers.products import prepare, product
-from carryover.layers.recurrent.lstm_steps_compiled import CompiledSteps
-from carryover.layers.recurrent.packing import PackedSteps
+from carryover.kernels import c_library
+from carryover.kernels.lstm_arguments import LSTMState, LSTMWeights, ScanOptions
+from carryover.kernels.lstm_elementwise import CompiledSteps
+from carryover.kernels.packed_steps import PackedSteps
+from carryover.kernels.products import prepare, product, product_type, wants_gradients
 
 # When nothing is kept for a backward pass, at most so many numbers are spent on the gates of the steps at hand.
 GATES_AT_ONCE = 1 << 22
@@ -35,30 +36,48 @@ GATES_AT_ONCE = 1 << 22
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
 
-class Weights(NamedTuple):
-    """What a scan reads besides its input."""
+def scan(
+    x: Tensor,
+    weights: LSTMWeights,
+    state: LSTMState,
+    steps: PackedSteps,
+    cell_clip: float | None = None,
+    projection_clip: float | None = None,
+) -> tuple[Tensor, LSTMState]:
+    """Run packed rows x [total, in] from `state` (in the order of the batch) to packed outputs [total, P] and a state.
 
-    input: Tensor  # [4C, in]
-    hidden: Tensor  # [4C, P]
-    bias: Tensor  # [4C]
-    projection: Tensor | None  # [P, C]
-    peephole: Tensor | None  # [3, C]
+    A leading axis on every tensor, if any, counts scans side by side. Products run in autocast's type where autocast is
+    on, else in that of x; the state keeps its own. Without gradients nothing is kept and the gates never exist whole.
+    """
+    device, dtype = x.device.type, product_type(x)
+    options = ScanOptions(steps, cell_clip, projection_clip, dtype)
+    hidden, cell = steps.sort(state.hidden), steps.sort(state.cell)
+    x = x.to(dtype)
+    with torch.autocast(device, enabled=False):
+        if wants_gradients(x, *weights, hidden, cell):
+            outputs, *last = LSTMScan.apply(x, *weights, hidden, cell, options)
+        else:
+            kept = run(x, weights, hidden, cell, options, keep=False)
+            outputs, *last = results(kept, options, hidden.dtype, cell.dtype)
+    return outputs, LSTMState(*last)
 
 
-@dataclass(frozen=True, eq=False)
-class Options:
-    steps: PackedSteps
-    cell_clip: float | None
-    projection_clip: float | None
-    dtype: torch.dtype  # of the products
+def scan_side_by_side(
+    packed: list[Tensor],
+    weights: list[LSTMWeights],
+    states: Collection[LSTMState],
+    steps: PackedSteps,
+    cell_clip: float | None = None,
+    projection_clip: float | None = None,
+) -> list[tuple[Tensor, LSTMState]]:
+    """`scan` for each of several inputs, weights and states of equal shapes, in one scan with batched products."""
+    stacked = LSTMWeights(*(None if column[0] is None else torch.stack(column) for column in zip(*weights, strict=True)))  # type: ignore[arg-type]
+    state = LSTMState(*(torch.stack(column) for column in zip(*states, strict=True)))
+    outputs, last = scan(torch.stack(packed), stacked, state, steps, cell_clip, projection_clip)
+    return [(y, LSTMState(hidden, cell)) for y, hidden, cell in zip(outputs, last.hidden, last.cell, strict=True)]
 
-    @property
-    def wide(self) -> torch.dtype:
-        """Type of gates and cells."""
-        return torch.float32 if self.dtype in (torch.bfloat16, torch.float16) else self.dtype
 
-
-class Kept(NamedTuple):
+class ForwardCache(NamedTuple):
     """What the forward pass leaves for the backward pass. The first rows of `cells` and `hidden` are the first state."""
 
     gates: Tensor  # [rows, 4C]
@@ -76,7 +95,7 @@ class LSTMScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         *weights, hidden0, cell0, options = arguments
-        kept = run(x, Weights(*weights), hidden0, cell0, options, keep=True)
+        kept = run(x, LSTMWeights(*weights), hidden0, cell0, options, keep=True)
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, *weights, hidden0, cell0, *kept)
@@ -88,7 +107,7 @@ class LSTMScan(torch.autograd.Function):
         ctx: Any, d_outputs: Tensor | None, d_last_hidden: Tensor | None, d_last_cell: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         x, *weights, hidden0, cell0 = ctx.saved_tensors[:8]
-        kept, options, like = Kept(*ctx.saved_tensors[8:]), ctx.options, Weights(*weights)
+        kept, options, like = ForwardCache(*ctx.saved_tensors[8:]), ctx.options, LSTMWeights(*weights)
         with torch.autocast(x.device.type, enabled=False):
             back = _Backward(like, kept, options, hidden0.shape[-1])
             dh, dz = back.run(d_outputs, d_last_hidden, d_last_cell)
@@ -97,14 +116,18 @@ class LSTMScan(torch.autograd.Function):
         return dx, *gradients, dh.to(hidden0.dtype), dz.div_(2).to(cell0.dtype), None
 
 
-def results(kept: Kept, options: Options, hidden: torch.dtype, cell: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def results(
+    kept: ForwardCache, options: ScanOptions, hidden: torch.dtype, cell: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
     """Packed outputs, and the last states in the types given."""
     steps = options.steps
     outputs = kept.hidden.narrow(-2, steps.batch, steps.total)
     return outputs, steps.last(kept.hidden).to(hidden, copy=True), (steps.last(kept.cells) * 2).to(cell)
 
 
-def run(x: Tensor, weights: Weights, hidden0: Tensor, cell0: Tensor, options: Options, *, keep: bool) -> Kept:
+def run(
+    x: Tensor, weights: LSTMWeights, hidden0: Tensor, cell0: Tensor, options: ScanOptions, *, keep: bool
+) -> ForwardCache:
     """All steps forward. Without `keep`, only `hidden` and `cells` of the result mean anything."""
     steps, wide, dtype = options.steps, options.wide, options.dtype
     lead, batch, cells = cell0.shape[:-2], cell0.shape[-2], cell0.shape[-1]
@@ -172,14 +195,14 @@ def run(x: Tensor, weights: Weights, hidden0: Tensor, cell0: Tensor, options: Op
             else:
                 torch.clamp(project(m), -limit, limit, out=h)
     clipped = torch.stack([_reached(cell, cell_limit, batch), _reached(hidden, limit, batch)]) if keep else torch.empty(0)
-    return Kept(gates, cell, squashed, outputs, hidden, clipped)
+    return ForwardCache(gates, cell, squashed, outputs, hidden, clipped)
 
 
 class _Backward:
     """The steps from the last to the first. `d_gates` [rows, 4C] (of the doubled pre-activations) and `d_hidden`
     [rows, P] (of the projections before they are clipped) hold what the weights' gradients are made of."""
 
-    def __init__(self, weights: Weights, kept: Kept, options: Options, size: int) -> None:
+    def __init__(self, weights: LSTMWeights, kept: ForwardCache, options: ScanOptions, size: int) -> None:
         self.weights, self.kept, self.options = weights, kept, options
         self.d_gates = torch.empty_like(kept.gates, dtype=options.dtype)
         self.d_hidden = kept.hidden.new_empty(*kept.gates.shape[:-1], size)
@@ -259,7 +282,7 @@ class _Backward:
 
 
 def _weight_gradients(
-    x: Tensor, weights: Weights, kept: Kept, options: Options, d_gates: Tensor, d_hidden: Tensor
+    x: Tensor, weights: LSTMWeights, kept: ForwardCache, options: ScanOptions, d_gates: Tensor, d_hidden: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the five weights, all steps at once."""
     steps, size = options.steps, x.shape[-1]
@@ -284,11 +307,11 @@ def _weight_gradients(
     )
 
 
-def _compiled_steps(weights: Weights, options: Options, cells: Tensor) -> CompiledSteps | None:
+def _compiled_steps(weights: LSTMWeights, options: ScanOptions, cells: Tensor) -> CompiledSteps | None:
     """The compiled part of a step, where there is one for these weights and options."""
     if weights.peephole is not None or cells.dim() != 2 or cells.dtype != torch.float32:
         return None
-    if not compiled.usable(weights, options.dtype, compiled.TRAINING):
+    if not c_library.supported(weights, options.dtype, c_library.TRAINING):
         return None
     return CompiledSteps(cells.shape[-1], options.dtype, None if options.cell_clip is None else options.cell_clip / 2)
 
@@ -304,7 +327,7 @@ def _double_in_place(weight: Tensor) -> Tensor:
     return weight
 
 
-def _doubled_peepholes(weights: Weights, wide: torch.dtype) -> tuple[Tensor, ...] | None:
+def _doubled_peepholes(weights: LSTMWeights, wide: torch.dtype) -> tuple[Tensor, ...] | None:
     """For i, f, o [1, C], doubled because they meet half cells."""
     return None if weights.peephole is None else (weights.peephole.to(wide) * 2).split(1, -2)
 

@@ -1,4 +1,4 @@
-"""What an LSTM does between the products of a step, in C (`kernels/training.c`); the same in PyTorch stands in the scan.
+"""What an LSTM does between the products of a step, in C (`c/training.c`); the same in PyTorch stands in the scan.
 
 What it saves: about ten passes over a step's gates and cells forward and as many backward, of which every one is too small to
 be worth its start, and the widening and rounding of bfloat16 products in passes of their own.
@@ -12,7 +12,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from carryover.layers import compiled
+from carryover.kernels import c_library
 
 THREAD_CELLS = 1 << 13  # a thread should have
 
@@ -67,7 +67,7 @@ class CompiledSteps:
         task.bias = None if bias is None else bias.data_ptr()
         task.before, task.gates, task.after = before.data_ptr(), gates.data_ptr(), z.data_ptr()
         task.squashed, task.outputs = u.data_ptr(), m.data_ptr()
-        compiled.run("lstm_forward", task, compiled.TRAINING)
+        c_library.run("lstm_forward", task, c_library.TRAINING)
 
     def backward(
         self, gates: Tensor, u: Tensor, before: Tensor, cut: Tensor | None, dm: Tensor, dz: Tensor, d_gates: Tensor
@@ -81,4 +81,4 @@ class CompiledSteps:
         task.gates, task.squashed, task.before = gates.data_ptr(), u.data_ptr(), before.data_ptr()
         task.after = None if cut is None else cut.data_ptr()
         task.d_outputs, task.d_cells, task.d_gates = dm.data_ptr(), dz.data_ptr(), d_gates.data_ptr()
-        compiled.run("lstm_backward", task, compiled.TRAINING)
+        c_library.run("lstm_backward", task, c_library.TRAINING)

@@ -1,4 +1,4 @@
-"""The last inputs of every row: what a layer that looks a fixed number of steps back carries from chunk to chunk."""
+"""The last inputs of every row, in memory with room for those that follow: the state of layers that look a fixed number of steps back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from carryover.layers.base import State
 
 ROOM = 64
 """Fewest steps a storage has room for beyond the window."""
@@ -115,7 +113,11 @@ class StepBuffer:
         return storage, size
 
 
-def advance(state: State, values: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, StepBuffer]:
+Window = StepBuffer | tuple[Tensor]
+"""The state of such a layer; a plain tuple after it has gone through functions that know nothing of buffers."""
+
+
+def advance(state: Window, values: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, StepBuffer]:
     """The window with `values` [B, n, ...] behind it, [B, size + n, ...], and the state after them.
 
     Row b moves by `lengths[b]` of the n steps, by all of them without `lengths`. Only read the joined tensor: it may

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from carryover import storage
-from carryover.layers import compiled, compiling
+from carryover.kernels import c_library, compile_cache
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if compiled.library() is None:
+    if c_library.library() is None:
         pytest.skip("no compiled kernels here: they need AVX-512 and a C compiler")
     monkeypatch.setenv("CARRYOVER_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "answer.c"
@@ -40,7 +40,7 @@ def put(place: Path, content: bytes) -> None:
 
 def load(source: Path) -> int | None:
     """What the program answers; None where it could not be compiled. As in a new process: nothing is remembered."""
-    library = compiled.library.__wrapped__(source)
+    library = c_library.library.__wrapped__(source)
     return None if library is None else int(library.answer())
 
 
@@ -62,7 +62,7 @@ def test_what_is_cut_short_is_compiled_again(source: Path, kernels: Path, size: 
     (place,) = kernels.iterdir()
     whole = place.read_bytes()
     put(place, whole[:size])
-    program = f"from carryover.layers import compiled; from pathlib import Path; print(compiled.library(Path({str(source)!r})).answer())"
+    program = f"from carryover.kernels import c_library; from pathlib import Path; print(c_library.library(Path({str(source)!r})).answer())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
     assert [one.read_bytes() for one in kernels.iterdir()] == [whole]
@@ -123,8 +123,8 @@ def test_what_killed_processes_left_is_swept(source: Path, kernels: Path) -> Non
 
 def test_eight_processes_compile_once(source: Path, kernels: Path) -> None:
     program = (
-        "from carryover.layers import compiled; from pathlib import Path; "
-        f"print(compiled.library(Path({str(source)!r})).answer())"
+        "from carryover.kernels import c_library; from pathlib import Path; "
+        f"print(c_library.library(Path({str(source)!r})).answer())"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -158,12 +158,12 @@ def test_a_compiler_that_is_ended_or_never_ends(
     compiler = source.parent / "slow-cc"
     compiler.write_text("#!/bin/sh\necho $$ > $(dirname $0)/pid\nsleep 60 &\nwait\n")
     compiler.chmod(0o700)
-    monkeypatch.setattr(compiled, "find_compiler", lambda: str(compiler))
-    monkeypatch.setattr(compiling, "SECONDS", 0.5)
+    monkeypatch.setattr(c_library, "find_compiler", lambda: str(compiler))
+    monkeypatch.setattr(compile_cache, "SECONDS", 0.5)
     began = time.monotonic()
     assert load(source) is None and time.monotonic() - began < 30
     assert "took more than 0.5 s" in capsys.readouterr().err
-    monkeypatch.setattr(compiling, "SECONDS", 60)
+    monkeypatch.setattr(compile_cache, "SECONDS", 60)
     pid = source.parent / "pid"
     pid.unlink()
 
@@ -185,7 +185,7 @@ def test_a_lock_that_is_never_given_back(
     kernels.mkdir(parents=True, mode=0o700)
     descriptor = os.open(kernels, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    monkeypatch.setattr(compiling, "SECONDS", 0.3)
+    monkeypatch.setattr(compile_cache, "SECONDS", 0.3)
     assert load(source) is None
     assert "another process has been compiling" in capsys.readouterr().err
     os.close(descriptor)
@@ -193,7 +193,7 @@ def test_a_lock_that_is_never_given_back(
 
 def test_without_a_compiler_or_a_place(source: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(compiling, "compile_to", lambda target, *_: target.write_bytes(b"not a library"))
+        broken.setattr(compile_cache, "compile_to", lambda target, *_: target.write_bytes(b"not a library"))
         assert load(source) is None and list(kernels.iterdir()) == []
     (source.parent / "file").write_text("")
     monkeypatch.setenv("CARRYOVER_CACHE", str(source.parent / "file"))
