@@ -65,7 +65,7 @@ class Training:
     def prepare(self, positions: list[int]) -> None:
         """Pad a batch beforehand; not timed."""
         assert self.cached is not None
-        targets = self.model.task.stack([self.targets[p] for p in positions])
+        targets = self.model.head.stack([self.targets[p] for p in positions])
         self.ready[tuple(positions)] = (self.cached.batch(positions), targets)
 
     def epoch(self, batches: list[list[int]]) -> tuple[float, list[float]]:
@@ -80,7 +80,7 @@ class Training:
                 vectors, targets = self.ready[tuple(positions)]
             else:
                 vectors = self.cached.batch(positions) if self.name == "cached" and self.cached is not None else None
-                targets = self.model.task.stack([self.targets[p] for p in positions])
+                targets = self.model.head.stack([self.targets[p] for p in positions])
             self.optimiser.zero_grad(set_to_none=True)
             loss = self.model.loss(sentences, targets, vectors)
             loss.backward()

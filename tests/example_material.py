@@ -1,8 +1,13 @@
-"""Examples in one short line each."""
+"""Examples and heads of tasks in one short line each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from carryover.data.examples import Example, Labels, Source, Text, Words
+from carryover.tasks import head_from_json
+from carryover.tasks.heads.head import Head
 
 LabelledText = Example[Text, Labels]
 Tagged = Example[Words, Labels]
@@ -14,3 +19,8 @@ def labelled_text(text: str, labels: Labels | None = None, line: int = 0, path: 
 
 def tagged_words(tokens: Labels, tags: Labels | None = None, line: int = 0, path: str = "") -> Tagged:
     return Example(Words(tokens), tags, Source(path, line))
+
+
+def build_head(kind: str, labels: Iterable[str], in_size: int, **options: Any) -> Head:
+    """A head and its task, as an artefact describes them."""
+    return head_from_json({"kind": kind, "labels": labels, "in_size": in_size, **options})

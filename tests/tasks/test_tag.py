@@ -10,8 +10,8 @@ import torch
 from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
 from carryover.sequence import Sequence
-from carryover.tasks import Tag, task_from_json
-from example_material import Tagged, tagged_words
+from carryover.tasks import head_from_json
+from example_material import Tagged, build_head, tagged_words
 
 CLASSES = ("DET", "NOUN", "VERB")
 SPANS = ("B-loc", "B-per", "I-loc", "I-per", "O")
@@ -29,7 +29,7 @@ def sentence(*tags: str, line: int = 0) -> Tagged:
 @pytest.mark.parametrize("labels", [CLASSES, SPANS])
 def test_perfect_states_give_perfect_answers(labels: tuple[str, ...], output: str) -> None:
     """A fake encoder writes the gold tag into each state."""
-    task = Tag(labels, len(labels), output=output).eval()
+    task = build_head("tag", labels, len(labels), output=output).eval()
     with torch.no_grad():
         task.output.weight.copy_(torch.eye(len(labels)) * 20)
         task.output.bias.zero_()
@@ -43,7 +43,7 @@ def test_perfect_states_give_perfect_answers(labels: tuple[str, ...], output: st
     assert task.decode(hidden) == gold
     assert [len(table) for table in task.probabilities(hidden)] == [5, 0, 1, 2]
     assert all(float(table.max(1).values.min()) > 0.999 for table in task.probabilities(hidden) if len(table))
-    score = task.score(gold, task.decode(hidden))
+    score = task.task.score(gold, task.decode(hidden))
     assert score["main"] == 1 and score["main_name"] == ("span_f1" if labels == SPANS else "accuracy")
     assert score["words"] == 8 and score["sentences"] == 4 and score["unscored"] == 0
     targets = task.targets([sentence(*tags) for tags in gold])
@@ -51,15 +51,15 @@ def test_perfect_states_give_perfect_answers(labels: tuple[str, ...], output: st
 
 
 def test_spans_get_the_random_field_by_default() -> None:
-    assert Tag(SPANS, 4).output_kind == "crf" and Tag(CLASSES, 4).output_kind == "softmax"
-    assert Tag(SPANS, 4, output="softmax").main_score == "span_f1"
+    assert build_head("tag", SPANS, 4).output_kind == "crf" and build_head("tag", CLASSES, 4).output_kind == "softmax"
+    assert build_head("tag", SPANS, 4, output="softmax").task.main_score == "span_f1"
     with pytest.raises(UsageError, match="'viterbi'"):
-        Tag(SPANS, 4, output="viterbi")
+        build_head("tag", SPANS, 4, output="viterbi")
 
 
 def test_decoded_spans_are_always_valid() -> None:
     torch.manual_seed(1)
-    task = Tag(SPANS, 6)
+    task = build_head("tag", SPANS, 6)
     for tags in task.decode(Sequence.of(torch.randn(30, 9, 6) * 5)):
         assert all(
             not tag.startswith("I-") or (before or "O")[2:] == tag[2:]
@@ -70,7 +70,7 @@ def test_decoded_spans_are_always_valid() -> None:
 @pytest.mark.parametrize("output", ["softmax", "crf"])
 def test_a_sentence_is_by_itself(output: str) -> None:
     torch.manual_seed(2)
-    task = Tag(SPANS, 6, output=output, dropout=0.5).eval()
+    task = build_head("tag", SPANS, 6, output=output, dropout=0.5).eval()
     alone = torch.randn(1, 4, 6)
     values = torch.full((3, 9, 6), float("nan"))
     values[1, :4] = alone[0]
@@ -82,7 +82,7 @@ def test_a_sentence_is_by_itself(output: str) -> None:
 
 @pytest.mark.parametrize("output", ["softmax", "crf"])
 def test_gradients_reach_all_parameters_and_no_padding(output: str) -> None:
-    task = Tag(SPANS, 6, output=output, dropout=0.1)
+    task = build_head("tag", SPANS, 6, output=output, dropout=0.1)
     values = torch.randn(3, 5, 6)
     values[1, 2:] = float("nan")
     values.requires_grad_()
@@ -94,85 +94,87 @@ def test_gradients_reach_all_parameters_and_no_padding(output: str) -> None:
 
 def test_a_batch_of_empty_sentences_costs_nothing() -> None:
     for output in ("softmax", "crf"):
-        task = Tag(CLASSES, 4, output=output)
+        task = build_head("tag", CLASSES, 4, output=output)
         hidden = Sequence.of(torch.zeros(2, 0, 4))
         assert float(task.loss(hidden, task.targets([sentence(), sentence()])).detach()) == 0
         assert task.decode(hidden) == [(), ()]
 
 
 def test_faulty_tags_are_named() -> None:
-    task = Tag(SPANS, 4)
+    task = build_head("tag", SPANS, 4)
     with pytest.raises(BadData, match=r"a\.conll:3: label 'B-org' was not among the 5 labels"):
-        task.check([sentence("O", "B-org", line=3)], "a.conll")
+        task.task.check([sentence("O", "B-org", line=3)], "a.conll")
     with pytest.raises(BadData, match=r"tag 'I-per' of word 2 \('word1'\) follows 'B-loc'"):
         task.targets([sentence("B-loc", "I-per")])
     with pytest.raises(BadData, match=r"'I-per' of word 1 .* begins a sentence"):
         task.targets([sentence("I-per")])
-    Tag(SPANS, 4, output="softmax").targets([sentence("I-per")])
+    build_head("tag", SPANS, 4, output="softmax").targets([sentence("I-per")])
     with pytest.raises(BadData, match="2 words but 1 tags"):
         task.encode(tagged_words(("a", "b"), ("O",)))
     with pytest.raises(BadData, match="only the label 'O'"):
-        Tag(("O",), 4)
+        build_head("tag", ("O",), 4)
 
 
 def test_scores() -> None:
-    task = Tag(SPANS, 4)
-    score = task.score([("B-per", "I-per", "O", "B-loc")], [("B-per", "O", "O", "B-loc")])
+    task = build_head("tag", SPANS, 4)
+    score = task.task.score([("B-per", "I-per", "O", "B-loc")], [("B-per", "O", "O", "B-loc")])
     assert (score["span_precision"], score["span_recall"], score["span_f1"]) == (0.5, 0.5, 0.5)
     assert score["accuracy"] == 0.75 and score["per_label"]["loc"]["f1"] == 1 and score["per_label"]["per"]["f1"] == 0
     with pytest.raises(ValueError, match="sentence 0 has 2 gold tags but 1"):
-        Tag(CLASSES, 4).score([("DET", "NOUN")], [("DET",)])
+        build_head("tag", CLASSES, 4).task.score([("DET", "NOUN")], [("DET",)])
 
 
 @pytest.mark.parametrize("labels", [CLASSES, SPANS])
 def test_description_rebuilds_the_task(labels: tuple[str, ...]) -> None:
-    task = Tag(labels, 6, dropout=0.25)
-    again = task_from_json(json.loads(json.dumps(task.to_json())))
+    task = build_head("tag", labels, 6, dropout=0.25)
+    again = head_from_json(json.loads(json.dumps(task.to_json())))
     again.load_state_dict(task.state_dict())
     hidden = Sequence.of(torch.randn(2, 3, 6))
     assert again.to_json() == task.to_json() and again.eval().decode(hidden) == task.eval().decode(hidden)
-    json.dumps(task.score([tuple(labels)], [tuple(labels)]))
+    json.dumps(task.task.score([tuple(labels)], [tuple(labels)]))
 
 
 @pytest.mark.parametrize("spelling", ["BMES B-x O", "BIOES b_x o", "BILOU x-B -", "IOB1 B-x O", "BMEWO B O"])
 def test_answers_are_written_as_the_training_data_was(spelling: str) -> None:
     scheme = Scheme.from_spelling(spelling)
     labels = ("B-span", "I-span", "O") if not scheme.typed else SPANS
-    task = Tag(labels, 4, scheme=spelling)
-    assert task.scheme == scheme and task.spans and task.output_kind == "crf" and task.labels == labels
-    again = task_from_json(json.loads(json.dumps(task.to_json())))
-    assert again.to_json() == task.to_json() and again.scheme == scheme
+    task = build_head("tag", labels, 4, scheme=spelling)
+    assert task.task.scheme == scheme and task.task.spans and task.output_kind == "crf" and task.task.labels == labels
+    again = head_from_json(json.loads(json.dumps(task.to_json())))
+    assert again.to_json() == task.to_json() and again.task.scheme == scheme
     kind = labels[0][2:]
     gold = ("O", f"B-{kind}", f"I-{kind}", f"I-{kind}", f"B-{kind}", "O")
-    answer = task.written(gold)
-    assert answer == scheme.from_iob2(gold) and set(answer) <= set(task.answers) and task.understood(answer) == gold
-    task.write_in("auto")
-    assert task.written(gold) == answer
-    task.write_in("bilou")
-    assert task.scheme is not None and task.scheme.name == "BILOU" and task.scheme.outside == scheme.outside
+    answer = task.task.written(gold)
+    assert (
+        answer == scheme.from_iob2(gold) and set(answer) <= set(task.task.answers) and task.task.understood(answer) == gold
+    )
+    task.task.write_in("auto")
+    assert task.task.written(gold) == answer
+    task.task.write_in("bilou")
+    assert task.task.scheme is not None and task.task.scheme.name == "BILOU" and task.task.scheme.outside == scheme.outside
     with pytest.raises(UsageError, match="the model's tags are spans"):
-        task.write_in("plain")
+        task.task.write_in("plain")
 
 
 def test_plain_tags_may_look_like_spans() -> None:
-    task = Tag(SPANS, 4, scheme="plain")
-    assert not task.spans and task.output_kind == "softmax" and task.main_score == "accuracy"
-    assert task_from_json(task.to_json()).to_json() == task.to_json()
+    task = build_head("tag", SPANS, 4, scheme="plain")
+    assert not task.task.spans and task.output_kind == "softmax" and task.task.main_score == "accuracy"
+    assert head_from_json(task.to_json()).to_json() == task.to_json()
     with pytest.raises(UsageError, match="no spans and cannot be written as BMES"):
-        task.write_in("bmes")
+        task.task.write_in("bmes")
     with pytest.raises(BadData, match="the span scheme 'BMES' is unknown"):
-        Tag(SPANS, 4, scheme="BMES")
+        build_head("tag", SPANS, 4, scheme="BMES")
 
 
 def test_a_task_of_an_earlier_version_is_what_it_was() -> None:
     """It says nothing of schemes: IOB2 where all labels are, and bare letters are labels like others."""
     stored = {"kind": "tag", "in_size": 4, "output": "crf", "dropout": 0.0}
-    assert task_from_json({**stored, "labels": list(SPANS)}).main_score == "span_f1"
-    bare = task_from_json({**stored, "output": "softmax", "labels": ["B", "I", "O"]})
-    assert bare.main_score == "accuracy" and bare.written(("I", "O")) == ("I", "O")
+    assert head_from_json({**stored, "labels": list(SPANS)}).task.main_score == "span_f1"
+    bare = head_from_json({**stored, "output": "softmax", "labels": ["B", "I", "O"]})
+    assert bare.task.main_score == "accuracy" and bare.task.written(("I", "O")) == ("I", "O")
 
 
 def test_a_tag_within_a_span_is_known_when_its_type_is() -> None:
-    Tag(("B-per", "O"), 4).check([sentence("B-per", "I-per")])
+    build_head("tag", ("B-per", "O"), 4).task.check([sentence("B-per", "I-per")])
     with pytest.raises(BadData, match="label 'I-loc' was not among"):
-        Tag(("B-per", "O"), 4).check([sentence("O", "I-loc")])
+        build_head("tag", ("B-per", "O"), 4).task.check([sentence("O", "I-loc")])

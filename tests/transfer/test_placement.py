@@ -79,7 +79,7 @@ def test_each_placement_is_trained_stored_and_loaded(tmp_path: Path, placement: 
     assert isinstance(encoder, MixedEncoder)
     size = encoder.model.out_size
     assert encoder.out_size == 8 + (size if placement != "output" else 0)
-    assert model.task.in_size == 16 + (size if placement != "input" else 0)
+    assert model.head.in_size == 16 + (size if placement != "input" else 0)
     for mix in model.mixtures().values():
         assert mix.scale != 1 and mix.layer_weights.abs().max() > 0, "each has been trained"
     result.predictor.save(tmp_path / "stored")
@@ -110,11 +110,11 @@ def test_an_artefact_from_before_there_was_a_choice(tmp_path: Path) -> None:
     described["encoder"].pop("placement")
     encoder = model.encoder
     assert isinstance(encoder, MixedEncoder) and encoder.own is not None
-    again = build_task_model(described, list(model.task.labels), encoder.coder, encoder.own.coder.vocabulary)
+    again = build_task_model(described, list(model.head.task.labels), encoder.coder, encoder.own.coder.vocabulary)
     assert again.state_dict().keys() == model.state_dict().keys()
     described["encoder"]["placement"] = "elsewhere"
     with pytest.raises(ValueError, match="placement is 'elsewhere'"):
-        build_task_model(described, list(model.task.labels), encoder.coder, encoder.own.coder.vocabulary)
+        build_task_model(described, list(model.head.task.labels), encoder.coder, encoder.own.coder.vocabulary)
 
 
 def test_what_stands_at_the_output(tmp_path: Path) -> None:

@@ -58,5 +58,5 @@ def predict(
     if as_json:
         print_document({"schema": "carryover.predict/1", "labels": list(predictor.task.answers), "predictions": list(rows)})
     else:
-        print_rows(prediction_cells(rows, probabilities=probabilities))
+        print_rows(prediction_cells(predictor, rows, probabilities=probabilities))
     suggest_next(["carryover", "evaluate", model, "--test", "TEST" if source == "-" else options.beside(source, "test")])

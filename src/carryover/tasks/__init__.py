@@ -1,50 +1,40 @@
-"""What a user asks of a model: classification of texts and tagging of words, each with head, loss, decoder and score."""
+"""What a user asks of a model: classification of texts and tagging of words. No torch: heads are imported when one is built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from carryover.errors import BadData, UsageError
-from carryover.tasks.base import Labels, Task
+from carryover.data.examples import Labels
+from carryover.errors import BadData
 from carryover.tasks.classify import Classify
-from carryover.tasks.crf import LinearChainCRF
 from carryover.tasks.metrics import ConfusionMatrix, LabelScore
 from carryover.tasks.spans import Span, extract_spans, span_scores
 from carryover.tasks.tag import Tag
+from carryover.tasks.task import Task
+
+if TYPE_CHECKING:
+    from carryover.tasks.heads.head import Head
 
 __all__ = [
-    "TASKS", "Classify", "ConfusionMatrix", "LabelScore", "Labels", "LinearChainCRF", "Span", "Tag", "Task", "build_task",
-    "extract_spans", "span_scores", "task_from_json",
+    "TASKS", "Classify", "ConfusionMatrix", "LabelScore", "Labels", "Span", "Tag", "Task", "extract_spans", "head_from_json",
+    "span_scores",
 ]  # fmt: skip
 
-TASKS: dict[str, type[Task]] = {Classify.kind: Classify, Tag.kind: Tag}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classify, Tag)}
+"""The only table of tasks."""
 
 
-def build_task(
-    kind: str,
-    labels: Iterable[str],
-    in_size: int,
-    *,
-    dropout: float = 0.0,
-    output: str | None = None,
-    pooling: str = "mean+max",
-    multi_label: bool = False,
-    scheme: str | None = None,
-    metric: str | None = None,
-) -> Task:
-    """A new task of a kind, each kind taking the options that concern it. Raises UsageError for an unknown kind."""
-    if kind == Classify.kind:
-        return Classify(labels, in_size, multi_label=multi_label, pooling=pooling, dropout=dropout, metric=metric)
-    if kind == Tag.kind:
-        return Tag(labels, in_size, output=output, dropout=dropout, metric=metric, scheme=scheme)
-    raise UsageError(f"task {kind!r} is unknown", repair=f"use {' or '.join(TASKS)}")
+def head_from_json(content: dict[str, Any]) -> Head:
+    """A head with fresh weights, and its task, as `Head.to_json` described them.
 
-
-def task_from_json(content: dict[str, Any]) -> Task:
-    """A task with fresh weights, as `Task.to_json` described it. Raises BadData for a kind this version does not know."""
+    Raises BadData for a kind of task this version does not know, TypeError for an option it does not have.
+    """
     options = dict(content)
     kind = options.pop("kind", None)
     if kind not in TASKS:
         raise BadData(f"the artefact's task is {kind!r}, this version knows {', '.join(TASKS)}", repair="update carryover")
-    return TASKS[kind](options.pop("labels"), options.pop("in_size"), **options)
+    labels, in_size = options.pop("labels"), options.pop("in_size")
+    unknown = set(options) - {*TASKS[kind].options, *TASKS[kind].head_options}
+    if unknown:
+        raise TypeError(f"the task {kind} has no option {min(unknown)!r}")
+    return TASKS[kind].of(labels, options).build_head(in_size, options)

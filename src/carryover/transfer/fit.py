@@ -28,7 +28,7 @@ from carryover.encoders.proof import CarryProof
 from carryover.encoders.vector_cache import RepresentationCache
 from carryover.errors import BadData, check_choice
 from carryover.progress import say
-from carryover.tasks import TASKS, build_task
+from carryover.tasks import TASKS
 from carryover.training.loop import LoopResult, TrainingLoop
 from carryover.training.run_folder import RunFolder
 from carryover.training.stopping import StopRequest
@@ -95,7 +95,7 @@ def fit_task(
     began = time.monotonic()
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         beginning, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, labels, device)
-        own, task = beginning.encoder, model.task
+        own, head = beginning.encoder, model.head
         ready = None
         if (fixed := own.to_cache()) is not None:
             fixed.model.eval()
@@ -105,8 +105,8 @@ def fit_task(
             model,
             plan,
             settings,
-            train=Part.of(task, train, words[:split], None if ready is None else ready.part(0, split)),
-            dev=Part.of(task, dev, words[split:], None if ready is None else ready.part(split, len(words))),
+            train=Part.of(head, train, words[:split], None if ready is None else ready.part(0, split)),
+            dev=Part.of(head, dev, words[split:], None if ready is None else ready.part(split, len(words))),
             identity={"language model": own.fingerprint()[:16]},
             quiet=quiet,
         )
@@ -143,10 +143,11 @@ def _first_model(
     gold = [task_class.gold(example) for example in (*train, *dev)]
     automatic = settings.metric == "auto"
     metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
-    task = build_task(kind, known, state_size(own, context), **settings.task_options(), metric=metric)
+    options = {**settings.task_options(), "metric": metric}
+    head = task_class.of(known, options).build_head(state_size(own, context), options)
     if settings.class_weights == "balanced":
-        task.balance(gold[: len(train)])
-    return beginning, TaskModel(own, task, context_size=context).to(device), words
+        head.balance(gold[: len(train)])
+    return beginning, TaskModel(own, head, context_size=context).to(device), words
 
 
 def count_parameters(
@@ -165,7 +166,7 @@ def count_parameters(
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         _, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
         parts = {"train": (train, words[: len(train)]), "dev": (dev, words[len(train) :])}
-        given = {name: Part.of(model.task, examples, own, None) for name, (examples, own) in parts.items()}
+        given = {name: Part.of(model.head, examples, own, None) for name, (examples, own) in parts.items()}
         fitting = Fitting(model, plan, settings, **given, identity={}, quiet=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return parameters, sum(parameter.numel() for parameter in fitting.trained.values())
@@ -188,7 +189,7 @@ def _result(
     epochs = fitting.epochs_after(state.step)
     record: dict[str, Any] = {
         "schema": "carryover.task-record/1",
-        "task": model.task.kind,
+        "task": model.head.task.name,
         "seed": fitting.settings.seed,
         "plan": fitting.plan.to_json(),
         "settings": fitting.settings.to_json(),

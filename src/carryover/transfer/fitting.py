@@ -17,7 +17,8 @@ from torch import Tensor
 from carryover.data.buckets import BucketSampler
 from carryover.encoders.batching import batches_by_length
 from carryover.encoders.vector_cache import Representations
-from carryover.tasks import Labels, Task
+from carryover.tasks import Labels
+from carryover.tasks.heads.head import Head
 from carryover.training.job import Job, LoopSettings
 from carryover.training.keeping import Keeper, LoopState
 from carryover.training.schedules import Schedule
@@ -38,9 +39,9 @@ class Part:
     ready: Representations | None
 
     @classmethod
-    def of(cls, task: Task, examples: ListOf[Any], sentences: list[tuple[str, ...]], ready: Representations | None) -> Part:
-        gold = [task.gold(example) for example in examples]
-        return cls(gold, sentences, [task.encode(example) for example in examples], ready)
+    def of(cls, head: Head, examples: ListOf[Any], sentences: list[tuple[str, ...]], ready: Representations | None) -> Part:
+        gold = [head.task.gold(example) for example in examples]
+        return cls(gold, sentences, [head.encode(example) for example in examples], ready)
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -89,7 +90,7 @@ class Fitting:
         self.held_out: HeldOut | None = None
         self.keeper = LatestOfTheBest(self)
         self.identity = {
-            "task": _digest(model.task.to_json()),
+            "task": _digest(model.head.to_json()),
             "plan": _digest(plan.to_json()),
             "settings": _digest(settings.deciding()),
             "training examples": _digest(train.sentences, train.gold),
@@ -165,7 +166,7 @@ class Fitting:
         """Sentences, targets and, where there are any, ready-made vectors."""
         device = self.model.device
         ready = None if part.ready is None else part.ready.batch(positions, device)
-        targets = self.model.task.stack([part.targets[position] for position in positions]).to(device)
+        targets = self.model.head.stack([part.targets[position] for position in positions]).to(device)
         return [part.sentences[position] for position in positions], targets, ready
 
     def _loss(self, model: TaskModel, batch: Any, state: Any, *, step_seed: int) -> tuple[Tensor, Any, dict[str, float]]:
@@ -188,18 +189,18 @@ class Fitting:
     def _score_held_out(self) -> HeldOut:
         """Draws no random numbers."""
         self.model.eval()
-        task = self.model.task
+        head = self.model.head
         found: list[Labels] = [()] * len(self.dev)
         loss, weights = 0.0, 0
         for positions in batches_by_length([len(words) for words in self.dev.sentences], PREDICTION_TOKENS):
             sentences, targets, ready = self._batch(self.dev, positions)
             hidden = self.model.hidden(sentences, ready)
-            weight = task.weight(targets)
-            loss += float(task.loss(hidden, targets)) * weight
+            weight = head.weight(targets)
+            loss += float(head.loss(hidden, targets)) * weight
             weights += weight
-            for position, labels in zip(positions, task.decode(hidden), strict=True):
+            for position, labels in zip(positions, head.decode(hidden), strict=True):
                 found[position] = labels
-        return HeldOut(task.score(self.dev.gold, found), loss / max(weights, 1), weights)
+        return HeldOut(head.task.score(self.dev.gold, found), loss / max(weights, 1), weights)
 
 
 @final

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from carryover.data.examples import Example, Labels, Source, Text, Words
+from carryover.data.examples import Example, Labels, Source
 from carryover.data.formats.choosing import choose_format, is_builtin
 from carryover.data.formats.opening import read_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
@@ -16,7 +16,7 @@ from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
 from carryover.errors import BadData, UsageError
 from carryover.escaping import TableCell
-from carryover.transfer.predictor import Prediction, TaskPredictor
+from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.train import Columns, read_examples
 
 ITEMS_AT_ONCE = 2048
@@ -46,7 +46,7 @@ def evaluate_task(
     instead of ending in BadData. Span tags of another scheme than that of the training data are converted.
     """
     given = trained_columns(predictor, **columns)
-    examples = read_examples(predictor.task.kind, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
+    examples = read_examples(predictor.task.name, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
     predictor.model.encoder.spelled_by.say_cut(test, map(predictor.words, examples))
     return {
@@ -90,48 +90,31 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
 
 
 def _items(predictor: TaskPredictor, source: str, given: Columns, format: str | None) -> list[Example[Any, Labels]]:
-    kind = predictor.task.kind
+    task = predictor.task
     if is_builtin(source):
-        return read_examples(kind, source, given, require_labels=False)
+        return read_examples(task.name, source, given, require_labels=False)
     if format != "text":
         # The name tells, and it need not be that of the training file.
-        format = choose_format(source, format, "tags" if kind == "tag" else "texts", otherwise="text")
+        format = choose_format(source, format, task.reading, otherwise="text")
     if format != "text":
-        return read_examples(kind, source, replace(given, format=format), require_labels=False)
+        return read_examples(task.name, source, replace(given, format=format), require_labels=False)
     lines = list(read_lines(source))
     if not lines:
         raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
-    if kind == "tag":
-        return [Example(Words(predictor.words(line)), None, Source(source, number)) for number, line in lines]
-    return [Example(Text(line), None, Source(source, number)) for number, line in lines]
+    return [task.item(line, predictor.model.encoder.tokenize, Source(source, number)) for number, line in lines]
 
 
-def prediction_rows(predictor: TaskPredictor, items: ListOf[Any]) -> Iterator[dict[str, Any]]:
+def prediction_rows(predictor: TaskPredictor, items: ListOf[Example[Any, Labels]]) -> Iterator[dict[str, Any]]:
     """One row an item, in order: labels and the probability of each of them."""
     for start in range(0, len(items), ITEMS_AT_ONCE):
         some = items[start : start + ITEMS_AT_ONCE]
         for item, answer in zip(some, predictor.predictions(some), strict=True):
-            yield _row(predictor, item, answer)
+            yield predictor.task.answer_row(item, answer.words, answer.labels, answer.probabilities)
 
 
-def _row(predictor: TaskPredictor, item: Any, answer: Prediction) -> dict[str, Any]:
-    place = {label: number for number, label in enumerate(predictor.labels)}
-    if predictor.task.kind == "tag":
-        known = predictor.task.understood(answer.labels)
-        chances = [round(float(row[place[tag]]), 6) for row, tag in zip(answer.probabilities, known, strict=True)]
-        return {"tokens": list(answer.words), "tags": list(answer.labels), "probabilities": chances}
-    chances = [round(float(answer.probabilities[place[label]]), 6) for label in answer.labels]
-    return {"text": item.input.text, "labels": list(answer.labels), "probabilities": chances}
-
-
-def prediction_cells(rows: Iterator[dict[str, Any]], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
-    """Answers as rows of cells: labels and text, or a row (word, tag) a word and an empty row after each sentence."""
+def prediction_cells(
+    predictor: TaskPredictor, rows: Iterable[Mapping[str, Any]], *, probabilities: bool = False
+) -> Iterator[tuple[TableCell, ...]]:
+    """Answers as rows of cells; see `Task.answer_cells`."""
     for row in rows:
-        if "tokens" in row:
-            for word, tag, chance in zip(row["tokens"], row["tags"], row["probabilities"], strict=True):
-                yield (word, tag, f"{chance:.6f}") if probabilities else (word, tag)
-            yield ()
-        else:
-            labels = tuple(row["labels"])
-            chances = tuple(f"{value:.6f}" for value in row["probabilities"])
-            yield (labels, chances, row["text"]) if probabilities else (labels, row["text"])
+        yield from predictor.task.answer_cells(row, probabilities=probabilities)

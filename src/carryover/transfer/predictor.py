@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.configuration import check_types, declared_types
 from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact, save_artefact
-from carryover.tasks import TASKS, Labels, Task, task_from_json
+from carryover.tasks import TASKS, Labels, Task, head_from_json
+from carryover.tasks.heads.head import Head
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
 Item = str | Words | Example[Any, Any]
@@ -49,10 +50,6 @@ _TOKENIZERS = "carryover.task-tokenizers/1"
 # What the parts of a description declare, read from JSON again when a model is loaded.
 _ENCODER = declared_types(MixedEncoder.__init__)
 _OWN = {"context_size": int, "own_size": int}
-_OPTIONS = {
-    kind: {name: wanted for name, wanted in declared_types(task.__init__).items() if name != "labels"}
-    for kind, task in TASKS.items()
-}
 
 
 class TaskModel(nn.Module):
@@ -61,17 +58,23 @@ class TaskModel(nn.Module):
     Raises ValueError when the task was built for states of another size.
     """
 
-    def __init__(self, encoder: TaskEncoder, task: Task, *, context_size: int = 0) -> None:
+    def __init__(self, encoder: TaskEncoder, head: Head, *, context_size: int = 0) -> None:
         super().__init__()
-        self.encoder, self.task = encoder, task
+        self.encoder = encoder
+        self.add_module("task", head)  # as its tensors are called in every artefact
         self.context_size = context_size
         size = encoder.out_size
         self.context = Bidirectional(LSTM(size, context_size), LSTM(size, context_size)) if context_size else None
         given = state_size(encoder, context_size)
-        if task.in_size != given:
+        if head.in_size != given:
             raise ValueError(
-                f"the task reads states of size {task.in_size}, encoder and context give {given}: build it with their size"
+                f"the task reads states of size {head.in_size}, encoder and context give {given}: build it with their size"
             )
+
+    @property
+    def head(self) -> Head:
+        """The head of the task, whose data side is `head.task`."""
+        return cast(Head, self.get_submodule("task"))
 
     def hidden(self, sentences: ListOf[Words], ready: Sequence | None = None) -> Sequence:
         """States of all words, [B, W, D]."""
@@ -80,8 +83,8 @@ class TaskModel(nn.Module):
         return self.encoder.at_output(x if self.context is None else self.context(x), layers)
 
     def loss(self, sentences: ListOf[Words], targets: Tensor, ready: Sequence | None = None) -> Tensor:
-        """Mean loss of a batch; see `Task.loss`."""
-        return self.task.loss(self.hidden(sentences, ready), targets)
+        """Mean loss of a batch; see `Head.loss`."""
+        return self.head.loss(self.hidden(sentences, ready), targets)
 
     def mixtures(self) -> dict[str, ScalarMix]:
         """The mixtures of a language model's layers by their place, "input" or "output" of the task's LSTM."""
@@ -89,10 +92,10 @@ class TaskModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.task.parameters()).device
+        return next(self.head.parameters()).device
 
     def description(self) -> dict[str, Any]:
-        task = self.task.to_json()
+        task = self.head.to_json()
         task.pop("labels")  # they have a file of their own
         return {"encoder": self.encoder.description(), "context_size": self.context_size, "task": task}
 
@@ -114,7 +117,7 @@ def build_task_model(
     kind, config = described.pop("kind"), described.pop("model")
     check_types(_ENCODER, described)
     check_types(_OWN, {"context_size": description["context_size"], "own_size": described.get("own_size", 0)})
-    check_types(_OPTIONS.get(description["task"]["kind"], {}), description["task"])
+    check_types(_declared_options(description["task"]["kind"]), description["task"])
     encoder: TaskEncoder
     if kind in KINDS_IN_TASKS:
         carried = encoder_in_task(kind).build(config, coder)
@@ -135,8 +138,16 @@ def build_task_model(
             f"{' and '.join((*KINDS_IN_TASKS, WordsEncoder.kind_in_task))}",
             repair="upgrade carryover",
         )
-    task = task_from_json({**description["task"], "labels": list(labels)})
-    return TaskModel(encoder, task, context_size=description["context_size"])
+    head = head_from_json({**description["task"], "labels": list(labels)})
+    return TaskModel(encoder, head, context_size=description["context_size"])
+
+
+def _declared_options(name: Any) -> dict[str, Any]:
+    """The types of the options that a task and its head declare, nothing for an unknown task."""
+    if name not in TASKS:
+        return {}
+    declared = {**declared_types(TASKS[name].__init__), **declared_types(TASKS[name].head_class().__init__)}
+    return {option: wanted for option, wanted in declared.items() if option not in ("labels", "task")}
 
 
 # ---------------------------------------------------------------------- predicting
@@ -171,11 +182,11 @@ class TaskPredictor:
 
     @property
     def task(self) -> Task:
-        return self.model.task
+        return self.model.head.task
 
     @property
     def labels(self) -> Labels:
-        return self.model.task.labels
+        return self.task.labels
 
     @property
     def coder(self) -> TokenCoder:
@@ -199,7 +210,7 @@ class TaskPredictor:
     def _decoded(self, items: ListOf[Item]) -> list[Labels]:
         found: list[Labels] = [()] * len(items)
         for positions, _, hidden in self._states(items):
-            for position, labels in zip(positions, self.task.decode(hidden), strict=True):
+            for position, labels in zip(positions, self.model.head.decode(hidden), strict=True):
                 found[position] = labels
         return found
 
@@ -210,7 +221,7 @@ class TaskPredictor:
         refuse_string("items", items)
         found: list[np.ndarray] = [np.empty(0)] * len(items)
         for positions, _, hidden in self._states(items):
-            for position, table in zip(positions, self.task.probabilities(hidden), strict=True):
+            for position, table in zip(positions, self.model.head.probabilities(hidden), strict=True):
                 found[position] = table.cpu().numpy()
         return found
 
@@ -221,7 +232,9 @@ class TaskPredictor:
         refuse_string("items", items)
         found: dict[int, Prediction] = {}
         for positions, words, hidden in self._states(items):
-            answers = zip(positions, words, self.task.decode(hidden), self.task.probabilities(hidden), strict=True)
+            answers = zip(
+                positions, words, self.model.head.decode(hidden), self.model.head.probabilities(hidden), strict=True
+            )
             for position, own, labels, table in answers:
                 found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy())
         return [found[position] for position in range(len(items))]
@@ -273,8 +286,8 @@ class TaskPredictor:
             return {}
         from carryover.transfer.mix_figure import mixture_figure
 
-        task = {"classify": "classification", "tag": "tagging"}[self.task.kind]
-        return {"mix.svg": mixture_figure(self.record["mix"], f"How {task} mixes the layers of the language model").encode()}
+        title = f"How {self.task.activity} mixes the layers of the language model"
+        return {"mix.svg": mixture_figure(self.record["mix"], title).encode()}
 
     @classmethod
     def from_artefact(cls, stored: Artefact, *, device: str = "cpu") -> TaskPredictor:
@@ -310,9 +323,8 @@ def task_card(predictor: TaskPredictor) -> str:
     proof = "\n".join(f"* {in_markdown(line)}" for line in record.get("proof_lines", []))
     score = record.get("dev_score")
     found = f"{metric_title(score['main_name'])} {score['main']:.4f}" if score else "not measured"
-    what = "Labels texts" if task.kind == "classify" else "Tags every word of a sentence"
     labels = in_markdown(", ".join(task.labels[:20]))
-    return f"""# {what}: {labels}{", …" if len(task.labels) > 20 else ""}
+    return f"""# {task.card}: {labels}{", …" if len(task.labels) > 20 else ""}
 
 Trained by carryover {record.get("versions", {}).get("carryover", "")} on {record.get("train_examples", "?")} labelled
 examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("dev_examples", 0)} examples held out for

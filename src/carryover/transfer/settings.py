@@ -108,7 +108,7 @@ class FitSettings:
         return replace(self, **{name: value for name, value in plan.kind.defaults.items() if getattr(self, name) is None})
 
     def task_options(self) -> dict[str, Any]:
-        """What `carryover.tasks.build_task` takes."""
+        """What a task and its head take, each of them what concerns it."""
         return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label", "scheme")}
 
     def deciding(self) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from carryover.ambient import settled
 from carryover.data.builtin import lines_fingerprint
 from carryover.data.coding import TokenCoder
 from carryover.data.columns import Columns
-from carryover.data.examples import Example, Labels, Words
 from carryover.data.formats.choosing import is_builtin
-from carryover.data.formats.reading import read_tagged, read_texts, write_rejected
+from carryover.data.formats.reading import write_rejected
 from carryover.data.formats.text import ReadResult
 from carryover.data.metric_names import metric_title
-from carryover.data.schemes import AUTO, PLAIN, Like, Scheme, refuse_scheme
+from carryover.data.schemes import AUTO, PLAIN, Like, Scheme
 from carryover.data.shards import content_fingerprint
 from carryover.data.splits import stratified_split
 from carryover.encoders.encoder import Encoder
@@ -30,7 +29,7 @@ from carryover.encoders.loading import load_encoder
 from carryover.errors import BadData, UsageError, check_choice, check_fields
 from carryover.progress import say
 from carryover.storage import artefact, fingerprint
-from carryover.tasks import TASKS
+from carryover.tasks import TASKS, Task
 from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
 from carryover.transfer.fit import FitResult, fit_task
@@ -100,30 +99,10 @@ def _read(
     task: str, path: str | Path, columns: Columns, *, require_labels: bool = True, like: Like = None
 ) -> ReadResult[Any]:
     check_choice("task", task, TASKS)
-    if task == "tag":
-        tagged = read_tagged(
-            path,
-            label_column=columns.label_column,
-            format=columns.format,
-            on_error=columns.on_error,
-            require_labels=require_labels,
-            scheme=columns.scheme,
-            like=like,
-        )
-        if isinstance(like, Scheme) and tagged.scheme is not None and tagged.scheme != like:
-            say(f"{path}: its tags are {tagged.scheme} and were converted; the training data has {like}")
-        return tagged
-    refuse_scheme(columns.scheme)
-    return read_texts(
-        path,
-        text_column=columns.text_column,
-        label_column="label" if columns.label_column is None else columns.label_column,
-        format=columns.format,
-        on_error=columns.on_error,
-        multi_label=columns.multi_label,
-        coarse=columns.coarse,
-        require_labels=require_labels,
-    )
+    result = TASKS[task].read(path, columns, require_labels=require_labels, like=like)
+    if isinstance(like, Scheme) and result.scheme is not None and result.scheme != like:
+        say(f"{path}: its tags are {result.scheme} and were converted; the training data has {like}")
+    return result
 
 
 def _set_aside(path: str | Path, result: ReadResult[Any], rejects: Path) -> None:
@@ -258,7 +237,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "encoder": None if wanted.encoder is None else str(wanted.encoder),
         "train_content": None,
         "dev_content": None,
-        **{f"{name}_content": _content(path, result) for name, path, result in material.read},
+        **{f"{name}_content": _content(TASKS[wanted.task], path, result) for name, path, result in material.read},
         "encoder_content": None if encoder is None else encoder.content(),
         "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,
@@ -270,18 +249,12 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
     return dict(json.loads(json.dumps(resolved)))
 
 
-def _content(path: str, result: ReadResult[Any]) -> str:
+def _content(task: type[Task], path: str, result: ReadResult[Any]) -> str:
     """A file by its bytes, built-in examples by what they are."""
     if not is_builtin(path):
         return content_fingerprint(path)
-    return lines_fingerprint(json.dumps(_row(example), ensure_ascii=False) for example in result.examples)
-
-
-def _row(example: Example[Any, Labels]) -> dict[str, Any]:
-    labels, line = list(example.gold or ()), example.source.line
-    if isinstance(example.input, Words):
-        return {"tokens": list(example.input.tokens), "tags": labels, "line": line}
-    return {"text": example.input.text, "labels": labels, "line": line}
+    rows = ({**task.row(example), "line": example.source.line} for example in result.examples)
+    return lines_fingerprint(json.dumps(row, ensure_ascii=False) for row in rows)
 
 
 def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | None:

@@ -1,0 +1,1 @@
+"""The torch side of tasks: a file each."""

@@ -1,0 +1,202 @@
+"""What every task is: the data side, without torch, so that hand-made features or a service can use it.
+
+A task knows how a file of its kind is read, which labels there are, what an example is worth in splits, how answers are scored
+and written. What is trained is its head (`carryover.tasks.heads`). Gold labels and predictions have one form, a tuple of
+strings for each example: the labels of a text, or one tag for each word of a sentence.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence as ListOf
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from carryover.data.columns import Columns
+from carryover.data.examples import Example, Labels, Source
+from carryover.data.formats.text import ReadResult
+from carryover.data.schemes import Like, Scheme
+from carryover.errors import BadData, NothingToLearn, UsageError
+from carryover.escaping import TableCell
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from carryover.tasks.heads.head import Head
+
+Tokenize = Callable[[str], list[str]]
+
+
+class Task(ABC):
+    """A question with its possible answers `labels`.
+
+    Attributes
+    ----------
+    name : what it is called in artefacts and on the command line.
+    reads : the types of input that its examples may have.
+    card, activity : "Labels texts" and "classification": what it does, as the head of a card and inside a sentence.
+    options, head_options : names of the keyword arguments of the constructor and of the head.
+    labels : everything it can answer, in the order of probabilities.
+    main_score : key of `score` that stands for the whole: `accuracy`, `macro_f1`, `micro_f1` or `span_f1`.
+    scheme : how the training data wrote spans as tags, None where labels are no spans.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[tuple[type, ...]]
+    reading: ClassVar[str]
+    """What a format must hold to be read for it, one of those of `carryover.data.formats.choosing`."""
+    card: ClassVar[str]
+    activity: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
+    head_options: ClassVar[tuple[str, ...]]
+    main_score: str
+    usual_score: str
+    scheme: Scheme | None = None
+
+    def __init__(self, labels: Iterable[str]) -> None:
+        self.labels: Labels = tuple(labels)
+        self.numbers = {label: number for number, label in enumerate(self.labels)}
+        if len(self.numbers) != len(self.labels):
+            repeated = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise UsageError(f"label {repeated!r} is listed twice", repair="list every label once")
+
+    @classmethod
+    def of(cls, labels: Iterable[str], options: Mapping[str, Any]) -> Self:
+        """The task with those of `options` that concern it."""
+        return cls(labels, **{name: options[name] for name in cls.options if name in options})
+
+    @abstractmethod
+    def build_head(self, in_size: int, options: Mapping[str, Any]) -> Head:
+        """The head over states of size `in_size`, with fresh weights and those of `options` that concern it."""
+
+    @staticmethod
+    @abstractmethod
+    def head_class() -> type[Head]:
+        """The class of `build_head`."""
+
+    @classmethod
+    def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
+        """The least count of numbers in the weights of a head for `labels` labels, with the options as stored."""
+        return labels
+
+    # ------------------------------------------------------------------ examples
+
+    @classmethod
+    @abstractmethod
+    def read(
+        cls, path: str | PathLike[str], columns: Columns, *, require_labels: bool = True, like: Like = None
+    ) -> ReadResult[Any]:
+        """The examples of a file. `like` is the span scheme of the training data. Raises InputMissing, BadData, UsageError."""
+
+    @classmethod
+    @abstractmethod
+    def item(cls, line: str, tokenize: Tokenize, source: Source) -> Example[Any, Labels]:
+        """A line of running text as an example to predict for."""
+
+    @classmethod
+    def gold(cls, example: Example[Any, Labels]) -> Labels:
+        """The labels an example carries, none where it is not labelled."""
+        return example.gold or ()
+
+    @classmethod
+    def words(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[str, ...]:
+        """The words an encoder reads of an example."""
+        return tuple(example.input.words(tokenize))
+
+    @classmethod
+    @abstractmethod
+    def row(cls, example: Example[Any, Labels]) -> dict[str, Any]:
+        """Input and answer of an example as JSON, in this order: what fingerprints of examples are made of."""
+
+    @classmethod
+    def labels_of(cls, examples: Iterable[Example[Any, Labels]]) -> Labels:
+        """All labels that occur, sorted, so that the order of the examples does not matter."""
+        return tuple(sorted({label for example in examples for label in cls.gold(example)}))
+
+    def check(self, examples: Iterable[Example[Any, Labels]], path: str | PathLike[str] | None = None) -> None:
+        """Raise BadData, with the example's line, at the first label that this task does not know.
+
+        For files at the moment they enter: `score` itself counts an unknown gold label as one that was missed.
+        """
+        for example in examples:
+            for label in self.gold(example):
+                if label not in self.numbers:
+                    raise BadData(
+                        f"label {label!r} was not among the {len(self.labels)} labels of the training data "
+                        f"({_first(self.labels)})",
+                        path=path,
+                        line=example.source.line or None,
+                        repair="correct the label, or train on examples that have it",
+                    )
+
+    def number(self, label: str, example: Example[Any, Labels]) -> int:
+        """Position of a label. Raises BadData with the example's line when it is unknown."""
+        if label not in self.numbers:
+            self.check([example])
+        return self.numbers[label]
+
+    @classmethod
+    def metric_of(cls, gold: Iterable[Labels], *, multi_label: bool = False) -> str | None:
+        """The main score for examples with these labels, None for the usual one of the task."""
+        return None
+
+    def choose_main_score(self, metric: str | None, usual: str, offered: ListOf[str]) -> None:
+        """Set `main_score`: `metric`, or where it is None the usual one. Raises UsageError for one that is not offered."""
+        if metric is not None and metric not in offered:
+            raise UsageError(
+                f"metric {metric!r} does not score these labels", repair=f"use {' or '.join(offered)}, or leave it out"
+            )
+        self.main_score, self.usual_score = metric or usual, usual
+
+    # ------------------------------------------------------------------ answers
+
+    def written(self, labels: Labels) -> Labels:
+        """An answer as the training data would have it."""
+        return labels
+
+    def understood(self, answer: Labels) -> Labels:
+        """Inverse of `written`."""
+        return answer
+
+    @abstractmethod
+    def write_in(self, scheme: str) -> None:
+        """Write answers in a span scheme from now on. Raises UsageError for a task whose answers are no tags."""
+
+    @property
+    def answers(self) -> Labels:
+        """Every label that can be written."""
+        return self.labels
+
+    @abstractmethod
+    def answer_row(
+        self, example: Example[Any, Labels], words: tuple[str, ...], labels: Labels, probabilities: np.ndarray
+    ) -> dict[str, Any]:
+        """An answer as `written`, with the probability of each label in it, as JSON."""
+
+    @classmethod
+    @abstractmethod
+    def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
+        """The rows of cells that show what `answer_row` gave."""
+
+    # ------------------------------------------------------------------ score
+
+    @abstractmethod
+    def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
+        """Scores as JSON: `main` (the value), `main_name`, the scores themselves, counts, and `unscored`, always 0."""
+
+    def _scored(self, figures: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
+        return {"main": figures[self.main_score], "main_name": self.main_score, **figures, **counts, "unscored": 0}
+
+
+def need_two_labels(labels: Labels, what: str) -> None:
+    """Raise NothingToLearn when there is nothing to choose between."""
+    if len(labels) < 2:
+        found = f"only the label {labels[0]!r}" if labels else "no label at all"
+        raise NothingToLearn(
+            f"the training data holds {found}: {what} needs at least two", repair="add examples of another label"
+        )
+
+
+def _first(labels: Labels, count: int = 8) -> str:
+    return ", ".join(labels[:count]) + (", …" if len(labels) > count else "")

@@ -1,0 +1,56 @@
+"""The data side of tasks: without torch, read and written as the table of tasks says, and options that reach the right side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carryover.data.columns import Columns
+from carryover.data.examples import Source, Text, Words
+from carryover.tasks import TASKS, head_from_json
+
+FILES = {"classify": ("a.tsv", "text\tlabel\na b\tx\nc\ty\n"), "tag": ("a.conll", "a\tB-x\nb\tI-x\n\nc\tO\n")}
+
+
+def test_tasks_need_no_torch() -> None:
+    code = "import sys, carryover.tasks; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_reads_its_files_and_writes_its_answers(name: str, tmp_path: Path) -> None:
+    kind = TASKS[name]
+    (tmp_path / FILES[name][0]).write_text(FILES[name][1])
+    found = kind.read(tmp_path / FILES[name][0], Columns()).examples
+    assert {type(example.input) for example in found} <= set(kind.reads)
+    assert [kind.words(example, str.split) for example in found] == [("a", "b"), ("c",)]
+    labels = kind.labels_of(found)
+    assert labels == tuple(sorted({label for example in found for label in kind.gold(example)})) and len(labels) >= 2
+    task = kind.of(labels, {})
+    task.check(found)
+    table = np.eye(len(labels))[[task.numbers[label] for label in kind.gold(found[0])]]
+    row = task.answer_row(found[0], ("a", "b"), kind.gold(found[0]), table if name == "tag" else table[0])
+    assert row["probabilities"] == [1.0] * len(kind.gold(found[0])) and kind.row(found[0]).items() <= row.items()
+    cells = list(kind.answer_cells(json.loads(json.dumps(row)), probabilities=True))
+    assert "1.000000" in str(cells) and len(str(cells)) > len(str(list(kind.answer_cells(row))))
+
+
+def test_a_line_of_text_becomes_what_a_task_reads() -> None:
+    at = Source("-", 3)
+    assert TASKS["classify"].item("a b", str.split, at).input == Text("a b")
+    assert TASKS["tag"].item("a b", str.split, at).input == Words(("a", "b"))
+    assert TASKS["tag"].item("a b", str.split, at).source.line == 3
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_options_reach_task_and_head_and_others_are_refused(name: str) -> None:
+    stored = {"kind": name, "in_size": 4, "labels": ["a", "b"], "dropout": 0.25, "metric": "macro_f1"}
+    head = head_from_json(stored)
+    assert head.task.main_score == "macro_f1" and head.dropout == 0.25 and type(head) is head.task.head_class()
+    with pytest.raises(TypeError, match="no option 'warmth'"):
+        head_from_json({**stored, "warmth": 1})
