@@ -9,6 +9,7 @@ from typing import Any
 
 from carryover.data.examples import Example, Source, Text, Words
 from carryover.data.formats import tables
+from carryover.data.formats.cells import label_cell, text_cell
 from carryover.data.formats.choosing import FORMATS, choose_format, is_builtin
 from carryover.data.formats.columns import read_columns, to_iob2
 from carryover.data.formats.conllu import read_conllu
@@ -27,7 +28,6 @@ from carryover.data.formats.text import (
     label_first_examples,
     looks_label_first,
     plain_examples,
-    split_labels,
 )
 from carryover.data.formats.word_stream import raw_lines
 from carryover.data.schemes import SCHEMES, Like, scheme_name
@@ -212,69 +212,10 @@ def _text_examples(
             continue
         text, label = (*record.cells, None)[:2]
         try:
-            seen = Text(_text(text, columns[0].name))
-            yield Example(seen, _labels(label, multi_label, require_labels), Source(str(path), record.line))
+            seen = Text(text_cell(text, columns[0].name))
+            yield Example(seen, label_cell(label, multi_label, require_labels), Source(str(path), record.line))
         except BadData as error:
             yield Faulty(BadData(error.message, path=path, line=record.line, repair=error.repair), record.raw)
-
-
-_MISSING = frozenset(("nan", "NaN", "NAN", "<NA>", "null", "NULL", "\\N"))
-"""How programs write a cell without a value: pandas, R and databases."""
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and cell != cell)
-
-
-def _text(cell: Any, name: str | int) -> str:
-    if not isinstance(cell, str):
-        kind = "missing" if _is_missing(cell) else f"of type {type(cell).__name__}"
-        raise BadData(f"the text in column {name!r} is {kind}", repair="give a string")
-    if not cell.strip():
-        raise BadData("the text is empty", repair="fill it in or remove the row")
-    check_unicode(cell)
-    return cell
-
-
-def _labels(cell: Any, multi_label: str | None, require_labels: bool) -> tuple[str, ...] | None:
-    if isinstance(cell, list | tuple):
-        if multi_label is None:
-            raise BadData("the label is a list", repair="say that a text may have several labels (multi_label)")
-        return tuple(dict.fromkeys(_label(one) for one in cell))
-    missing = _is_missing(cell) or (isinstance(cell, str) and cell.strip() in _MISSING)
-    if missing and (require_labels and (multi_label is None or cell is not None)):
-        raise _empty_label(cell)
-    label = "" if missing else _label(cell)
-    if multi_label is not None:
-        return split_labels(label, multi_label)
-    if not label:
-        if require_labels:
-            raise _empty_label(cell)
-        return None
-    return (label,)
-
-
-def _empty_label(cell: Any) -> BadData:
-    name = str(cell).strip() if cell is not None else ""
-    if not name:
-        return BadData("the label is empty", repair="fill it in or remove the row")
-    return BadData(
-        f"the label is empty ({name})", repair="fill it in or remove the row; spell a class of that name otherwise"
-    )
-
-
-def _label(cell: Any) -> str:
-    """A label as text; numbers and truth values as JSON writes them."""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, str):
-        check_unicode(cell)
-        return cell.strip()
-    if _is_missing(cell):
-        raise _empty_label(cell)
-    if isinstance(cell, int | float):
-        return str(cell)
-    raise BadData(f"the label is of type {type(cell).__name__}", repair="give a string or a number")
 
 
 def _json_sentences(path: FilePath, key: str, require_labels: bool) -> Iterator[Tagged | Faulty]:
