@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Sums = NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[np.float64]
 
 
-def count_moments(gold: Sequence[float], predicted: Sequence[float]) -> Sums:
+def count_moments(gold: Numbers, predicted: Numbers) -> Sums:
     """[N, 6]: y, p, y², p², y p and 1 of every example. Raises ValueError for lists of unequal length.
 
     Both are taken from the mean of `gold`: correlations and errors do not change, and sums of squares keep their digits where
@@ -28,7 +29,7 @@ def count_moments(gold: Sequence[float], predicted: Sequence[float]) -> Sums:
     return np.stack([y, p, y * y, p * p, y * p, np.ones_like(y)], axis=1)
 
 
-def count_ranks(gold: Sequence[float], predicted: Sequence[float]) -> Sums:
+def count_ranks(gold: Numbers, predicted: Numbers) -> Sums:
     """[N, 6]: the same of the ranks, 0 … 1 and equal numbers sharing the mean of theirs, so that `pearson` of the sums is
     Spearman's ρ.
 
@@ -39,7 +40,7 @@ def count_ranks(gold: Sequence[float], predicted: Sequence[float]) -> Sums:
     return count_moments(ranks(gold) / most, ranks(predicted) / most)
 
 
-def ranks(numbers: Sequence[float]) -> NDArray[np.float64]:
+def ranks(numbers: Numbers) -> NDArray[np.float64]:
     """The rank of every number, 0 the smallest; equal ones share the mean of their ranks."""
     values, places, counts = np.unique(np.asarray(numbers, dtype=np.float64), return_inverse=True, return_counts=True)
     ends = np.cumsum(counts) if len(values) else np.zeros(0)
