@@ -51,6 +51,28 @@ def test_a_whole_command_can_stand_in_the_file(shell: Shell, material: Material)
     assert done.code == 0 and done.document["schema"] == "carryover.doctor/1"
 
 
+def test_a_number_may_stand_for_a_text_and_a_text_for_a_number(shell: Shell, material: Material) -> None:
+    Path("carryover.toml").write_text('[doctor]\ntext_column = 0\nlabel_column = 1\n[compare]\nseeds = "1"\nbudgets = 8\n')
+    content = material.train.read_text(encoding="utf-8").partition("\n")[2]
+    Path("bare.tsv").write_text(content, encoding="utf-8")
+    done = shell("doctor", "--train", "bare.tsv", "--task", "classify", "--json")
+    assert done.code == 0 and done.document["files"]["train"]["rows"] == content.count("\n")
+    line = (
+        "compare",
+        "--task",
+        "classify",
+        "--train",
+        material.train,
+        "--rungs",
+        "features",
+        "--out",
+        "cmp",
+        "--dry-run",
+        "--json",
+    )
+    assert shell(*line).document["cells"] == 1
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -60,6 +82,10 @@ def test_a_whole_command_can_stand_in_the_file(shell: Shell, material: Material)
         ("pretrain = 3\n", "write [pretrain]"),
         ("[pretrain]\nsize = {a = 1}\n", "pretrain.size is a dict"),
         ("[pretrain]\nepochs = 'many'\n", "--epochs"),
+        ("[pretrain]\nepochs = 2.5\n", "pretrain.epochs is 2.5; write a whole number, which --epochs takes"),
+        ("[pretrain]\nepochs = true\n", "pretrain.epochs is True; write a whole number"),
+        ("[pretrain]\nquiet = 'maybe'\n", "pretrain.quiet is 'maybe'; write true or false"),
+        ("[pretrain]\nsize = true\n", "pretrain.size is True; write a text"),
         ("[pretrain]\nlearning_rate = -1.0\n", "learning_rate is -1.0"),
     ],
 )

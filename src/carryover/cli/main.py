@@ -9,6 +9,7 @@ import io
 import os
 import select
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,11 +32,11 @@ from carryover.cli import (
     train,
     version,
 )
-from carryover.cli.configuration import read_defaults
+from carryover.cli.configuration import Entry, read_defaults
 from carryover.cli.help import Verb
 from carryover.cli.memory import COMMANDS, NEEDS_LITTLE, keep_memory, room_for_pytorch
 from carryover.cli.near_misses import where_it_belongs
-from carryover.cli.options import as_command
+from carryover.cli.options import as_command, value_kinds
 from carryover.errors import CannotWrite, CarryoverError, DiskFault, UsageError, exhausted, nearest, working_folder
 from carryover.progress import say
 from carryover.storage.faults import is_disk_fault
@@ -54,10 +55,26 @@ app = typer.Typer(
     else None,  # frames and colours are for a terminal
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CARRYOVER"},
 )
-for module in (doctor, pretrain, compare, train, evaluate, predict, embed, generate, neighbours, export, bench, version):
-    name = module.__name__.rpartition(".")[2]
-    app.command(name, cls=Verb)(as_command(getattr(module, name)))
-app.command("import", cls=Verb)(as_command(imports.import_published))  # its own name is a word of the language
+VERBS: dict[str, Callable[..., None]] = {
+    "doctor": doctor.doctor,
+    "pretrain": pretrain.pretrain,
+    "compare": compare.compare,
+    "train": train.train,
+    "evaluate": evaluate.evaluate,
+    "predict": predict.predict,
+    "embed": embed.embed,
+    "generate": generate.generate,
+    "neighbours": neighbours.neighbours,
+    "import": imports.import_published,
+    "export": export.export,
+    "bench": bench.bench,
+    "version": version.version,
+}
+WrongLine: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for a wrong command line, from its own copy of click or from the separate package, by its version."""
+
+for name, verb in VERBS.items():
+    app.command(name, cls=Verb)(as_command(verb))
 
 
 @app.callback()
@@ -124,9 +141,8 @@ def _invoke(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except typer.Exit as leave:
         return leave.exit_code
-    except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
+    except WrongLine as wrong:
+        error: Any = wrong
         if type(error).__name__ != "NoArgsIsHelpError":
             return _say(_spelling(error), 2)
         output.print_text([f"{error.format_message()}\n"])  # nothing was asked for: the help says what can be
@@ -199,33 +215,34 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 
 def _spelling(error: Any) -> str:
-    """The message of a wrong command line with the nearest valid spelling.
-
-    typer carries its own copy of click since 0.26 and used the separate package before; what the exceptions hold is the
-    same, so they are told apart by that and not by their class.
-    """
+    """The message of a wrong command line with the nearest valid spelling."""
     message = " ".join(error.format_message().split())
-    context: Any = getattr(error, "ctx", None)
-    command: Any = getattr(context, "command", None)
-    if hasattr(error, "option_name") and command is not None and "No such option" in message:
+    if error.ctx is None:
+        return f"{message.rstrip('.')}; see carryover --help"
+    verb, command = str(error.ctx.info_name), error.ctx.command
+    if message.startswith("No such option"):
+        option = error.option_name
         names = {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
-        instead = where_it_belongs(str(context.info_name), error.option_name, output.given_words)
+        instead = where_it_belongs(verb, option, output.given_words)
         if instead is not None:
-            return f"{context.info_name} has no option {error.option_name}; {instead}"
-        message = f"there is no option {error.option_name}; {nearest(error.option_name, sorted(names))}"
-    elif "No such command" in message and hasattr(command, "commands"):
+            return f"{verb} has no option {option}; {instead}"
+        message = f"there is no option {option}; {nearest(option, sorted(names))}"
+    elif message.startswith("No such command"):
         wrong = message.split("'")[1] if "'" in message else ""
         message = f"there is no command {wrong!r}; {nearest(wrong, sorted(command.commands))}"
-    path = context.command_path if context is not None else "carryover"
-    return f"{message.rstrip('.')}; see {path} --help"
+    return f"{message.rstrip('.')}; see {error.ctx.command_path} --help"
 
 
 def _defaults(command: Any) -> dict[str, Any]:
-    spelled: dict[str, dict[str, str]] = {}  # of every verb: option as it is written there → parameter
-    for verb, part in command.commands.items():
-        names = {name.lstrip("-"): parameter.name for parameter in part.params for name in parameter.opts}
-        spelled[verb] = {name.replace("-", "_"): parameter for name, parameter in names.items() if len(name) > 1}
-    return read_defaults(spelled, Path(working_folder()))
+    entries: dict[str, dict[str, Entry]] = {}
+    for name, part in command.commands.items():
+        kinds = value_kinds(as_command(VERBS[name]))
+        spelled = {flag: parameter.name for parameter in part.params for flag in parameter.opts if len(flag) > 2}
+        entries[name] = {
+            flag.lstrip("-").replace("-", "_"): Entry(parameter, flag, kinds[parameter])
+            for flag, parameter in spelled.items()
+        }
+    return read_defaults(entries, Path(working_folder()))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,15 @@ def _kind(hint: Any) -> Any:
     return next((one for one in get_args(hint) if one is not type(None)), hint)
 
 
+def value_kinds(command: Callable[..., Any]) -> dict[str, type]:
+    """For each parameter of what `as_command` made: int, float or bool, or str for all that is written as a text."""
+    found = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind = _kind(next(iter(get_args(parameter.annotation)), str))
+        found[name] = kind if kind in (int, float, bool) else str
+    return found
+
+
 # Words of a command line ------------------------------------------------------------------------------------------------
 
 _SIGNS = {r"\\n": r"\n", r"\\t": r"\t"}
