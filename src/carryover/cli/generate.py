@@ -103,8 +103,9 @@ def generate(
     from carryover.encoders.text_generator import Continuation, TextGenerator
     from carryover.generation import Sampling
 
-    drawing = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p}
-    given = [name for name, value in drawing.items() if value is not None]
+    drawing: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    drawn = {name: value for name, value in drawing.items() if value is not None}
+    given = [f"--{name.replace('_', '-')}" for name in drawn]
     if (greedy or beam is not None) and given:
         raise UsageError(
             f"{given[0]} is for drawing, {'--greedy' if greedy else '--beam'} draws nothing", repair="leave one of them out"
@@ -125,7 +126,7 @@ def generate(
         raise UsageError("--prompt and --prompts are two ways to begin", repair="choose one")
     sampling = None
     if not greedy and beam is None:
-        sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p)
+        sampling = Sampling(**drawn)
     writer = load(model, device=choose_device(device))
     if not isinstance(writer, TextGenerator):
         raise UsageError(
