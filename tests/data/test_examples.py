@@ -59,3 +59,9 @@ def test_every_reader_names_file_and_line(name: str, content: str, line: int, tm
 def test_examples_need_no_torch() -> None:
     code = "import sys, carryover.data.examples; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_a_pair_has_two_sentences_and_other_texts_one() -> None:
+    assert Text("a b").sentences(str.split) == (("a", "b"),)
+    assert Words(("a b", "c")).sentences(str.split) == (("a b", "c"),)
+    assert TextPair("a b", "c").sentences(str.split) == (("a", "b"), ("c",))

@@ -31,6 +31,10 @@ class Text:
     def words(self, tokenize: Tokenize) -> tuple[str, ...]:
         return tuple(tokenize(self.text))
 
+    def sentences(self, tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
+        """What an encoder reads apart: here the one text."""
+        return (self.words(tokenize),)
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -44,6 +48,9 @@ class Words:
 
     def words(self, tokenize: Tokenize) -> tuple[str, ...]:
         return self.tokens
+
+    def sentences(self, tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
+        return (self.tokens,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,10 @@ class TextPair:
     def words(self, tokenize: Tokenize) -> tuple[str, ...]:
         """Of both, one after the other."""
         return (*tokenize(self.first), *tokenize(self.second))
+
+    def sentences(self, tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
+        """Both: neither may depend on the other before they are compared."""
+        return tuple(tokenize(self.first)), tuple(tokenize(self.second))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -48,6 +48,8 @@ class Task(ABC):
     """What a format must hold to be read for it, one of those of `carryover.data.formats.choosing`."""
     card: ClassVar[str]
     activity: ClassVar[str]
+    sentences_of_one: ClassVar[int] = 1
+    """How many sentences an example has, which the encoder reads apart; the head finds them one after the other."""
     options: ClassVar[tuple[str, ...]]
     head_options: ClassVar[tuple[str, ...]]
     main_score: str
@@ -103,6 +105,12 @@ class Task(ABC):
     def words(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[str, ...]:
         """The words an encoder reads of an example."""
         return tuple(example.input.words(tokenize))
+
+    @classmethod
+    def sentences(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
+        """The same in the sentences that an encoder reads apart, `sentences_of_one` of them."""
+        found: tuple[tuple[str, ...], ...] = example.input.sentences(tokenize)
+        return found
 
     @classmethod
     @abstractmethod

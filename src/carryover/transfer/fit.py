@@ -94,19 +94,19 @@ def fit_task(
     check_material(plan, encoder, vectors)
     began = time.monotonic()
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
-        beginning, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, labels, device)
+        beginning, model, sentences = _first_model(kind, train, dev, plan, settings, encoder, vectors, labels, device)
         own, head = beginning.encoder, model.head
         ready = None
         if (fixed := own.to_cache()) is not None:
             fixed.model.eval()
-            ready = RepresentationCache(fixed, folder=cache_folder).get(words, quiet=quiet)
-        split = len(train)
+            ready = RepresentationCache(fixed, folder=cache_folder).get(sentences, quiet=quiet)
+        split = len(train) * head.task.sentences_of_one
         fitting = Fitting(
             model,
             plan,
             settings,
-            train=Part.of(head, train, words[:split], None if ready is None else ready.part(0, split)),
-            dev=Part.of(head, dev, words[split:], None if ready is None else ready.part(split, len(words))),
+            train=Part.of(head, train, sentences[:split], None if ready is None else ready.part(0, split)),
+            dev=Part.of(head, dev, sentences[split:], None if ready is None else ready.part(split, len(sentences))),
             identity={"language model": own.fingerprint()[:16]},
             quiet=quiet,
         )
@@ -131,13 +131,14 @@ def _first_model(
     labels: ListOf[str] | None,
     device: str,
 ) -> tuple[InitialModel, TaskModel, list[tuple[str, ...]]]:
-    """The model before the first update, and the words of every example."""
+    """The model before the first update, and all sentences of all examples in their order."""
     torch.manual_seed(int(random_bits(1, settings.seed, 0)[0] >> np.uint64(1)))
     task_class = TASKS[kind]
     known = tuple(labels) if labels is not None else task_class.labels_of([*train, *dev])
     tokenize = encoder.tokenize if encoder is not None and plan.uses_encoder else TokenCoder("words").tokenize
-    words = [task_class.words(example, tokenize) for example in (*train, *dev)]
-    beginning = build_initial_model(plan, settings, words[: len(train)], encoder=encoder, vectors=vectors, device=device)
+    sentences = [one for example in (*train, *dev) for one in task_class.sentences(example, tokenize)]
+    split = len(train) * task_class.sentences_of_one
+    beginning = build_initial_model(plan, settings, sentences[:split], encoder=encoder, vectors=vectors, device=device)
     own = beginning.encoder
     context = settings.hidden if plan.has_context else 0
     gold = [task_class.gold(example) for example in (*train, *dev)]
@@ -147,7 +148,7 @@ def _first_model(
     head = task_class.of(known, options).build_head(state_size(own, context), options)
     if settings.class_weights == "balanced":
         head.balance(gold[: len(train)])
-    return beginning, TaskModel(own, head, context_size=context).to(device), words
+    return beginning, TaskModel(own, head, context_size=context).to(device), sentences
 
 
 def count_parameters(
@@ -164,8 +165,9 @@ def count_parameters(
     """Parameters of the model that `fit_task` trains with these arguments, and how many of them it trains."""
     settings = settings.resolve(plan)
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
-        _, model, words = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
-        parts = {"train": (train, words[: len(train)]), "dev": (dev, words[len(train) :])}
+        _, model, sentences = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
+        split = len(train) * model.head.task.sentences_of_one
+        parts = {"train": (train, sentences[:split]), "dev": (dev, sentences[split:])}
         given = {name: Part.of(model.head, examples, own, None) for name, (examples, own) in parts.items()}
         fitting = Fitting(model, plan, settings, **given, identity={}, quiet=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -31,20 +31,34 @@ _LOGS = 100  # lines of the metrics log in a whole run
 
 @dataclass(frozen=True)
 class Part:
-    """Examples as the model reads them: to train on, or held out."""
+    """Examples as the model reads them: to train on, or held out.
+
+    `sentences` and `ready` have `each` entries for every example, side by side.
+    """
 
     gold: list[Labels]
     sentences: list[tuple[str, ...]]
     targets: list[Tensor]
     ready: Representations | None
+    each: int
 
     @classmethod
     def of(cls, head: Head, examples: ListOf[Any], sentences: list[tuple[str, ...]], ready: Representations | None) -> Part:
         gold = [head.task.gold(example) for example in examples]
-        return cls(gold, sentences, [head.encode(example) for example in examples], ready)
+        return cls(gold, sentences, [head.encode(example) for example in examples], ready, head.task.sentences_of_one)
 
     def __len__(self) -> int:
-        return len(self.sentences)
+        return len(self.gold)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Words of every example."""
+        words = [len(sentence) for sentence in self.sentences]
+        return [sum(words[start : start + self.each]) for start in range(0, len(words), self.each)]
+
+    def rows(self, positions: ListOf[int]) -> list[int]:
+        """Where the sentences of these examples stand."""
+        return [self.each * position + number for position in positions for number in range(self.each)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Fitting:
     ) -> None:
         self.model, self.plan, self.settings, self.train, self.dev, self.quiet = model, plan, settings, train, dev, quiet
         assert settings.token_budget and settings.epochs and settings.least_updates and settings.learning_rate
-        lengths = [max(1, len(words)) for words in train.sentences]
+        lengths = [max(1, words) for words in train.lengths]
         self.sampler = BucketSampler(lengths, token_budget=settings.token_budget, seed=settings.seed)
         self._epochs = [self.sampler.epoch(0)]
         self.updates = max(settings.epochs * len(self._epochs[0]), settings.least_updates)
@@ -165,9 +179,10 @@ class Fitting:
     def _batch(self, part: Part, positions: list[int]) -> tuple[list[tuple[str, ...]], Tensor, Any]:
         """Sentences, targets and, where there are any, ready-made vectors."""
         device = self.model.device
-        ready = None if part.ready is None else part.ready.batch(positions, device)
+        rows = part.rows(positions)
+        ready = None if part.ready is None else part.ready.batch(rows, device)
         targets = self.model.head.stack([part.targets[position] for position in positions]).to(device)
-        return [part.sentences[position] for position in positions], targets, ready
+        return [part.sentences[row] for row in rows], targets, ready
 
     def _loss(self, model: TaskModel, batch: Any, state: Any, *, step_seed: int) -> tuple[Tensor, Any, dict[str, float]]:
         loss = model.loss(*batch)
@@ -192,7 +207,7 @@ class Fitting:
         head = self.model.head
         found: list[Labels] = [()] * len(self.dev)
         loss, weights = 0.0, 0
-        for positions in batches_by_length([len(words) for words in self.dev.sentences], PREDICTION_TOKENS):
+        for positions in batches_by_length(self.dev.lengths, PREDICTION_TOKENS):
             sentences, targets, ready = self._batch(self.dev, positions)
             hidden = self.model.hidden(sentences, ready)
             weight = head.weight(targets)

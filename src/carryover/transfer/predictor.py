@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 
 from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
-from carryover.data.examples import Example
+from carryover.data.examples import Example, Source
+from carryover.data.examples import Words as WordsInput
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.artefact_parts import fill, parsed
@@ -41,8 +43,9 @@ from carryover.tasks import TASKS, Labels, Task, head_from_json
 from carryover.tasks.heads.head import Head
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
-Item = str | Words | Example[Any, Any]
-"""What can be predicted for: a running text, a sentence as words, or an example (its labels are not looked at)."""
+Item = str | Words | Example[Any, Any] | Any
+"""What can be predicted for: a running text, a sentence as words, an input that the task reads, or an example (its labels are
+not looked at)."""
 
 PREDICTION_TOKENS = 2048
 _TOKENIZERS = "carryover.task-tokenizers/1"
@@ -194,11 +197,16 @@ class TaskPredictor:
 
     def words(self, item: Item) -> tuple[str, ...]:
         """The words of an item; running text is split as the training data was."""
-        if isinstance(item, str):
-            return tuple(self.model.encoder.tokenize(item))
+        return self.task.words(self._example(item), self.model.encoder.tokenize)
+
+    def _example(self, item: Item) -> Example[Any, Any]:
         if isinstance(item, Example):
-            return self.task.words(item, self.model.encoder.tokenize)
-        return as_words(item)
+            return item
+        if isinstance(item, self.task.reads):
+            return Example(item)
+        if isinstance(item, str):
+            return self.task.item(item, self.model.encoder.tokenize, Source())
+        return Example(WordsInput(as_words(item)))
 
     def predict(self, items: ListOf[Item]) -> list[Labels]:
         """The labels of every item: those of a text, or one tag a word, in the scheme of the training data."""
@@ -253,11 +261,13 @@ class TaskPredictor:
 
     def _states(self, items: ListOf[Item]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
         """Positions, words and states of items of similar length, batch by batch."""
-        words = [self.words(item) for item in items]
+        tokenize = self.model.encoder.tokenize
+        sentences = [self.task.sentences(self._example(item), tokenize) for item in items]
         self.model.eval()
-        for positions in batches_by_length([len(own) for own in words], PREDICTION_TOKENS):
-            chosen = [words[position] for position in positions]
-            yield positions, chosen, self.model.hidden(chosen)
+        for positions in batches_by_length([sum(map(len, own)) for own in sentences], PREDICTION_TOKENS):
+            chosen = [sentences[position] for position in positions]
+            hidden = self.model.hidden([sentence for own in chosen for sentence in own])
+            yield positions, [tuple(chain.from_iterable(own)) for own in chosen], hidden
 
     # ------------------------------------------------------------------ storing
 

@@ -18,7 +18,10 @@ from carryover.tasks.task import Task
 
 
 class Head(nn.Module, ABC):
-    """Answers `task` from states [B, W, D] of size `in_size` = D. It never sees words, only labels and states."""
+    """Answers `task` from states [B, W, D] of size `in_size` = D. It never sees words, only labels and states.
+
+    Of a task whose examples have several sentences the states have a row for each of them, those of an example side by side.
+    """
 
     def __init__(self, task: Task, in_size: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -56,11 +59,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def probabilities(self, hidden: Sequence) -> list[Tensor]:
-        """For each row the probability of every label: [K] for a text, [W, K] for a sentence of W words."""
+        """For each example the probability of every label: [K] for a text, [W, K] for a sentence of W words."""
 
     @abstractmethod
     def decode(self, hidden: Sequence) -> list[Labels]:
-        """The answer for each row."""
+        """The answer for each example."""
 
     @abstractmethod
     def options(self) -> dict[str, Any]:
