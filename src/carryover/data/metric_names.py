@@ -7,8 +7,14 @@ from collections.abc import Iterable
 
 from carryover.errors import check_choice
 
-METRICS = ("accuracy", "macro_f1", "micro_f1", "span_f1")
-_TITLES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "span_f1": "span F1"}
+METRICS = ("accuracy", "macro_f1", "micro_f1", "span_f1", "pearson", "spearman")
+_TITLES = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "span_f1": "span F1",
+    "pearson": "Pearson's r",
+    "spearman": "Spearman's rho",
+}
 SKEWED = 2 / 3
 """Share of the examples from which on one label makes accuracy useless: answering it always is right too often."""
 

@@ -146,6 +146,7 @@ def _first_model(
     metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
     options = {**settings.task_options(), "metric": metric}
     head = task_class.of(known, options).build_head(state_size(own, context), options)
+    head.begin(gold[: len(train)])
     if settings.class_weights == "balanced":
         head.balance(gold[: len(train)])
     return beginning, TaskModel(own, head, context_size=context).to(device), sentences

@@ -109,7 +109,7 @@ class FitSettings:
 
     def task_options(self) -> dict[str, Any]:
         """What a task and its head take, each of them what concerns it."""
-        return {name: getattr(self, name) for name in ("dropout", "output", "pooling", "multi_label", "scheme")}
+        return {name: getattr(self, name) for name in ("dropout", "hidden", "output", "pooling", "multi_label", "scheme")}
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the outcome: all but how long it may take and how often it is saved."""

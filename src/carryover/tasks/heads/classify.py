@@ -7,7 +7,6 @@ classification", section 3.3) for a bidirectional encoder.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as ListOf
 from typing import Any
@@ -20,7 +19,7 @@ from carryover.errors import BadData, UsageError
 from carryover.layers.pooling import build_pooling
 from carryover.sequence import Sequence
 from carryover.tasks.classify import Classify
-from carryover.tasks.heads.head import Head, argmax_labels, softmax_loss
+from carryover.tasks.heads.head import Head, argmax_labels, balanced_weights, softmax_loss
 
 
 class ClassifyHead(Head):
@@ -48,17 +47,8 @@ class ClassifyHead(Head):
         self.output = nn.Linear(self.pool.out_size, len(task.labels))
 
     def balance(self, gold: Iterable[Labels]) -> None:
-        """Weigh each label by n / (K · how often it occurs), as scikit-learn's "balanced" does; with several labels a text
-        weigh having a label by how many texts lack it for each that has it."""
-        rows = [set(labels) for labels in gold]
-        counts = Counter(label for labels in rows for label in labels)
-        occurring = max(1, sum(counts[label] > 0 for label in self.task.labels))
-        weights = []
-        for label in self.task.labels:
-            count = counts[label]
-            share = (len(rows) - count) / max(1, count) if self.task.multi_label else len(rows) / (occurring * max(1, count))
-            weights.append(share if count and share else 1.0)
-        self.class_weights = torch.tensor(weights)
+        """Weigh each label as `balanced_weights` says."""
+        self.class_weights = balanced_weights(self.task.labels, gold, multi_label=self.task.multi_label)
 
     def encode(self, example: Example[Any, Labels]) -> Tensor:
         numbers = [self.task.number(label, example) for label in self.task.gold(example)]

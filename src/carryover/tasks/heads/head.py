@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as ListOf
 from typing import Any
@@ -49,6 +50,9 @@ class Head(nn.Module, ABC):
             f"class weights are for classification, not for the task {self.task.name}", repair="leave the class weights out"
         )
 
+    def begin(self, gold: ListOf[Labels]) -> None:
+        """Take from the training examples what is no weight, such as the scale of numbers; called once before the first update."""
+
     @abstractmethod
     def loss(self, hidden: Sequence, targets: Tensor) -> Tensor:
         """Mean loss in nats, a scalar; 0 for a batch without anything to learn from."""
@@ -83,6 +87,22 @@ def softmax_loss(scores: Tensor, targets: Tensor, weights: Tensor | None = None)
     """
     total = nn.functional.cross_entropy(scores, targets, weights, ignore_index=-1, reduction="sum")
     return total / (targets >= 0).sum().clamp(min=1)
+
+
+def balanced_weights(labels: Labels, gold: Iterable[Labels], *, multi_label: bool = False) -> Tensor:
+    """[K]: a weight for each of `labels` in the loss, as scikit-learn's "balanced" has it: n / (K · how often it occurs).
+
+    With several labels a text it is for having a label, how many texts lack it for each that has it.
+    """
+    rows = [set(found) for found in gold]
+    counts = Counter(label for found in rows for label in found)
+    occurring = max(1, sum(counts[label] > 0 for label in labels))
+    weights = []
+    for label in labels:
+        count = counts[label]
+        share = (len(rows) - count) / max(1, count) if multi_label else len(rows) / (occurring * max(1, count))
+        weights.append(share if count and share else 1.0)
+    return torch.tensor(weights)
 
 
 def argmax_labels(labels: Labels, scores: Tensor) -> Labels:
