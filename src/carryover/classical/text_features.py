@@ -178,10 +178,10 @@ class FeatureClassifier:
         models = getattr(self._model, "estimators_", [self._model])
         rows = []
         for model in models:
-            if hasattr(model, "feature_log_prob_"):
+            if "feature_log_prob_" in vars(model):
                 logs = model.feature_log_prob_
                 rows.append(logs[1:] - logs[:1] if self.multi_label else logs - logs.mean(axis=0))
-            elif hasattr(model, "coef_"):
+            elif "coef_" in vars(model):
                 rows.append(model.coef_)
             else:  # a label that every or no example has: one-vs-rest keeps a constant
                 rows.append(np.zeros((1, self._width())))

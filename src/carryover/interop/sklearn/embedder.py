@@ -115,9 +115,9 @@ class TextVectors(TransformerMixin, TextInput):
         return embedder.size * (embedder.encoder.layer_count if embedder.layers == "all" else 1)
 
     def _fitted(self) -> ElmoEmbedder:
-        if not hasattr(self, "embedder_"):
+        if "embedder_" not in vars(self):
             raise NotFittedError(f"this {type(self).__name__} has no language model yet: call fit(texts) first")
         return self.embedder_
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "embedder_")
+        return "embedder_" in vars(self)

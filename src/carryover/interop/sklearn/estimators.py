@@ -134,12 +134,12 @@ class _Estimator(TextInput):
         return given_encoder(self.encoder, device=self.device)
 
     def _fitted(self) -> TaskPredictor:
-        if not hasattr(self, "predictor_"):
+        if "predictor_" not in vars(self):
             raise NotFittedError(f"this {type(self).__name__} has seen no labels yet: call fit(X, y) first")
         return self.predictor_
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "predictor_")
+        return "predictor_" in vars(self)
 
     def _fixed_settings(self) -> dict[str, Any]:
         return {}

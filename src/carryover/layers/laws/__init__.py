@@ -69,7 +69,7 @@ def applicable(layer: Examined) -> list[str]:
         names += ["causality", "step = whole", "receptive field"]
         if layer.causal:
             names.append("reset")
-        if hasattr(layer, "forward_layer") and hasattr(layer, "backward_layer"):
+        if {"forward_layer", "backward_layer"} <= dict(layer.named_children()).keys():
             names.append("reversal")
     return [name for name in LAWS if name in names]
 
