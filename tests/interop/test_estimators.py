@@ -231,7 +231,7 @@ def test_stored_as_an_artefact_and_as_a_pickle(classifier: TextClassifier, tagge
 
 def test_an_encoder_from_a_folder(tmp_path: Path, classifier: TextClassifier) -> None:
     classifier.save(tmp_path / "task")
-    with pytest.raises(UsageError, match="not a pretrained language model"):
+    with pytest.raises(UsageError, match="not a pretrained encoder"):
         TextClassifier(encoder=tmp_path / "task", fitting=QUICK).fit(*texts(24))
 
 
