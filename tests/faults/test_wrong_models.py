@@ -130,7 +130,7 @@ MODELS = [
     Case("a task to begin with", "pretrain --begin-with {tagger} --raw {raw} --out new", 2, ("is a task model, and pretraining begins",)),
     Case("nothing to begin with", "pretrain --begin-with nowhere --raw {raw} --out new", 66, ("nowhere: does not exist",)),
     Case("another size to begin with", "pretrain --begin-with {encoder} --raw {raw} --size small --out new", 2, ("size small has ", "leave --size out")),
-    Case("embedding with a task", "embed {tagger} {raw}", 2, ("is a task model", "give a pretrained")),
+    Case("embedding with a task", "embed {tagger} {raw}", 2, ("is a task model", "give the folder of a pretrained one")),
     Case("frozen without encoder", TRAIN + " --mode frozen --out new", 2, ("mode frozen carries a language model over", "--encoder")),
     Case("static without vectors", TRAIN + " --mode static --out new", 2, ("mode static carries word vectors over", "--encoder")),
     Case("static from a language model", TRAIN + " --mode static --encoder {encoder} --out new", 2, ("no word vectors", "give")),

@@ -81,7 +81,7 @@ def require_encoder(loaded: Any, folder: Path | str) -> Encoder:
 
     if not isinstance(loaded, Encoder):
         raise UsageError(
-            f"is {loaded.description} and not a pretrained encoder",
+            f"is {loaded.description}, not a pretrained encoder",
             path=folder,
             repair="give the folder of a pretrained one",
         )
