@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from carryover.compare.scoring import Figure
 from carryover.data.examples import Example, Labels, Source, Text, Words
-from carryover.tasks import head_from_json
+from carryover.tasks import TASKS, head_from_json
 from carryover.tasks.heads.head import Head
 
 LabelledText = Example[Text, Labels]
@@ -24,3 +25,8 @@ def tagged_words(tokens: Labels, tags: Labels | None = None, line: int = 0, path
 def build_head(kind: str, labels: Iterable[str], in_size: int, **options: Any) -> Head:
     """A head and its task, as an artefact describes them."""
     return head_from_json({"kind": kind, "labels": labels, "in_size": in_size, **options})
+
+
+def figure(name: str, labels: Labels = ("a", "b"), kind: str = "classify", **options: Any) -> Figure:
+    """A figure of a task with these labels."""
+    return Figure(TASKS[kind].of(labels, options), name)

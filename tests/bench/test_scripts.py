@@ -73,7 +73,8 @@ def test_verdicts_are_judged_by_fresh_cells() -> None:
         from verdict_check import judge, summary
         from carryover.compare.analysis import Analysis
         from carryover.compare.cells import Cell
-        from carryover.compare.scoring import Metric
+        from carryover.compare.scoring import Figure
+        from carryover.tasks import Classify
 
         def side(**shares):
             counts = {{}}
@@ -81,7 +82,7 @@ def test_verdicts_are_judged_by_fresh_cells() -> None:
                 for seed in range(5):
                     right = (np.arange(500) < 500 * share).astype(float)
                     counts[Cell(rung, 50, seed)] = np.stack([right, np.ones(500)], axis=1)
-            return SimpleNamespace(analysis=Analysis(counts, {{50: 50}}, Metric("accuracy"), replicates=200), others=())
+            return SimpleNamespace(analysis=Analysis(counts, {{50: 50}}, Figure(Classify(("a", "b")), "accuracy"), replicates=200), others=())
 
         good, other = side(majority=0.5, features=0.8, scratch=0.6), side(majority=0.5, features=0.6, scratch=0.9)
         nothing = side(majority=0.5, features=0.5, scratch=0.4)

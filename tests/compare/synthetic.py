@@ -6,7 +6,7 @@ import numpy as np
 
 from carryover.compare.analysis import Analysis
 from carryover.compare.cells import Cell, CellResult
-from carryover.compare.scoring import Metric
+from example_material import figure
 
 LABELS = {50: 50, 100: 100, 200: 200, "all": 400}
 RUNGS = ("features", "static", "scratch", "frozen", "full")
@@ -32,7 +32,7 @@ def counts(*, rungs=RUNGS, labels=None, seeds=5, examples=800, seed=0, spread=0.
 
 def analysis(**options) -> Analysis:
     found = counts(**options)
-    return Analysis(found, options.get("labels") or LABELS, Metric("accuracy"), replicates=1000)
+    return Analysis(found, options.get("labels") or LABELS, figure("accuracy"), replicates=1000)
 
 
 def results(found: dict[Cell, np.ndarray], labels=None) -> list[CellResult]:
@@ -79,7 +79,7 @@ def result(folder, *, missing=(), failures=(), **options):
     return CompareResult(
         plan=plan,
         folder=folder,
-        analysis=Analysis(found, labels, Metric("accuracy"), replicates=1000),
+        analysis=Analysis(found, labels, figure("accuracy"), replicates=1000),
         results=results(found, labels),
         missing=missing,
         failures=failures,

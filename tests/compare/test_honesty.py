@@ -14,12 +14,12 @@ from carryover.compare.analysis import Analysis
 from carryover.compare.cells import Cell
 from carryover.compare.ladder import REFERENCE, RungTask
 from carryover.compare.run import PLAN_FILE
-from carryover.compare.scoring import Metric
 from carryover.compare.table import plain_table
 from carryover.compare.verdict import verdict
 from carryover.errors import UsageError
 from carryover.storage import read_json
 from compare.synthetic import analysis, counts, result
+from example_material import figure
 
 LABELS = {50: 50, 100: 100, 200: 200, "all": 400}
 FITTING = {"epochs": 1, "least_updates": 6, "hidden": 8, "evaluations": 2, "word_size": 8, "filters": ((2, 4),)}
@@ -97,12 +97,12 @@ def test_noise_labels_recommend_nothing_whatever_the_metric(tmp_path: Path) -> N
     """A rung that guesses in the right proportions beats the majority by macro-F1; it does not beat guessing."""
     random = np.random.default_rng(3)
     gold = [("spam",) if i % 8 == 0 else ("ham",) for i in range(4000)]
-    metric = Metric("macro_f1", ("ham", "spam"))
+    metric = figure("macro_f1", ("ham", "spam"))
     cells = {}
     for seed in range(5):
         guesses = [("spam",) if chance < 0.125 else ("ham",) for chance in random.random(4000)]
-        cells[Cell("features", 50, seed)] = metric.count(gold, guesses)
-        cells[Cell("majority", 50, seed)] = metric.count(gold, [("ham",)] * 4000)
+        cells[Cell("features", 50, seed)] = metric.task.counts(gold, guesses)
+        cells[Cell("majority", 50, seed)] = metric.task.counts(gold, [("ham",)] * 4000)
     found = Analysis(cells, {50: 50}, metric, replicates=500)
     difference = found.difference(50, "features", "majority")
     assert difference is not None and difference.separable and difference.difference > 0, "else nothing is tested"
@@ -114,26 +114,28 @@ def test_guessing_scores_at_best_what_is_said() -> None:
     """Guesses in proportion come to 1 / K, in any other proportion below; with several labels a text all of them are best."""
     random = np.random.default_rng(0)
     labels, shares = ("a", "b", "c"), [0.7, 0.2, 0.1]
-    metric = Metric("macro_f1", labels)
+    metric = figure("macro_f1", labels)
     gold = [(str(label),) for label in random.choice(labels, 5000, p=shares)]
 
     def guessed(chances: list[float]) -> float:
         answers = [(str(label),) for label in random.choice(labels, 5000, p=chances)]
-        return float(metric.score(metric.count(gold, answers).sum(axis=0)))
+        return float(metric.of(metric.task.counts(gold, answers).sum(axis=0)))
 
-    best = float(metric.by_guessing(metric.count(gold, gold).sum(axis=0), 5000))
+    best = float(metric.task.guessing(metric.name, metric.task.counts(gold, gold).sum(axis=0), 5000))
     assert best == pytest.approx(1 / 3)
     assert np.mean([guessed(shares) for _ in range(20)]) == pytest.approx(best, abs=0.005)
     assert all(guessed(chances) < best + 0.01 for chances in ([0.4, 0.3, 0.3], [0.9, 0.05, 0.05], [1.0, 0.0, 0.0]))
-    several = Metric("macro_f1", labels, multi_label=True)
+    several = figure("macro_f1", labels, multi_label=True)
     rows = [
         tuple(label for label, share in zip(labels, shares, strict=True) if random.random() < share) for _ in range(5000)
     ]
-    counts_of_all = several.count(rows, [labels] * 5000).sum(axis=0)
-    assert float(several.by_guessing(counts_of_all, 5000)) == pytest.approx(float(several.score(counts_of_all)))
-    micro = Metric("micro_f1", labels, multi_label=True)
-    constant = [micro.count(rows, [labels[: k + 1]] * 5000).sum(axis=0) for k in range(3)]
-    assert float(micro.by_guessing(constant[0], 5000)) == pytest.approx(max(float(micro.score(one)) for one in constant))
+    counts_of_all = several.task.counts(rows, [labels] * 5000).sum(axis=0)
+    assert float(several.task.guessing(several.name, counts_of_all, 5000)) == pytest.approx(float(several.of(counts_of_all)))
+    micro = figure("micro_f1", labels, multi_label=True)
+    constant = [micro.task.counts(rows, [labels[: k + 1]] * 5000).sum(axis=0) for k in range(3)]
+    assert float(micro.task.guessing(micro.name, constant[0], 5000)) == pytest.approx(
+        max(float(micro.of(one)) for one in constant)
+    )
 
 
 def test_chance_is_not_recommended_by_micro_f1() -> None:
@@ -143,9 +145,9 @@ def test_chance_is_not_recommended_by_micro_f1() -> None:
     def drawn() -> list[tuple[str, ...]]:
         return [tuple(label for label in "xyz" if random.random() < 0.25) for _ in range(200)]
 
-    gold, metric = drawn(), Metric("micro_f1", ("x", "y", "z"), multi_label=True)
-    cells = {Cell("features", 200, seed): metric.count(gold, drawn()) for seed in range(5)}
-    cells |= {Cell(REFERENCE, 200, seed): metric.count(gold, [()] * 200) for seed in range(5)}
+    gold, metric = drawn(), figure("micro_f1", ("x", "y", "z"), multi_label=True)
+    cells = {Cell("features", 200, seed): metric.task.counts(gold, drawn()) for seed in range(5)}
+    cells |= {Cell(REFERENCE, 200, seed): metric.task.counts(gold, [()] * 200) for seed in range(5)}
     found = Analysis(cells, {200: 200}, metric, replicates=500)
     assert found.points["features", 200].score > found.points[REFERENCE, 200].score == 0.0
     assert found.recommended(200) is None
@@ -158,7 +160,7 @@ def test_the_cheapest_is_not_taken_when_the_majority_equals_it() -> None:
     for seed, luck in enumerate((-0.25, 0.3, -0.2, 0.25, -0.1)):
         for rung, chance in (("features", 0.56 + luck), ("frozen", 0.6 + luck / 30)):
             cells[Cell(rung, 50, seed)] = np.stack([(hardness < chance).astype(np.float64), np.ones(600)], axis=1)
-    found = Analysis(with_majority(cells, 0.5), {50: 50}, Metric("accuracy"), replicates=500)
+    found = Analysis(with_majority(cells, 0.5), {50: 50}, figure("accuracy"), replicates=500)
     assert [point.rung for point in found.within_noise(50)] == ["features", "frozen"], "else nothing is tested"
     assert not found.beats_reference("features", 50) and found.beats_reference("frozen", 50)
     chosen = found.recommended(50)
@@ -170,7 +172,7 @@ def test_the_cheapest_is_not_taken_when_the_majority_equals_it() -> None:
 def test_raw_text_does_not_pay_where_the_majority_is_as_good() -> None:
     """Better than a bad rung is not yet better than nothing."""
     cells = with_majority(counts(rungs=("scratch", "frozen"), labels={50: 50}), 0.62)
-    found = Analysis(cells, {50: 50}, Metric("accuracy"), replicates=500)
+    found = Analysis(cells, {50: 50}, figure("accuracy"), replicates=500)
     gap = found.raw_text_gap(50)
     assert gap is not None and gap.second == "majority" and not gap.separable
     assert verdict(found)[0].startswith("Using the raw text is not shown to pay with 50 labels")
@@ -231,8 +233,8 @@ def test_savings_gains_and_reductions_are_over_the_seeds_of_both() -> None:
         del cells[Cell("features", 100, seed)]
         del cells[Cell("frozen", 50, seed)]
     del cells[Cell("frozen", "all", 0)]
-    found = Analysis(cells, LABELS, Metric("accuracy"), replicates=300)
-    whole = Analysis({c: r for c, r in cells.items() if c.seed in (0, 1, 2)}, LABELS, Metric("accuracy"), replicates=300)
+    found = Analysis(cells, LABELS, figure("accuracy"), replicates=300)
+    whole = Analysis({c: r for c, r in cells.items() if c.seed in (0, 1, 2)}, LABELS, figure("accuracy"), replicates=300)
     saving = next(row for row in found.savings if row.labels == 200)
     assert saving.seeds == (0, 1, 2), "the curve of features has these at every budget"
     assert saving == next(row for row in whole.savings if row.labels == 200)
@@ -253,7 +255,7 @@ def test_a_rung_with_lucky_seeds_left_is_not_the_best() -> None:
         cells[Cell("frozen", 50, seed)] = better
         if seed < 2:
             cells[Cell("features", 50, seed)] = rows
-    found = Analysis(cells, {50: 50}, Metric("accuracy"), replicates=300)
+    found = Analysis(cells, {50: 50}, figure("accuracy"), replicates=300)
     assert found.points["features", 50].score > found.points["frozen", 50].score, "else nothing is tested"
     best = found.best(50)
     assert best is not None and best.rung == "frozen"
@@ -268,7 +270,7 @@ def test_every_incomplete_mean_is_marked(tmp_path: Path) -> None:
     assert "†" not in plain_table(whole) and whole.incomplete() == []
     cells = counts(rungs=("features", "frozen"), labels={50: 50, 100: 100})
     del cells[Cell("frozen", 50, 0)], cells[Cell("frozen", 50, 1)]
-    partial = dataclasses.replace(whole, analysis=Analysis(cells, {50: 50, 100: 100}, Metric("accuracy"), replicates=200))
+    partial = dataclasses.replace(whole, analysis=Analysis(cells, {50: 50, 100: 100}, figure("accuracy"), replicates=200))
     partial = dataclasses.replace(partial, results=[row for row in whole.results if row.cell in cells])
     lines = plain_table(partial).splitlines()
     assert lines[2].count("†") == 1 and "† [" in lines[2], "frozen with 50 labels"
@@ -292,7 +294,7 @@ def unstable(first: str = "features", second: str = "frozen") -> dict[Cell, np.n
 
 
 def test_intervals_end_where_scores_end() -> None:
-    found = Analysis(unstable(), {48: 48, 50: 50}, Metric("accuracy"), replicates=500)
+    found = Analysis(unstable(), {48: 48, 50: 50}, figure("accuracy"), replicates=500)
     for point in found.points.values():
         assert 0 <= point.interval.low <= point.interval.high <= 1
     assert len(found.differences) == 2
@@ -309,7 +311,7 @@ def test_intervals_end_where_scores_end() -> None:
 def test_a_gain_is_read_between_budgets_at_least_a_doubling_apart() -> None:
     labels = {50: 50, 100: 100, 200: 200, "all": 210}
     cells = counts(rungs=("features",))
-    found = Analysis(cells, labels, Metric("accuracy"), replicates=200).gain("features")
+    found = Analysis(cells, labels, figure("accuracy"), replicates=200).gain("features")
     assert found is not None and (found.from_labels, found.to_labels) == (100, 210)
     plain = analysis(rungs=("features",)).gain("features")
     assert plain is not None and (plain.from_labels, plain.to_labels, plain.doublings) == (200, 400, 1.0)
@@ -321,7 +323,7 @@ def test_no_share_of_errors_where_a_resample_has_none_to_lose() -> None:
     nearly, worse = right.copy(), right.copy()
     nearly[0, 0], worse[:5, 0] = 0, 0
     cells = {Cell("scratch", 50, s): nearly for s in range(5)} | {Cell("frozen", 50, s): worse for s in range(5)}
-    (found,) = Analysis(cells, {50: 50}, Metric("accuracy"), replicates=300).reductions
+    (found,) = Analysis(cells, {50: 50}, figure("accuracy"), replicates=300).reductions
     assert found.absolute == pytest.approx(-0.08)
     assert (found.relative, found.relative_low, found.relative_high) == (None, None, None)
     (sure,) = analysis(rungs=("scratch", "frozen"), labels={50: 50}).reductions

@@ -126,9 +126,9 @@ def test_small_comparisons_have_a_page_too(options: dict) -> None:
 
 def test_nothing_finished_has_a_page() -> None:
     from carryover.compare.analysis import Analysis
-    from carryover.compare.scoring import Metric
+    from example_material import figure
 
-    empty = dataclasses.replace(result(Path("x")), analysis=Analysis({}, {50: 50}, Metric("accuracy")), results=[])
+    empty = dataclasses.replace(result(Path("x")), analysis=Analysis({}, {50: 50}, figure("accuracy")), results=[])
     assert "no cell is finished" in Page(render(empty)).text
     assert plain_table(empty) == ""
     json.dumps(empty.to_json(), allow_nan=False)
@@ -217,13 +217,13 @@ def test_error_reductions_without_that_rung() -> None:
 
 def test_error_reduction_of_a_baseline_without_errors() -> None:
     from carryover.compare.analysis import Analysis
-    from carryover.compare.scoring import Metric
+    from example_material import figure
 
     right = np.ones((50, 2))
     wrong = right.copy()
     wrong[:5, 0] = 0
     counts = {Cell("scratch", 50, s): right for s in range(3)} | {Cell("frozen", 50, s): wrong for s in range(3)}
-    (found,) = Analysis(counts, {50: 50}, Metric("accuracy"), replicates=200).reductions
+    (found,) = Analysis(counts, {50: 50}, figure("accuracy"), replicates=200).reductions
     assert found.absolute == pytest.approx(-0.1)
     assert (found.relative, found.relative_low, found.relative_high) == (None, None, None)
 

@@ -16,8 +16,10 @@ from carryover.compare.cells import Cell, CellFailure
 from carryover.compare.run import PLAN_FILE, RESULTS_FILE
 from carryover.compare.store import PredictionStore
 from carryover.compare.table import plain_table
+from carryover.data.examples import Text
 from carryover.errors import BadData, Busy, CannotWrite, InputMissing, TrainingFailed, UsageError
 from carryover.storage import run_lock
+from carryover.tasks import Classify
 from carryover.training.stopping import Interrupted
 from compare.running import TINY, Running, plan
 
@@ -108,14 +110,9 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_example(
     topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from carryover.compare import estimate as module
-    from carryover.compare.examples import content
-    from carryover.compare.ladder import calibration, features, neural
 
     asked: list[Any] = []
-    for place in (calibration, features, neural):
-        monkeypatch.setattr(
-            place, "content", lambda example, task: asked.append(example.input.text) or content(example, task)
-        )
+    monkeypatch.setattr(Text, "content", property(lambda text: asked.append(text.text) or text.text))
     wanted = plan(topics, rungs=(), raw=topics / "raw.txt", budgets="24,all", seeds=3, **TINY)
     document = module.estimate(wanted, tmp_path / "out")
     assert document["schema"] == "carryover.compare-estimate/1"
@@ -239,7 +236,7 @@ def test_a_failure_left_beside_a_finished_cell_does_not_count(topics: Path, tmp_
     """Killed after the cell was stored and before its old failure was removed."""
     out = tmp_path / "out"
     finished = compare(plan(topics, budgets="24", seeds=1), out, quiet=True).results[0].cell
-    store = PredictionStore(out)
+    store = PredictionStore(out, Classify("ab"), [])
     store.write_failure(CellFailure(finished.rung, finished.budget, finished.seed, "BadData", "old", 65))
     again = compare(plan(topics, budgets="24", seeds=1), out, quiet=True)
     assert (again.exit_code, len(again.results), again.missing) == (0, 1, [])

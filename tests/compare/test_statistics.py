@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from carryover.compare.scoring import Metric
 from carryover.compare.statistics import Resampling, equivalent_labels, error_reduction, widening
+from example_material import figure
 
-ACCURACY = Metric("accuracy")
+ACCURACY = figure("accuracy")
 
 
 def of(correct: np.ndarray) -> np.ndarray:

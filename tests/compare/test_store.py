@@ -8,9 +8,16 @@ import pytest
 
 from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.compare.store import PredictionStore
+from carryover.data.examples import Words
 from carryover.errors import BadData
+from carryover.tasks import Classify, Tag, Task
 
 CELL = Cell("features", "all", 3)
+TEXTS, TAGS = Classify("abc"), Tag(("B-x", "I-x", "O"))
+
+
+def sentences(*lengths: int) -> list[Words]:
+    return [Words(("w",) * length) for length in lengths]
 
 
 def result(examples: int) -> CellResult:
@@ -22,23 +29,23 @@ def result(examples: int) -> CellResult:
 
 
 @pytest.mark.parametrize(
-    ("options", "predictions"),
+    ("task", "inputs", "predictions"),
     [
-        ({}, [("b",), ("a",), ("b",)]),
-        ({"lengths": [2, 0, 1]}, [("B-x", "I-x"), (), ("O",)]),
-        ({"multi_label": True}, [("a", "b"), (), ("ü",)]),
+        (TEXTS, [], [("b",), ("a",), ("b",)]),
+        (TAGS, sentences(2, 0, 1), [("B-x", "I-x"), (), ("O",)]),
+        (Classify("ab", multi_label=True), [], [("a", "b"), (), ("ü",)]),
     ],
 )
-def test_round_trip(tmp_path: Path, options: dict, predictions: list) -> None:
-    store = PredictionStore(tmp_path, **options)
+def test_round_trip(tmp_path: Path, task: Task, inputs: list, predictions: list) -> None:
+    store = PredictionStore(tmp_path, task, inputs)
     assert not store.finished(CELL)
     store.write(result(3), predictions)
     assert store.finished(CELL)
-    assert PredictionStore(tmp_path, **options).read(CELL) == (result(3), predictions)
+    assert PredictionStore(tmp_path, task, inputs).read(CELL) == (result(3), predictions)
 
 
 def test_every_changed_byte_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = PredictionStore(tmp_path)
+    store = PredictionStore(tmp_path, TEXTS, [])
     store.write(result(3), [("b",), ("a",), ("b",)])
     flips = 0
     for file in sorted(store.path(CELL).iterdir()):
@@ -58,7 +65,7 @@ def test_every_changed_byte_is_noticed(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_cell_under_another_name_is_refused(tmp_path: Path) -> None:
-    store = PredictionStore(tmp_path)
+    store = PredictionStore(tmp_path, TEXTS, [])
     store.write(result(3), [("b",), ("a",), ("b",)])
     other = Cell("features", "all", 4)
     store.path(CELL).rename(store.path(other))
@@ -67,13 +74,13 @@ def test_a_cell_under_another_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_predictions_must_fit_the_test_sentences(tmp_path: Path) -> None:
-    PredictionStore(tmp_path, lengths=[2, 1]).write(result(2), [("O", "O"), ("O",)])
+    PredictionStore(tmp_path, TAGS, sentences(2, 1)).write(result(2), [("O", "O"), ("O",)])
     with pytest.raises(BadData, match="3 tags for 5 test tokens"):
-        PredictionStore(tmp_path, lengths=[2, 3]).read(CELL)
+        PredictionStore(tmp_path, TAGS, sentences(2, 3)).read(CELL)
 
 
 def test_a_failure_is_kept_until_the_cell_succeeds(tmp_path: Path) -> None:
-    store = PredictionStore(tmp_path)
+    store = PredictionStore(tmp_path, TEXTS, [])
     failure = CellFailure("features", "all", 3, "BadData", "no", 65, "trace")
     store.write_failure(failure)
     assert store.failures([CELL]) == [failure]
@@ -83,7 +90,7 @@ def test_a_failure_is_kept_until_the_cell_succeeds(tmp_path: Path) -> None:
 
 
 def test_writing_twice_replaces_the_whole(tmp_path: Path) -> None:
-    store = PredictionStore(tmp_path)
+    store = PredictionStore(tmp_path, TEXTS, [])
     store.write(result(1), [("a",)])
     store.write(result(2), [("a",), ("c",)])
     assert store.read(CELL)[1] == [("a",), ("c",)]

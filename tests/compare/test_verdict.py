@@ -7,9 +7,9 @@ import pytest
 
 from carryover.compare.analysis import Analysis
 from carryover.compare.cells import Cell, CellFailure
-from carryover.compare.scoring import Metric
 from carryover.compare.verdict import cost_sentences, points, rounded, signed, verdict
 from compare.synthetic import RUNGS, analysis, counts, results
+from example_material import figure
 
 
 def said(sentences: list[str], start: str) -> str:
@@ -49,7 +49,7 @@ def test_curves_that_cross_by_chance_are_not_separable() -> None:
         flips = random.choice(len(rows), 60, replace=False)
         noisy[flips, 0] = random.permutation(noisy[flips, 0])
         base[Cell("frozen", cell.budget, cell.seed)] = noisy
-    found = Analysis(base, {50: 50, 100: 100, 200: 200, "all": 400}, Metric("accuracy"), replicates=1000)
+    found = Analysis(base, {50: 50, 100: 100, 200: 200, "all": 400}, figure("accuracy"), replicates=1000)
     sentences = verdict(found)
     assert sentences[0].startswith("Using the raw text is not shown to pay at any budget")
     for budget in ("50", "100", "200"):
@@ -64,7 +64,7 @@ def test_harm_is_said() -> None:
         Cell("frozen" if cell.rung == "features" else "features", cell.budget, cell.seed): rows
         for cell, rows in cells.items()
     }
-    found = Analysis(turned, {50: 50, 100: 100, 200: 200, "all": 400}, Metric("accuracy"), replicates=500)
+    found = Analysis(turned, {50: 50, 100: 100, 200: 200, "all": 400}, figure("accuracy"), replicates=500)
     assert verdict(found)[0].startswith("Using the raw text does harm at every budget")
 
 
@@ -90,7 +90,7 @@ def test_a_rung_that_is_worse_saves_nothing() -> None:
         Cell("frozen" if cell.rung == "features" else "features", cell.budget, cell.seed): rows
         for cell, rows in cells.items()
     }
-    worse = Analysis(swapped, {50: 50, 100: 100, 200: 200, "all": 400}, Metric("accuracy"), replicates=500)
+    worse = Analysis(swapped, {50: 50, 100: 100, 200: 200, "all": 400}, figure("accuracy"), replicates=500)
     assert not any(row.supported for row in worse.savings)
 
 
@@ -105,7 +105,7 @@ def test_more_labels_only_where_the_curve_still_rises() -> None:
         for budget in (50, 100)
         if b == 50
     }
-    found = Analysis(flat, {50: 50, 100: 100}, Metric("accuracy"), replicates=500)
+    found = Analysis(flat, {50: 50, 100: 100}, figure("accuracy"), replicates=500)
     assert "no gain is shown" in said(verdict(found), "More labels")
 
 
@@ -129,7 +129,7 @@ def test_cautions() -> None:
 
 
 def test_nothing_finished_says_nothing() -> None:
-    empty = Analysis({}, {50: 50}, Metric("accuracy"))
+    empty = Analysis({}, {50: 50}, figure("accuracy"))
     assert verdict(empty, [Cell("features", 50, 0)])[0] == "Nothing can be said yet: no cell is finished."
     assert cost_sentences(empty, [], {}) == []
 
@@ -138,7 +138,7 @@ def test_seeds_missing_from_one_rung_are_left_out_of_the_pair() -> None:
     cells = counts(rungs=("features", "frozen"))
     for seed in (3, 4):
         del cells[Cell("frozen", 50, seed)]
-    found = Analysis(cells, {50: 50, 100: 100, 200: 200, "all": 400}, Metric("accuracy"), replicates=300)
+    found = Analysis(cells, {50: 50, 100: 100, 200: 200, "all": 400}, figure("accuracy"), replicates=300)
     assert found.difference(50, "frozen", "features").seeds == (0, 1, 2)
     assert found.difference(50, "features", "frozen").difference == -found.difference(50, "frozen", "features").difference
     assert found.points["features", 50].seeds == (0, 1, 2, 3, 4)
@@ -151,7 +151,7 @@ def test_rungs_that_err_together_are_compared_in_pairs() -> None:
         better = rows.copy()
         better[np.flatnonzero(better[:, 0] == 0)[:10], 0] = 1
         cells[Cell("frozen", 50, cell.seed)] = better
-    found = Analysis(cells, {50: 50}, Metric("accuracy"), replicates=500)
+    found = Analysis(cells, {50: 50}, figure("accuracy"), replicates=500)
     difference = found.difference(50, "frozen", "features")
     assert difference.difference == pytest.approx(0.02)
     assert difference.separable

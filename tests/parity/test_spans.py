@@ -11,10 +11,12 @@ import sklearn.metrics
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2
 
-from carryover.tasks.metrics import ConfusionMatrix, accuracy, label_scores, macro_f1, micro_average
-from carryover.tasks.spans import extract_spans, first_violation, is_span_scheme, span_scores
+from carryover.tasks import Classify, Tag
+from carryover.tasks.metrics import ConfusionMatrix
+from carryover.tasks.spans import extract_spans, first_violation, is_span_scheme
 
 TAGS = ["O", "B-per", "I-per", "B-loc", "I-loc", "B-a-b", "I-a-b"]
+SPANS = Tag(TAGS)
 
 
 def random_tags(generator: random.Random, valid: bool) -> list[str]:
@@ -42,17 +44,16 @@ def test_f1_equals_seqeval() -> None:
     for _ in range(30):
         gold = [tags for tags in (random_tags(generator, True) for _ in range(8)) if tags]
         predicted = [[tag if generator.random() < 0.8 else generator.choice(TAGS) for tag in tags] for tags in gold]
-        ours = span_scores(gold, predicted)
-        together = micro_average(ours)
+        ours = SPANS.score(gold, predicted)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             report = seqeval.metrics.classification_report(gold, predicted, output_dict=True, zero_division=0)
-            assert together.precision == pytest.approx(seqeval.metrics.precision_score(gold, predicted))
-            assert together.recall == pytest.approx(seqeval.metrics.recall_score(gold, predicted))
-            assert together.f1 == pytest.approx(seqeval.metrics.f1_score(gold, predicted))
-        for label, part in ours.items():
+            assert ours["span_precision"] == pytest.approx(seqeval.metrics.precision_score(gold, predicted))
+            assert ours["span_recall"] == pytest.approx(seqeval.metrics.recall_score(gold, predicted))
+            assert ours["span_f1"] == pytest.approx(seqeval.metrics.f1_score(gold, predicted))
+        for label, part in ours["per_label"].items():
             if label in report:
-                assert part.f1 == pytest.approx(report[label]["f1-score"]) and part.gold == report[label]["support"]
+                assert part["f1"] == pytest.approx(report[label]["f1-score"]) and part["gold"] == report[label]["support"]
 
 
 def test_valid_predictions_score_the_same_strictly() -> None:
@@ -62,7 +63,7 @@ def test_valid_predictions_score_the_same_strictly() -> None:
     predicted = [[tag if generator.random() < 0.7 else "O" for tag in tags] for tags in gold]
     predicted = [["B" + t[1:] if i in _repairs(tags) else t for i, t in enumerate(tags)] for tags in predicted]
     strict = seqeval.metrics.f1_score(gold, predicted, mode="strict", scheme=IOB2)
-    assert micro_average(span_scores(gold, predicted)).f1 == pytest.approx(strict)
+    assert SPANS.score(gold, predicted)["span_f1"] == pytest.approx(strict)
 
 
 def _repairs(tags: list[str]) -> set[int]:
@@ -81,9 +82,9 @@ def test_scheme_is_recognised() -> None:
 
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="sentence 0 has 2 gold tags but 1"):
-        span_scores([["O", "O"]], [["O"]])
-    with pytest.raises(ValueError, match="2 gold sentences but 1"):
-        span_scores([["O"], ["O"]], [["O"]])
+        SPANS.score([["O", "O"]], [["O"]])
+    with pytest.raises(ValueError, match="2 gold examples but 1"):
+        SPANS.score([["O"], ["O"]], [["O"]])
 
 
 def test_label_scores_equal_scikit_learn() -> None:
@@ -92,9 +93,10 @@ def test_label_scores_equal_scikit_learn() -> None:
     for _ in range(30):
         gold = [generator.choice(labels) for _ in range(40)]
         predicted = [label if generator.random() < 0.5 else generator.choice(labels[:3]) for label in gold]
-        each = label_scores([(label,) for label in gold], [(label,) for label in predicted])
-        assert accuracy(gold, predicted) == pytest.approx(sklearn.metrics.accuracy_score(gold, predicted))
-        assert macro_f1(each) == pytest.approx(sklearn.metrics.f1_score(gold, predicted, average="macro", zero_division=0))
+        ours = Classify(labels).score([(label,) for label in gold], [(label,) for label in predicted])
+        each = ours["per_label"]
+        assert ours["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(gold, predicted))
+        assert ours["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(gold, predicted, average="macro", zero_division=0))
         matrix = ConfusionMatrix.count(gold, predicted, labels)
         expected = sklearn.metrics.confusion_matrix(gold, predicted, labels=labels).tolist()
         assert [list(row) for row in matrix.counts] == expected
@@ -102,8 +104,9 @@ def test_label_scores_equal_scikit_learn() -> None:
             gold, predicted, labels=sorted(each), zero_division=0
         )
         for number, part in enumerate(each.values()):
-            assert (part.precision, part.recall, part.f1) == pytest.approx((precision[number], recall[number], f1[number]))
-            assert part.gold == support[number]
+            found = part["precision"], part["recall"], part["f1"]
+            assert found == pytest.approx((precision[number], recall[number], f1[number]))
+            assert part["gold"] == support[number]
 
 
 def test_multi_label_scores_equal_scikit_learn() -> None:
@@ -112,14 +115,11 @@ def test_multi_label_scores_equal_scikit_learn() -> None:
     for _ in range(30):
         gold = [tuple(label for label in labels if generator.random() < 0.4) for _ in range(25)]
         predicted = [tuple(label for label in labels if generator.random() < 0.4) for _ in range(25)]
-        each = label_scores(gold, predicted)
-        one, other = ([[label in row for label in each] for row in rows] for rows in (gold, predicted))
-        assert macro_f1(each) == pytest.approx(sklearn.metrics.f1_score(one, other, average="macro", zero_division=0))
-        assert micro_average(each).f1 == pytest.approx(
-            sklearn.metrics.f1_score(one, other, average="micro", zero_division=0)
-        )
-        exact = accuracy([set(row) for row in gold], [set(row) for row in predicted])
-        assert exact == pytest.approx(sklearn.metrics.accuracy_score(one, other))
+        ours = Classify(labels, multi_label=True).score(gold, predicted)
+        one, other = ([[label in row for label in ours["per_label"]] for row in rows] for rows in (gold, predicted))
+        assert ours["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(one, other, average="macro", zero_division=0))
+        assert ours["micro_f1"] == pytest.approx(sklearn.metrics.f1_score(one, other, average="micro", zero_division=0))
+        assert ours["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(one, other))
 
 
 def test_labels_outside_the_list_get_their_own_row() -> None:

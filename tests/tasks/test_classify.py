@@ -107,7 +107,7 @@ def test_faulty_labels_are_named() -> None:
 def test_an_unknown_gold_label_counts_as_missed() -> None:
     score = build_head("classify", LABELS, 4).task.score([("bad",), ("great",)], [("bad",), ("good",)])
     assert score["accuracy"] == 0.5 and score["unscored"] == 0 and score["per_label"]["great"]["recall"] == 0
-    with pytest.raises(ValueError, match="2 gold items but 1"):
+    with pytest.raises(ValueError, match="2 gold examples but 1"):
         build_head("classify", LABELS, 4).task.score([("bad",), ("good",)], [("bad",)])
 
 

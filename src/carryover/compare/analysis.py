@@ -12,8 +12,8 @@ import numpy as np
 from carryover.compare.cells import Cell
 from carryover.compare.findings import Budget, Difference, Gain, Point, Reduction, Saving, plain
 from carryover.compare.ladder import REFERENCE, cost_rank, rung_of, table_rank
-from carryover.compare.scoring import Counts, Metric
-from carryover.compare.statistics import Interval, Resampling, equivalent_labels, error_reduction
+from carryover.compare.scoring import Counts, Figure
+from carryover.compare.statistics import Interval, Resampled, Resampling, equivalent_labels, error_reduction
 from carryover.experiments.seeds import seeds_by_point
 
 __all__ = ["Analysis", "Budget", "Difference", "Gain", "Point", "Reduction", "Saving"]
@@ -23,22 +23,23 @@ class Analysis:
     """Everything the verdict, the table and the page show, computed once from per-example counts.
 
     `counts` holds the counts [N, K] of every finished cell, `labels` the number of labelled examples of every budget. Cells of
-    the rung REFERENCE are what answers without looking: they have points and differences, and are never recommended.
+    the rung REFERENCE are what answers without looking: they have points and differences, and are never recommended. `drawn` is as for `Resampling`.
     """
 
     def __init__(
         self,
         counts: Mapping[Cell, Counts],
         labels: Mapping[Budget, int],
-        metric: Metric,
+        metric: Figure,
         *,
         replicates: int = 2000,
         confidence: float = 0.95,
+        drawn: Resampled | None = None,
     ) -> None:
         self.metric = metric
         self.labels = dict(labels)
         self.examples = next((rows.shape[0] for rows in counts.values()), 0)
-        self.resampling = Resampling(counts, metric, replicates=replicates, confidence=confidence)
+        self.resampling = Resampling(counts, metric, replicates=replicates, confidence=confidence, drawn=drawn)
         self.rungs = tuple(sorted({cell.rung for cell in counts} - {REFERENCE}, key=table_rank))
         self.budgets = tuple(sorted({cell.budget for cell in counts}, key=lambda budget: labels[budget]))
         self.has_reference = any(cell.rung == REFERENCE for cell in counts)

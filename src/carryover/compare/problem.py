@@ -10,15 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from carryover.compare.examples import content, gold
 from carryover.compare.ladder import RungTask
 from carryover.compare.plan import ComparePlan
-from carryover.compare.scoring import Metric, choose_metric
+from carryover.compare.scoring import Figure, choose_figure
+from carryover.data.columns import Columns
 from carryover.data.long_words import count_cut, cut_sentence
-from carryover.data.schemes import PLAIN, Like, Scheme, refuse_scheme
+from carryover.data.schemes import PLAIN, Like, Scheme, scheme_name
 from carryover.data.splits import strata_of, stratified_split
 from carryover.data.words import WordTokenizer
 from carryover.errors import BadData
+from carryover.tasks import TASKS, Task
 
 SPLIT_SEED = 0
 TEST_SHARE = 0.2
@@ -28,7 +29,7 @@ TEST_SHARE = 0.2
 class Problem:
     """Examples to learn from and to test on.
 
-    `labels` are all that occur in training or test examples. `rejected` are the rows that were left out because
+    `labels` are all that occur in training or test examples, `question` is the task with them. `rejected` are the rows that were left out because
     the plan says so, `remarks` are sentences for the report.
     """
 
@@ -36,21 +37,23 @@ class Problem:
     train: list[Any]
     test: list[Any]
     labels: tuple[str, ...]
-    metric: Metric
+    question: Task
+    metric: Figure
     multi_label: bool
     rejected: tuple[Any, ...]
     remarks: tuple[str, ...]
     train_fingerprint: str
     test_fingerprint: str
 
-    def gold(self, examples: Sequence[Any]) -> list[tuple[str, ...]]:
-        """The labels of each text, or the tags of each sentence."""
-        return [gold(example, self.task) for example in examples]
+    @cached_property
+    def gold(self) -> list[Any]:
+        """The right answers of the test examples."""
+        return [self.question.gold(example) for example in self.test]
 
     @property
     def fitting_metric(self) -> str:
-        """The metric of early stopping. Where every word has one tag, micro-F1 is accuracy."""
-        return "accuracy" if self.metric.tagging and self.metric.name == "micro_f1" else self.metric.name
+        """The metric of early stopping."""
+        return self.question.fitting_score(self.metric.name)
 
     def asked(self, class_weights: str) -> RungTask:
         """The task as rungs are asked it."""
@@ -58,27 +61,21 @@ class Problem:
 
     @property
     def strata(self) -> str | None:
-        """What the budgets of tagged sentences are stratified by, None where nothing."""
-        return "span types" if self.metric.tagging and any(strata_of(self.train)) else None
+        """What the budgets are stratified by where that is not the label itself, None where nothing."""
+        return self.question.strata if self.question.strata and any(strata_of(self.train)) else None
 
     @cached_property
     def answerable(self) -> set[str]:
         """Labels of the training examples: no other can ever be answered."""
-        return {label for example in self.train for label in gold(example, self.task)}
+        return set(self.question.labels_of(self.train))
 
     @cached_property
-    def metrics(self) -> tuple[Metric, ...]:
-        """The main metric, and for classification accuracy and macro-F1 whichever is the main one."""
-        others = () if self.metric.tagging else ("accuracy", "macro_f1")
+    def metrics(self) -> tuple[Figure, ...]:
+        """The main metric, and those that the task shows beside it."""
         return (
             self.metric,
-            *(Metric(name, self.labels, multi_label=self.multi_label) for name in others if name != self.metric.name),
+            *(Figure(self.question, name) for name in self.question.beside if name != self.metric.name),
         )
-
-    @property
-    def token_counts(self) -> list[int] | None:
-        """Numbers of tokens of the test sentences; None for texts."""
-        return [len(example.input.tokens) for example in self.test] if self.task == "tag" else None
 
 
 def load_problem(plan: ComparePlan) -> Problem:
@@ -88,9 +85,9 @@ def load_problem(plan: ComparePlan) -> Problem:
     test file, and for a test label that never occurs in training; with `on_error="skip"` the last is kept and counted as
     an error for every rung.
     """
-    train_path = str(plan.train)
+    kind, train_path = TASKS[plan.task], str(plan.train)
     train, rejected, scheme = _read(plan, train_path)
-    _check_two_labels(train, plan.task, train_path)
+    _check_two_labels(train, kind, train_path)
     remarks = []
     if plan.test is None:
         test_path = train_path
@@ -106,48 +103,43 @@ def load_problem(plan: ComparePlan) -> Problem:
     for path, examples in ((train_path, train), (test_path, test)):
         if not examples:
             raise BadData("holds no labelled example", path=path, repair="give a file with labelled examples")
-    train_labels = _check_two_labels(train, plan.task, train_path)
-    remarks += _unseen_labels(plan, train_labels, test, test_path)
-    remarks += _shared_examples(plan.task, train, test)
-    remarks += _cut_words(plan.task, ((train_path, train), (test_path, test)))
+    train_labels = _check_two_labels(train, kind, train_path)
+    labels = tuple(sorted({*train_labels, *kind.labels_of(test)}))
+    multi_label = plan.multi_label is not None
+    question = kind.of(labels, {"multi_label": multi_label, "scheme": PLAIN if scheme_name(plan.scheme) == PLAIN else None})
+    remarks += _unseen_labels(plan, question, train_labels, test, test_path)
+    remarks += _shared_examples(train, test)
+    remarks += _cut_words(kind, ((train_path, train), (test_path, test)))
     if rejected:
         remarks.append(f"{len(rejected):,} rows could not be used and were left out, as asked: see rejected.jsonl.")
-    labels = tuple(sorted(train_labels | {label for example in test for label in gold(example, plan.task)}))
-    multi_label = plan.multi_label is not None
     return Problem(
         task=plan.task,
         train=train,
         test=test,
         labels=labels,
-        metric=choose_metric(
-            plan.metric,
-            labels,
-            tagging=plan.task == "tag",
-            multi_label=multi_label,
-            gold=[gold(example, plan.task) for example in test],
-        ),
+        question=question,
+        metric=choose_figure(plan.metric, question, [kind.gold(example) for example in test], multi_label=multi_label),
         multi_label=multi_label,
         rejected=tuple(rejected),
         remarks=tuple(remarks),
-        train_fingerprint=examples_fingerprint(plan.task, train),
-        test_fingerprint=examples_fingerprint(plan.task, test),
+        train_fingerprint=examples_fingerprint(kind, train),
+        test_fingerprint=examples_fingerprint(kind, test),
     )
 
 
-def _check_two_labels(examples: list[Any], task: str, path: str) -> set[str]:
-    labels = {label for example in examples for label in gold(example, task)}
+def _check_two_labels(examples: list[Any], task: type[Task], path: str) -> set[str]:
+    labels = set(task.labels_of(examples))
     if len(labels) < 2:
         found = f"only the label {min(labels)!r}" if labels else "no label at all"
         raise BadData(f"holds {found}", path=path, repair="give examples with at least two different labels")
     return labels
 
 
-def examples_fingerprint(task: str, examples: Sequence[Any]) -> str:
+def examples_fingerprint(task: type[Task], examples: Sequence[Any]) -> str:
     """SHA-256 over what the examples say, independent of file names, formats and line numbers."""
     digest = hashlib.sha256()
     for example in examples:
-        seen = content(example, task)
-        row = [list(seen) if task == "tag" else seen, list(gold(example, task))]
+        row = list(task.row(example).values())
         digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
 
@@ -158,25 +150,17 @@ def name_of(path: str | Path) -> str:
 
 
 def _read(plan: ComparePlan, path: str, like: Like = None) -> tuple[list[Any], list[Any], Scheme | None]:
-    from carryover.data.formats.reading import read_tagged, read_texts
-
-    if plan.task == "tag":
-        tagged = read_tagged(
-            path, label_column=plan.label_column, format=plan.format, on_error=plan.on_error, scheme=plan.scheme,
-            like=like,
-        )  # fmt: skip
-        return list(tagged.examples), list(tagged.rejected), tagged.scheme
-    refuse_scheme(plan.scheme)
-    texts = read_texts(
-        path,
+    columns = Columns(
         text_column=_column(plan.text_column),
-        label_column="label" if plan.label_column is None else _column(plan.label_column),
+        label_column=_column(plan.label_column),
         format=plan.format,
-        on_error=plan.on_error,
         multi_label=plan.multi_label,
         coarse=plan.coarse,
+        scheme=plan.scheme,
+        on_error=plan.on_error,
     )
-    return list(texts.examples), list(texts.rejected), None
+    found = TASKS[plan.task].read(path, columns, like=like)
+    return list(found.examples), list(found.rejected), found.scheme
 
 
 def _column(value: str | int | None) -> Any:
@@ -189,17 +173,12 @@ def _set_aside(examples: list[Any]) -> tuple[list[Any], list[Any]]:
     return [examples[i] for i in train], [examples[i] for i in test]
 
 
-def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: str) -> list[str]:
-    """Test labels that no training example has. An `I-x` is known when `B-x` is: spans of that type were seen."""
-    from carryover.tasks.spans import is_span_scheme
-
-    every = known | {label for example in test for label in gold(example, plan.task)}
-    spans = plan.task == "tag" and plan.scheme != PLAIN and is_span_scheme(every)
-    kinds = {label.partition("-")[2] for label in known} if spans else set()
+def _unseen_labels(plan: ComparePlan, task: Task, known: set[str], test: list[Any], path: str) -> list[str]:
+    """Test labels that who learned from the training examples cannot answer."""
     unseen: dict[str, int] = {}
     for example in test:
-        for label in gold(example, plan.task):
-            if label in known or (spans and label.partition("-")[2] in kinds):
+        for label in task.gold(example):
+            if task.is_known(label, known):
                 continue
             if plan.on_error == "stop":
                 raise BadData(
@@ -218,20 +197,18 @@ def _unseen_labels(plan: ComparePlan, known: set[str], test: list[Any], path: st
     ]
 
 
-def _cut_words(task: str, files: Iterable[tuple[str, list[Any]]]) -> list[str]:
-    from carryover.tasks import TASKS
-
+def _cut_words(task: type[Task], files: Iterable[tuple[str, list[Any]]]) -> list[str]:
     words_of, found = WordTokenizer().words, []
     for path, examples in files:
-        words = [word for example in examples for word in TASKS[task].words(example, words_of)]
+        words = [word for example in examples for word in task.words(example, words_of)]
         if cut := count_cut(words):
             found.append(f"{name_of(path)}: {cut_sentence(cut, len(words))}.")
     return found
 
 
-def _shared_examples(task: str, train: list[Any], test: list[Any]) -> list[str]:
-    seen = {content(example, task) for example in train}
-    count = sum(content(example, task) in seen for example in test)
+def _shared_examples(train: list[Any], test: list[Any]) -> list[str]:
+    seen = {example.input for example in train}
+    count = sum(example.input in seen for example in test)
     if not count:
         return []
     return [f"{count:,} of {len(test):,} test examples also stand in the training data: scores are that much too kind."]

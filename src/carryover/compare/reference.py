@@ -8,7 +8,6 @@ from carryover.compare.cells import Cell
 from carryover.compare.ladder import REFERENCE
 from carryover.compare.problem import Problem
 from carryover.compare.scoring import Counts
-from carryover.data.majority import majority_answers
 from carryover.data.splits import nested_budgets
 
 Budget = int | str
@@ -20,11 +19,10 @@ class Reference:
     def __init__(self, problem: Problem, labels: Mapping[Budget, int]) -> None:
         self.problem = problem
         self.labels = dict(labels)
-        self._counted: dict[Cell, dict[str, Counts]] = {}
-        self._gold = problem.gold(problem.test)
+        self._counted: dict[Cell, Counts] = {}
 
-    def counts(self, cells: Iterable[Cell]) -> dict[Cell, dict[str, Counts]]:
-        """For every budget and seed of `cells` the counts of the majority, by the name of the metric."""
+    def counts(self, cells: Iterable[Cell]) -> dict[Cell, Counts]:
+        """For every budget and seed of `cells` the counts of the majority."""
         wanted = {cell._replace(rung=REFERENCE) for cell in cells}
         for seed in sorted({cell.seed for cell in wanted - set(self._counted)}):
             self._count(seed)
@@ -38,7 +36,6 @@ class Reference:
             if size == len(train) and whole is not None:  # all examples are the same for every seed
                 self._counted[Cell(REFERENCE, budget, seed)] = whole
                 continue
-            answers = majority_answers([train[i] for i in drawn[size]], self.problem.test)
-            self._counted[Cell(REFERENCE, budget, seed)] = {
-                metric.name: metric.count(self._gold, answers) for metric in self.problem.metrics
-            }
+            question = self.problem.question
+            answers = question.most_frequent([train[i] for i in drawn[size]], self.problem.test)
+            self._counted[Cell(REFERENCE, budget, seed)] = question.counts(self.problem.gold, answers)

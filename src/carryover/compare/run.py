@@ -23,6 +23,7 @@ from carryover.compare.problem import Problem, load_problem, name_of
 from carryover.compare.reference import Reference
 from carryover.compare.resources import MADE_ONCE, check_material, prepare, read_as
 from carryover.compare.result import CompareResult
+from carryover.compare.statistics import resample_examples
 from carryover.compare.store import PLAN_FILE, check_present
 from carryover.compare.trial import Trial, remember, run_trial, store_of
 from carryover.data.builtin import is_earlier_fingerprint
@@ -151,9 +152,8 @@ def collect(
     """What the stored cells of `plan` say so far, beside what the majority answers."""
     labels = plan.label_counts(len(problem.train))
     store = store_of(folder, problem)
-    gold = problem.gold(problem.test)
     results: list[CellResult] = []
-    counts: dict[str, dict[Cell, Any]] = {metric.name: {} for metric in problem.metrics}
+    counts: dict[Cell, Any] = {}
     missing = []
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
     failures = {failure.cell: failure for failure in store.failures(cells)}
@@ -165,15 +165,13 @@ def collect(
         failures.pop(cell, None)
         result, predictions = store.read(cell)
         results.append(result)
-        for metric in problem.metrics:
-            counts[metric.name][cell] = metric.count(gold, predictions)
-    for cell, counted in (reference or Reference(problem, labels)).counts([row.cell for row in results]).items():
-        for name, rows in counted.items():
-            counts[name][cell] = rows
+        counts[cell] = problem.question.counts(problem.gold, predictions)
+    counts |= (reference or Reference(problem, labels)).counts([row.cell for row in results])
     place = {budget: i for i, budget in enumerate(plan.budgets)}
     results.sort(key=lambda result: (table_rank(result.rung), place[result.budget], result.seed))
+    drawn = resample_examples(counts, problem.question, replicates=plan.replicates)
     analyses = {
-        metric.name: Analysis(counts[metric.name], labels, metric, replicates=plan.replicates, confidence=plan.confidence)
+        metric.name: Analysis(counts, labels, metric, replicates=plan.replicates, confidence=plan.confidence, drawn=drawn)
         for metric in problem.metrics
     }
     unanswered = {

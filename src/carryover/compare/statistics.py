@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carryover.compare.scoring import Counts, Metric
+from carryover.compare.scoring import Counts, Figure
 from carryover.experiments.seeds import mean
+from carryover.tasks import Task
 
 Replicates = NDArray[np.float64]
 _CHUNK = 64
@@ -51,22 +52,62 @@ class Interval:
         return Interval(min(max(self.low, low), high), min(max(self.high, low), high))
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """Every figure of a task on each draw of test examples, [R]: `figures` by cell and name, and in `guessing` what blind
+    guessing scores, for the figures that reward it."""
+
+    figures: dict[Any, dict[str, Replicates]]
+    guessing: dict[str, Replicates]
+
+
+def resample_examples(counts: Mapping[Any, Counts], task: Task, *, replicates: int = 2000, seed: int = 0) -> Resampled:
+    """Draw the test examples anew `replicates` times, the same for every cell, and make all figures of each draw.
+
+    `counts` holds for every cell its counts [N, K] (see `Task.counts`): a draw of examples is a sum of their rows.
+    """
+    found: dict[Any, dict[str, list[Replicates]]] = {cell: {} for cell in counts}
+    guessed: dict[str, list[Replicates]] = {}
+    examples = next((rows.shape[0] for rows in counts.values()), 0)
+    random = np.random.Generator(np.random.PCG64([seed, 1]))
+    for start in range(0, replicates if counts else 0, _CHUNK):
+        rows = min(_CHUNK, replicates - start)
+        drawn = random.integers(0, examples, size=(rows, examples))
+        drawn += np.arange(rows)[:, None] * examples
+        weights = np.bincount(drawn.ravel(), minlength=rows * examples).reshape(rows, examples).astype(np.float64)
+        for cell, table in counts.items():
+            sums = weights @ table
+            for name, figure in task.figures(sums).items():
+                found[cell].setdefault(name, []).append(figure)
+        for name in next(iter(found.values())):  # depends on the gold answers, which all cells share
+            guess = task.guessing(name, sums, examples)
+            if guess is not None:
+                guessed.setdefault(name, []).append(guess)
+    return Resampled({cell: _joined(parts) for cell, parts in found.items()}, _joined(guessed))
+
+
+def _joined(parts: Mapping[str, list[Replicates]]) -> dict[str, Replicates]:
+    return {name: np.concatenate(some) for name, some in parts.items()}
+
+
 class Resampling:
     """Scores of many cells under one set of draws of test examples and seeds.
 
-    `counts` holds for every cell its counts [N, K] on the same N test examples in the same order (see `Metric.count`).
-    `guessing` is the score of blind guessing on each draw of test examples, [R], where the metric rewards it, else None.
+    `counts` holds for every cell its counts [N, K] on the same N test examples in the same order (see `Task.counts`).
+    `guessing` is the score of blind guessing on each draw of test examples, [R], where the metric rewards it, else None. `drawn` is what `resample_examples` gave for the same counts, where several
+    figures share the work.
     Raises ValueError when two cells disagree about N.
     """
 
     def __init__(
         self,
         counts: Mapping[Any, Counts],
-        metric: Metric,
+        metric: Figure,
         *,
         replicates: int = 2000,
         confidence: float = 0.95,
         seed: int = 0,
+        drawn: Resampled | None = None,
     ) -> None:
         sizes = {cell: rows.shape[0] for cell, rows in counts.items()}
         if len(set(sizes.values())) > 1:
@@ -78,10 +119,12 @@ class Resampling:
         self.confidence = confidence
         self.size = replicates
         self.scores: dict[Any, float] = {
-            cell: float(metric.score(np.asarray(rows.sum(axis=0)))) for cell, rows in counts.items()
+            cell: float(metric.of(np.asarray(rows.sum(axis=0)))) for cell, rows in counts.items()
         }
-        self.guessing: Replicates | None = np.empty(replicates) if metric.rewards_guessing else None
-        self._replicates = self._draw_examples(counts, seed)
+        if drawn is None:
+            drawn = resample_examples(counts, metric.task, replicates=replicates, seed=seed)
+        self._replicates: dict[Any, Replicates] = {cell: found[metric.name] for cell, found in drawn.figures.items()}
+        self.guessing: Replicates | None = drawn.guessing.get(metric.name)
         self._seed = seed
         self._draws: dict[int, Replicates] = {}
 
@@ -115,25 +158,6 @@ class Resampling:
         low = np.quantile(replicates, tail, method="lower")
         high = np.quantile(replicates, 1 - tail, method="higher")
         return Interval(float(low), float(high))
-
-    def _draw_examples(self, counts: Mapping[Any, Counts], seed: int) -> dict[Any, Replicates]:
-        cells = list(counts)
-        if not cells:
-            return {}
-        examples = counts[cells[0]].shape[0]
-        random = np.random.Generator(np.random.PCG64([seed, 1]))
-        result = {cell: np.empty(self.size) for cell in cells}
-        for start in range(0, self.size, _CHUNK):
-            rows = min(_CHUNK, self.size - start)
-            drawn = random.integers(0, examples, size=(rows, examples))
-            drawn += np.arange(rows)[:, None] * examples
-            weights = np.bincount(drawn.ravel(), minlength=rows * examples).reshape(rows, examples).astype(np.float64)
-            for cell in cells:
-                sums = weights @ counts[cell]
-                result[cell][start : start + rows] = self.metric.score(sums)
-            if self.guessing is not None:  # what it can score depends on the gold labels, which all cells share
-                self.guessing[start : start + rows] = self.metric.by_guessing(sums, examples)
-        return result
 
     def _draw_seeds(self, count: int) -> Replicates:
         """Shares of `count` seeds in every replicate, [R, count], rows sum to 1."""

@@ -4,8 +4,7 @@
     OUT/cells/RUNG-BUDGET-SEED/         cell.json, predictions.npy, manifest.json
     OUT/failures/RUNG-BUDGET-SEED.json  the error a cell ended in, until it succeeds
 
-Predictions are whole numbers: places in the list of labels for texts and tokens (tokens of all sentences one after the
-other), or a table [N, K] of 0 and 1 where a text may have several labels.
+Predictions are whole numbers, as the task encodes them: see `Task.encode_answers`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.errors import BadData, CannotWrite
 from carryover.experiments.store import AGAIN, CELL_FILE, CellStore
 from carryover.storage import atomic_folder, save_array, to_bytes, verify_manifest, write_file
+from carryover.tasks import Task
 
 PLAN_FILE = "plan.json"
-Predictions = list[tuple[str, ...]]
+Predictions = list[Any]
 
 
 def check_present(folder: Path) -> None:
@@ -34,15 +35,14 @@ def check_present(folder: Path) -> None:
 
 
 class PredictionStore(CellStore[Cell, tuple[CellResult, Predictions]]):
-    """Cells of one comparison under `folder`. `lengths` are the numbers of tokens of the test sentences when tagging."""
+    """Cells of one comparison under `folder`: answers of `task` to the `inputs` of the test examples."""
 
     schema = "carryover.compare-cell/1"
     failure_schema = "carryover.compare-failure/1"
 
-    def __init__(self, folder: Path, *, lengths: Sequence[int] | None = None, multi_label: bool = False) -> None:
+    def __init__(self, folder: Path, task: Task, inputs: Sequence[Any]) -> None:
         super().__init__(folder)
-        self.lengths = None if lengths is None else list(lengths)
-        self.multi_label = multi_label
+        self.task, self.inputs = task, inputs
 
     def holds(self, cell: Cell) -> bool:
         return self.path(cell).is_dir()
@@ -52,10 +52,10 @@ class PredictionStore(CellStore[Cell, tuple[CellResult, Predictions]]):
 
     def write(self, result: CellResult, predictions: Predictions) -> None:
         """Store a finished cell, whole or not at all; an older failure of it is forgotten. Raises CannotWrite, DiskFault."""
-        labels = sorted({label for row in predictions for label in row})
+        numbers, labels = self.task.encode_answers(predictions)
         document = {"schema": self.schema, **result.to_json(), "predicted_labels": labels}
         with atomic_folder(self.path(result.cell)) as folder:
-            save_array(folder / "predictions.npy", self._encode(predictions, labels))
+            save_array(folder / "predictions.npy", numbers)
             write_file(folder / CELL_FILE, [to_bytes(json.dumps(document, ensure_ascii=False, indent=1))])
         self.forget_failure(result.cell)
 
@@ -67,7 +67,7 @@ class PredictionStore(CellStore[Cell, tuple[CellResult, Predictions]]):
         try:
             result = CellResult(**document)
             numbers = np.load(folder / "predictions.npy", allow_pickle=False)
-            predictions = self._decode(numbers, labels)
+            predictions = self.task.decode_answers(numbers, labels, self.inputs)
         except (TypeError, ValueError, IndexError) as error:
             raise BadData(f"does not hold what its format promises: {error}", path=folder, repair=AGAIN) from error
         if result.cell != cell or len(predictions) != result.test_examples:
@@ -81,23 +81,3 @@ class PredictionStore(CellStore[Cell, tuple[CellResult, Predictions]]):
     def failures(self, cells: Sequence[Cell]) -> list[CellFailure]:
         """Recorded failures of these cells, in their order."""
         return [CellFailure(**found) for cell in cells if (found := self.failure(cell)) is not None]
-
-    def _encode(self, predictions: Predictions, labels: list[str]) -> np.ndarray:
-        place = {label: i for i, label in enumerate(labels)}
-        if self.multi_label:
-            table = np.zeros((len(predictions), len(labels)), dtype=np.uint8)
-            for row, predicted in enumerate(predictions):
-                table[row, [place[label] for label in predicted]] = 1
-            return table
-        return np.array([place[label] for row in predictions for label in row], dtype=np.int32)
-
-    def _decode(self, numbers: np.ndarray, labels: list[str]) -> Predictions:
-        if self.multi_label:
-            return [tuple(labels[i] for i in np.flatnonzero(row)) for row in numbers]
-        flat = [labels[i] for i in numbers]
-        if self.lengths is None:
-            return [(label,) for label in flat]
-        if len(flat) != sum(self.lengths):
-            raise ValueError(f"{len(flat)} tags for {sum(self.lengths)} test tokens")
-        ends = np.cumsum(self.lengths).tolist()
-        return [tuple(flat[end - length : end]) for end, length in zip(ends, self.lengths, strict=True)]

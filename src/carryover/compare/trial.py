@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from carryover.compare.cells import Cell, CellFailure, CellResult
 from carryover.compare.ladder import Resources
@@ -60,10 +61,10 @@ def run_trial(trial: Trial) -> CellFailure | None:
 
 def store_of(out: Path, problem: Problem) -> PredictionStore:
     """The store of a comparison's cells under `out`."""
-    return PredictionStore(out, lengths=problem.token_counts, multi_label=problem.multi_label)
+    return PredictionStore(out, problem.question, [example.input for example in problem.test])
 
 
-def _measure(trial: Trial, problem: Problem) -> tuple[CellResult, list[tuple[str, ...]]]:
+def _measure(trial: Trial, problem: Problem) -> tuple[CellResult, list[Any]]:
     from carryover.compare.ladder.running import run_rung
 
     cell = trial.cell
@@ -72,13 +73,13 @@ def _measure(trial: Trial, problem: Problem) -> tuple[CellResult, list[tuple[str
     memory = PeakMemory()
     task = problem.asked(trial.plan.class_weights)
     outcome = run_rung(cell.rung, task, train, problem.test, cell.seed, trial.resources)
-    counts = problem.metric.count(problem.gold(problem.test), outcome.predictions)
+    counts = problem.question.counts(problem.gold, outcome.predictions)
     result = CellResult(
         rung=cell.rung,
         budget=cell.budget,
         labels=trial.labels,
         seed=cell.seed,
-        score=float(problem.metric.score(counts.sum(axis=0))),
+        score=float(problem.metric.of(counts.sum(axis=0))),
         seconds=outcome.seconds,
         prediction_milliseconds=outcome.prediction_milliseconds,
         parameters=outcome.parameters,

@@ -128,10 +128,10 @@ def _which_rung(analysis: Analysis, budget: Budget) -> str:
 
 def _reference(analysis: Analysis, budget: Budget) -> str:
     """`answering the most frequent label (88.6)`."""
-    what = "giving each word its most frequent tag" if analysis.metric.tagging else "answering the most frequent label"
+    what = analysis.metric.task.majority
     point = analysis.points.get((REFERENCE, budget))
     score = "" if point is None else f" ({points(point.score)})"
-    guessing = "" if analysis.guessing is None else f" or {analysis.metric.guess} ({points(analysis.guessing)})"
+    guessing = "" if analysis.guessing is None else f" or {analysis.metric.task.guess} ({points(analysis.guessing)})"
     return f"{what}{score}{guessing}"
 
 

@@ -24,6 +24,11 @@ class Text:
     text: str
 
     @property
+    def content(self) -> str:
+        """What a model that knows nothing of inputs is given."""
+        return self.text
+
+    @property
     def shown(self) -> str:
         """As people read it."""
         return self.text
@@ -43,6 +48,10 @@ class Words:
     tokens: tuple[str, ...]
 
     @property
+    def content(self) -> tuple[str, ...]:
+        return self.tokens
+
+    @property
     def shown(self) -> str:
         return " ".join(self.tokens)
 
@@ -59,6 +68,10 @@ class TextPair:
 
     first: str
     second: str
+
+    @property
+    def content(self) -> tuple[str, str]:
+        return self.first, self.second
 
     @property
     def shown(self) -> str:
@@ -90,6 +103,10 @@ class Series:
 
     def __hash__(self) -> int:
         return hash((self.values.shape, (self.values + 0).tobytes()))  # −0 equals 0
+
+    @property
+    def content(self) -> NDArray[Any]:
+        return self.values
 
     @property
     def shown(self) -> str:

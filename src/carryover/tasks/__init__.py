@@ -8,7 +8,7 @@ from carryover.data.examples import Labels
 from carryover.errors import BadData
 from carryover.tasks.classify import Classify
 from carryover.tasks.metrics import ConfusionMatrix, LabelScore
-from carryover.tasks.spans import Span, extract_spans, span_scores
+from carryover.tasks.spans import Span, extract_spans
 from carryover.tasks.tag import Tag
 from carryover.tasks.task import Task
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TASKS", "Classify", "ConfusionMatrix", "LabelScore", "Labels", "Span", "Tag", "Task", "extract_spans", "head_from_json",
-    "span_scores",
 ]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Classify, Tag)}

@@ -1,9 +1,4 @@
-"""Scores of labelled predictions: accuracy, precision, recall and F1 per label and averaged, the confusion matrix.
-
-Every function takes gold and predicted labels side by side and refuses lists of unequal length, so that nothing can go
-unscored without a word. Conventions are those of scikit-learn: a ratio 0/0 counts as 0, macro averages run over the
-labels that occur in gold or predictions.
-"""
+"""What a document says beside the figures of a task: precision, recall and F1 of every label, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -11,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from carryover.tasks.counting import Numbers
 
 
 @dataclass(frozen=True)
@@ -64,35 +61,10 @@ class ConfusionMatrix:
         return {"labels": list(self.labels), "rows_are_gold": [list(row) for row in self.counts]}
 
 
-def accuracy(gold: Sequence[Any], predicted: Sequence[Any]) -> float:
-    """Share of equal pairs; 0 when there are none."""
-    _same_length(gold, predicted)
-    return sum(g == p for g, p in zip(gold, predicted, strict=True)) / len(gold) if gold else 0.0
-
-
-def label_scores(gold: Sequence[Iterable[str]], predicted: Sequence[Iterable[str]]) -> dict[str, LabelScore]:
-    """Counts of every label that occurs, sorted by label. Each item is the set of labels of one example."""
-    _same_length(gold, predicted)
-    correct: Counter[str] = Counter()
-    given: Counter[str] = Counter()
-    wanted: Counter[str] = Counter()
-    for g, p in zip(gold, predicted, strict=True):
-        gold_set, predicted_set = set(g), set(p)
-        correct.update(gold_set & predicted_set)
-        given.update(predicted_set)
-        wanted.update(gold_set)
-    return {label: LabelScore(correct[label], given[label], wanted[label]) for label in sorted({*given, *wanted})}
-
-
-def macro_f1(scores: dict[str, LabelScore]) -> float:
-    """Mean F1 over labels, each label counting once however rare; 0 when there are none."""
-    return sum(score.f1 for score in scores.values()) / len(scores) if scores else 0.0
-
-
-def micro_average(scores: dict[str, LabelScore]) -> LabelScore:
-    """All labels counted together."""
-    parts = list(scores.values())
-    return LabelScore(sum(p.correct for p in parts), sum(p.predicted for p in parts), sum(p.gold for p in parts))
+def per_label(labels: Iterable[str], table: Numbers) -> dict[str, dict[str, float]]:
+    """The scores of every label that occurs, sorted by label, from its counts `table` [C, 3]; see `counting.label_counts`."""
+    rows = {label: LabelScore(*(int(value) for value in row)) for label, row in zip(labels, table, strict=True)}
+    return {label: rows[label].to_json() for label in sorted(rows) if rows[label].predicted or rows[label].gold}
 
 
 def _same_length(gold: Sequence[Any], predicted: Sequence[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Spans written as one tag a word (IOB2): validity, and F1 over exact spans.
+"""Spans written as one tag a word (IOB2): validity, and the spans they name.
 
 IOB2 (Ratnaparkhi 1998; Tjong Kim Sang and Veenstra 1999): `B-x` begins a span of type x, `I-x` continues it, `O` is
 outside. Readers make IOB2 of every other scheme (`carryover.data.schemes`).
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from carryover.data.schemes import OUTSIDE, Span, extract_spans
-from carryover.tasks.metrics import LabelScore
 
-__all__ = ["Span", "extract_spans", "first_violation", "is_span_scheme", "may_follow", "span_scores"]
+__all__ = ["Span", "extract_spans", "first_violation", "is_span_scheme", "may_follow", "span_types"]
 
 
 def is_span_scheme(labels: Iterable[str]) -> bool:
@@ -39,19 +38,6 @@ def first_violation(tags: Sequence[str]) -> int | None:
     return None
 
 
-def span_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, LabelScore]:
-    """Exact-match counts for every span type that occurs, sorted. Raises ValueError when lengths disagree."""
-    if len(gold) != len(predicted):
-        raise ValueError(f"{len(gold)} gold sentences but {len(predicted)} predicted: every sentence must be scored once")
-    counts: dict[str, list[int]] = {}  # label -> [correct, predicted, gold]
-    for number, (gold_tags, predicted_tags) in enumerate(zip(gold, predicted, strict=True)):
-        if len(gold_tags) != len(predicted_tags):
-            raise ValueError(
-                f"sentence {number} has {len(gold_tags)} gold tags but {len(predicted_tags)} predicted: "
-                "every word must be scored exactly once"
-            )
-        gold_spans, predicted_spans = set(extract_spans(gold_tags)), set(extract_spans(predicted_tags))
-        for column, spans in enumerate((gold_spans & predicted_spans, predicted_spans, gold_spans)):
-            for span in spans:
-                counts.setdefault(span.label, [0, 0, 0])[column] += 1
-    return {label: LabelScore(*counts[label]) for label in sorted(counts)}
+def span_types(labels: Iterable[str]) -> tuple[str, ...]:
+    """The types of span that IOB2 tags name, sorted."""
+    return tuple(sorted({label[2:] for label in labels if label != OUTSIDE}))

@@ -13,20 +13,33 @@ from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from carryover.data.columns import Columns
 from carryover.data.examples import Example, Labels, Source, Words
 from carryover.data.formats.reading import read_tagged
 from carryover.data.formats.text import ReadResult
+from carryover.data.majority import MostFrequentTag
 from carryover.data.schemes import LETTERS, PLAIN, Like, Scheme, scheme_name
 from carryover.errors import UsageError
 from carryover.escaping import TableCell
-from carryover.tasks.metrics import ConfusionMatrix, accuracy, label_scores, macro_f1, micro_average
-from carryover.tasks.spans import is_span_scheme, span_scores
+from carryover.tasks.counting import (
+    ANSWERED,
+    GOLD,
+    RIGHT,
+    Numbers,
+    f1,
+    guessed_macro_f1,
+    label_counts,
+    macro_f1,
+    ratio,
+    unanswered,
+)
+from carryover.tasks.metrics import ConfusionMatrix, per_label
+from carryover.tasks.spans import extract_spans, is_span_scheme, span_types
 from carryover.tasks.task import Task, Tokenize, need_two_labels
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from carryover.tasks.heads.tag import TagHead
 
 _LARGEST_CONFUSION = 60  # labels; a larger table tells nobody anything
@@ -42,6 +55,7 @@ class Tag(Task):
     name: ClassVar[str] = "tag"
     reads: ClassVar[tuple[type, ...]] = (Words,)
     reading: ClassVar[str] = "tags"
+    noun: ClassVar[str] = "sentence"
     card: ClassVar[str] = "Tags every word of a sentence"
     activity: ClassVar[str] = "tagging"
     options: ClassVar[tuple[str, ...]] = ("scheme", "metric")
@@ -147,24 +161,97 @@ class Tag(Task):
 
     # ------------------------------------------------------------------ score
 
-    def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
+    strata: ClassVar[str | None] = "span types"
+
+    def fitting_score(self, figure: str) -> str:
+        """Where every word has one tag, micro-F1 is accuracy."""
+        return "accuracy" if figure == "micro_f1" else figure
+
+    def is_known(self, label: str, known: Iterable[str]) -> bool:
+        """An `I-x` is known when `B-x` is: spans of that type were seen."""
+        return label in known or (self.spans and label[1:2] == "-" and label[2:] in span_types(known))
+
+    @property
+    def units(self) -> Labels:
+        """What F1 is counted of: types of spans, or tags."""
+        return span_types(self.labels) if self.spans else self.labels
+
+    @property
+    def count_size(self) -> int:
+        return 2 + 3 * len(self.units)
+
+    def count(self, gold: Labels, predicted: Labels) -> Numbers:
+        """Words that are right, words, and for each unit how many were right, answered and gold; of spans exact ones."""
+        if len(gold) != len(predicted):
+            raise ValueError(f"has {len(gold)} gold tags but {len(predicted)} predicted: tag every token once")
+        hits = [a for a, b in zip(gold, predicted, strict=True) if a == b]
+        right, answered, wanted = hits, list(predicted), list(gold)
+        if self.spans:
+            found, real = set(extract_spans(predicted)), set(extract_spans(gold))
+            right, answered, wanted = ([span.label for span in spans] for spans in (found & real, found, real))
+        places = {unit: number for number, unit in enumerate(self.units)}
+        each = label_counts(places, right, answered, wanted)
+        return np.concatenate([[float(len(hits)), float(len(gold))], each])
+
+    def figures(self, sums: Numbers) -> dict[str, Numbers]:
         """Accuracy and F1 over words; for spans precision, recall and F1 of exact spans, together and for each type.
 
-        Raises ValueError when a sentence has not as many predicted tags as gold ones.
+        Micro-F1 over words with one tag each is their accuracy.
         """
-        spans = span_scores(gold, predicted) if self.spans else None
-        for number, (one, other) in enumerate(zip(gold, predicted, strict=True)):
-            if len(one) != len(other):
-                raise ValueError(f"sentence {number} has {len(one)} gold tags but {len(other)} predicted: score every word")
+        table = _table(sums)
+        found = {"accuracy": ratio(sums[..., 0], sums[..., 1])}
+        if self.spans:
+            together = table.sum(axis=-2)
+            found["span_precision"] = ratio(together[..., RIGHT], together[..., ANSWERED])
+            found["span_recall"] = ratio(together[..., RIGHT], together[..., GOLD])
+            found["span_f1"] = f1(together)
+        found |= {"macro_f1": macro_f1(table), "micro_f1": found["accuracy"]}
+        return {self.main_score: found[self.main_score], **found}
+
+    def guessing(self, figure: str, sums: Numbers, examples: int) -> Numbers | None:
+        """Macro-F1 over tags is rewarded as that over classes; spans are not found by guessing."""
+        rewarded = figure == "macro_f1" and not self.spans
+        return guessed_macro_f1(_table(sums)[..., GOLD], examples, several=False) if rewarded else None
+
+    guess = "guessing in proportion"
+
+    def never_answered(self, figure: str, sums: Numbers) -> Labels:
+        return unanswered(self.units, _table(sums)) if figure == "macro_f1" else ()
+
+    def encode_answers(self, answers: ListOf[Labels]) -> tuple[np.ndarray, list[str]]:
+        """Places of the tags of all sentences, one after the other."""
+        tags = sorted({tag for row in answers for tag in row})
+        place = {tag: number for number, tag in enumerate(tags)}
+        return np.array([place[tag] for row in answers for tag in row], dtype=np.int32), tags
+
+    def decode_answers(self, numbers: np.ndarray, words: ListOf[str], inputs: ListOf[Any]) -> list[Labels]:
+        flat, lengths = [words[number] for number in numbers], [len(one.tokens) for one in inputs]
+        if len(flat) != sum(lengths):
+            raise ValueError(f"{len(flat)} tags for {sum(lengths)} test tokens")
+        ends = np.cumsum(lengths).tolist()
+        return [tuple(flat[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+
+    majority: ClassVar[str] = "giving each word its most frequent tag"
+
+    @classmethod
+    def most_frequent(cls, train: ListOf[Example[Any, Any]], test: ListOf[Example[Any, Any]]) -> list[Labels]:
+        """Of each word; of a word that was never seen the most frequent tag of all."""
+        return MostFrequentTag(train).answer(test)
+
+    def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
+        """The figures, each unit, and the confusion. Raises ValueError when a sentence has not as many predicted tags as gold."""
+        task = self.covering(gold, predicted)
+        sums = np.asarray(task.counts(gold, predicted).sum(axis=0))
+        made = task.figures(sums)
+        names = ("accuracy", "span_precision", "span_recall", "span_f1", "macro_f1")
+        figures: dict[str, Any] = {name: float(made[name]) for name in names if name in made}
+        figures["per_label"] = per_label(task.units, _table(sums))
         words = list(chain.from_iterable(gold)), list(chain.from_iterable(predicted))
-        figures: dict[str, Any] = {"accuracy": accuracy(*words)}
-        if spans is not None:
-            together = micro_average(spans)
-            figures |= {"span_precision": together.precision, "span_recall": together.recall, "span_f1": together.f1}
-            each = spans
-        else:
-            each = label_scores([(tag,) for tag in words[0]], [(tag,) for tag in words[1]])
-        figures |= {"macro_f1": macro_f1(each), "per_label": {label: part.to_json() for label, part in each.items()}}
         if len({*words[0], *words[1], *self.labels}) <= _LARGEST_CONFUSION:
             figures["confusion"] = ConfusionMatrix.count(*words, labels=self.labels).to_json()
         return self._scored(figures, {"sentences": len(gold), "words": len(words[0])})
+
+
+def _table(sums: Numbers) -> Numbers:
+    """[..., units, 3] of the counts of units."""
+    return sums[..., 2:].reshape(*sums.shape[:-1], -1, 3)

@@ -7,22 +7,26 @@ strings for each example: the labels of a text, or one tag for each word of a se
 
 from __future__ import annotations
 
+import copy
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from carryover.data.columns import Columns
 from carryover.data.examples import Example, Labels, Source
 from carryover.data.formats.text import ReadResult
+from carryover.data.majority import MostFrequentLabel
 from carryover.data.schemes import Like, Scheme
 from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.escaping import TableCell
+from carryover.tasks.counting import Counts, Numbers, stack_counts
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from carryover.tasks.heads.head import Head
 
 Tokenize = Callable[[str], list[str]]
@@ -46,6 +50,8 @@ class Task(ABC):
     reads: ClassVar[tuple[type, ...]]
     reading: ClassVar[str]
     """What a format must hold to be read for it, one of those of `carryover.data.formats.choosing`."""
+    noun: ClassVar[str] = "example"
+    """What one example is called in errors."""
     card: ClassVar[str]
     activity: ClassVar[str]
     sentences_of_one: ClassVar[int] = 1
@@ -189,9 +195,104 @@ class Task(ABC):
 
     # ------------------------------------------------------------------ score
 
+    beside: ClassVar[tuple[str, ...]] = ()
+    """The figures that a comparison shows beside the main one."""
+    strata: ClassVar[str | None] = None
+    """What budgets are stratified by where that is not the label itself."""
+
+    def fitting_score(self, figure: str) -> str:
+        """The score that decides in early stopping where a comparison is by `figure`."""
+        return figure
+
+    def is_known(self, label: str, known: Iterable[str]) -> bool:
+        """Whether who learned from the labels `known` can answer a label."""
+        return label in known
+
+    @abstractmethod
+    def count(self, gold: Any, predicted: Any) -> Numbers:
+        """What one example counts, [K]: numbers that add up over examples. Raises ValueError for what goes unscored."""
+
+    @abstractmethod
+    def figures(self, sums: Numbers) -> dict[str, Numbers]:
+        """Figures [...] from added-up counts [..., K], of one sum or of thousands of resampled ones at once.
+
+        A figure need not be additive, its counts must be: an F1, the BLEU of a corpus, the error of a scaled series.
+        """
+
+    def counts(self, gold: ListOf[Any], predicted: ListOf[Any]) -> Counts:
+        """`count` of every example, [N, K]. Raises ValueError when an example would go unscored."""
+        if len(gold) != len(predicted):
+            raise ValueError(f"{len(gold)} gold examples but {len(predicted)} predictions: every example is scored once")
+        rows = (self._count_of(number, *pair) for number, pair in enumerate(zip(gold, predicted, strict=True)))
+        return stack_counts(rows, self.count_size)
+
+    def _count_of(self, number: int, gold: Any, predicted: Any) -> Numbers:
+        try:
+            return self.count(gold, predicted)
+        except ValueError as error:
+            raise ValueError(f"{self.noun} {number} {error}") from None
+
+    @property
+    @abstractmethod
+    def count_size(self) -> int:
+        """K, the number of counts of an example."""
+
+    def guessing(self, figure: str, sums: Numbers, examples: int) -> Numbers | None:
+        """What the best blind guessing can be expected to score, [...], where a figure rewards it; else None."""
+        return None
+
+    guess: str = ""
+    """What the blind guessing is that scores most."""
+
+    def never_answered(self, figure: str, sums: Numbers) -> Labels:
+        """Labels that some example has and no answer among `sums` [K] is, for the figures that make much of it."""
+        return ()
+
+    # ------------------------------------------------------------------ storage of answers
+
+    def to_json(self, answer: Any) -> Any:
+        """An answer as JSON."""
+        return list(answer)
+
+    def from_json(self, value: Any) -> Any:
+        """Inverse of `to_json`."""
+        return tuple(value)
+
+    def encode_answers(self, answers: ListOf[Any]) -> tuple[np.ndarray, list[str]]:
+        """Answers as an array of whole numbers and the words that they stand for."""
+        words = [json.dumps(self.to_json(answer), ensure_ascii=False, sort_keys=True) for answer in answers]
+        known = sorted(set(words))
+        place = {word: number for number, word in enumerate(known)}
+        return np.array([place[word] for word in words], dtype=np.int32), known
+
+    def decode_answers(self, numbers: np.ndarray, words: ListOf[str], inputs: ListOf[Any]) -> list[Any]:
+        """Inverse of `encode_answers`; `inputs` are those that were answered. Raises ValueError, IndexError."""
+        known = [self.from_json(json.loads(word)) for word in words]
+        return [known[number] for number in numbers]
+
+    # ------------------------------------------------------------------ the least that counts
+
+    majority: ClassVar[str] = "answering the most frequent label"
+    """What `most_frequent` does, inside a sentence."""
+
+    @classmethod
+    def most_frequent(cls, train: ListOf[Example[Any, Any]], test: ListOf[Example[Any, Any]]) -> list[Any]:
+        """The answers of who never looks: what is most frequent in `train`, of equally frequent ones the first in order."""
+        return MostFrequentLabel(train).answer(test)
+
     @abstractmethod
     def score(self, gold: ListOf[Labels], predicted: ListOf[Labels]) -> dict[str, Any]:
         """Scores as JSON: `main` (the value), `main_name`, the scores themselves, counts, and `unscored`, always 0."""
+
+    def covering(self, *answers: ListOf[Labels]) -> Self:
+        """This task, or where answers hold labels that it does not know, a copy that counts those, too."""
+        unknown = {label for rows in answers for row in rows for label in row} - set(self.labels)
+        if not unknown:
+            return self
+        wider = copy.copy(self)
+        wider.labels = (*self.labels, *sorted(unknown))
+        wider.numbers = {label: number for number, label in enumerate(wider.labels)}
+        return wider
 
     def _scored(self, figures: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
         return {"main": figures[self.main_score], "main_name": self.main_score, **figures, **counts, "unscored": 0}

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from carryover.compare.examples import content
 from carryover.compare.ladder.task import RungTask
 
 _EXAMPLES = 64
@@ -51,5 +50,5 @@ class Calibration:
         return vocabulary, np.zeros((len(vocabulary), self.vector_size), dtype=np.float32)
 
     def _words(self, example: Any) -> list[str]:
-        seen = content(example, self.task.kind)
+        seen = example.input.content
         return seen.split() if isinstance(seen, str) else list(seen)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carryover.classical.feature_models import feature_model
-from carryover.compare.examples import content, gold
 from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, Style
 from carryover.compare.ladder.task import RungTask
 from carryover.data.metric_names import metric_of_labels
@@ -33,7 +32,7 @@ class Features(Rung):
     baseline = 1
 
     def fit(self, task: RungTask, train: Sequence[Any], seed: int, resources: Resources) -> Fitted:
-        inputs, targets = [content(example, task.kind) for example in train], [gold(example, task.kind) for example in train]
+        inputs, targets = [example.input.content for example in train], [(example.gold or ()) for example in train]
         started = time.perf_counter()
         metric = task.metric
         if metric == "auto":
@@ -58,7 +57,7 @@ class Features(Rung):
             started = time.perf_counter()
             try:
                 fitted = self.fit(task, examples, 0, Resources())
-                fitted.predict([content(example, task.kind) for example in examples[:_PREDICTED]])
+                fitted.predict([example.input.content for example in examples[:_PREDICTED]])
             except NothingToLearn:  # told by the cells themselves; then there is no time to speak of
                 pass
             return time.perf_counter() - started
@@ -77,8 +76,7 @@ class Features(Rung):
         """MiB of a process that fits `labels` examples, measured from this one, which has fitted a few."""
         from carryover.experiments.process import PeakMemory
 
-        kind = calibration.task.kind
-        sample = [content(example, kind) for example in calibration.sample(labels, most=_EXAMPLES_FOR_MEMORY)]
-        kinds = len({label for example in calibration.train for label in gold(example, kind)})
+        sample = [example.input.content for example in calibration.sample(labels, most=_EXAMPLES_FOR_MEMORY)]
+        kinds = len({label for example in calibration.train for label in (example.gold or ())})
         model = feature_model(type(sample[0]), multi_label=calibration.task.multi_label)
         return PeakMemory().read() + float(model.foretold_mib(sample, kinds, labels))

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from carryover.compare.examples import content
 from carryover.compare.ladder.rung import Fitted, Resources, Rung
 from carryover.compare.ladder.task import RungTask
 from carryover.transfer.plan import MODES, CarryPlan
@@ -135,6 +134,6 @@ class NeuralRung(Rung):
         (fewer, first), (more, second) = spent
         update = max(second - first, 0.1 * second) / max(1, more - fewer)
         started = time.perf_counter()
-        fit.predictor.predict([content(example, kind) for example in sample])
+        fit.predictor.predict([example.input.content for example in sample])
         predict = (time.perf_counter() - started) / len(sample)
         return max(0.0, second - more * update), update, predict

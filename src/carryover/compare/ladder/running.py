@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from carryover.compare.cells import NOT_LEARNED, CellOutcome
-from carryover.compare.examples import content
 from carryover.compare.ladder import rung_of
 from carryover.compare.ladder.rung import Answers, Resources
 from carryover.compare.ladder.task import RungTask
-from carryover.data.majority import majority_answers
 from carryover.errors import NothingToLearn
+from carryover.tasks import TASKS
 
 
 def run_rung(
@@ -25,9 +24,9 @@ def run_rung(
     """
     try:
         fitted = rung_of(rung).fit(task, train, seed, resources)
-        predictions, milliseconds = _timed(fitted.predict, [content(example, task.kind) for example in test])
+        predictions, milliseconds = _timed(fitted.predict, [example.input.content for example in test])
     except NothingToLearn as reason:
-        predictions, milliseconds = _timed(lambda examples: majority_answers(train, examples), list(test))
+        predictions, milliseconds = _timed(lambda examples: TASKS[task.kind].most_frequent(train, examples), list(test))
         return CellOutcome(predictions, 0.0, milliseconds, 0, 0, notes={NOT_LEARNED: reason.message})
     return CellOutcome(predictions, fitted.seconds, milliseconds, fitted.parameters, fitted.trainable, notes=fitted.notes)
 
