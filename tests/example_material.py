@@ -7,7 +7,8 @@ from typing import Any
 
 from carryover.compare.scoring import Figure
 from carryover.data.examples import Example, Labels, Source, Text, Words
-from carryover.tasks import TASKS, head_from_json
+from carryover.tasks import TASKS
+from carryover.tasks.heads import head_from_json
 from carryover.tasks.heads.head import Head
 
 LabelledText = Example[Text, Labels]

@@ -25,6 +25,7 @@ class ShortAnswer(Task):
     card: ClassVar[str] = "Answers questions"
     activity: ClassVar[str] = "answering"
     options: ClassVar[tuple[str, ...]] = ()
+    head: ClassVar[str] = ""
     head_options: ClassVar[tuple[str, ...]] = ()
     main_score = usual_score = "overlap"
     count_size = 4
@@ -59,13 +60,6 @@ class ShortAnswer(Task):
     @classmethod
     def row(cls, example: Any) -> dict[str, Any]:
         return {"text": example.input.text, "answers": list(example.gold)}
-
-    def build_head(self, in_size: int, options: Any) -> Any:
-        raise NotImplementedError
-
-    @staticmethod
-    def head_class() -> Any:
-        raise NotImplementedError
 
     def write_in(self, scheme: str) -> None: ...
 

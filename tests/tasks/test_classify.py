@@ -11,7 +11,8 @@ import torch
 from carryover.errors import BadData, UsageError
 from carryover.layers.pooling import POOLINGS
 from carryover.sequence import Sequence
-from carryover.tasks import Classify, head_from_json
+from carryover.tasks import Classify
+from carryover.tasks.heads import head_from_json
 from carryover.tasks.heads.head import Head
 from example_material import LabelledText, build_head, labelled_text
 

@@ -10,7 +10,7 @@ import torch
 from carryover.data.schemes import Scheme
 from carryover.errors import BadData, UsageError
 from carryover.sequence import Sequence
-from carryover.tasks import head_from_json
+from carryover.tasks.heads import head_from_json
 from example_material import Tagged, build_head, tagged_words
 
 CLASSES = ("DET", "NOUN", "VERB")

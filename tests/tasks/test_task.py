@@ -12,7 +12,8 @@ import pytest
 
 from carryover.data.columns import Columns
 from carryover.data.examples import Source, Text, Words
-from carryover.tasks import TASKS, head_from_json
+from carryover.tasks import TASKS
+from carryover.tasks.heads import head_class, head_from_json
 
 FILES = {"classify": ("a.tsv", "text\tlabel\na b\tx\nc\ty\n"), "tag": ("a.conll", "a\tB-x\nb\tI-x\n\nc\tO\n")}
 
@@ -51,6 +52,6 @@ def test_a_line_of_text_becomes_what_a_task_reads() -> None:
 def test_options_reach_task_and_head_and_others_are_refused(name: str) -> None:
     stored = {"kind": name, "in_size": 4, "labels": ["a", "b"], "dropout": 0.25, "metric": "macro_f1"}
     head = head_from_json(stored)
-    assert head.task.main_score == "macro_f1" and head.dropout == 0.25 and type(head) is head.task.head_class()
+    assert head.task.main_score == "macro_f1" and head.dropout == 0.25 and type(head) is head_class(type(head.task))
     with pytest.raises(TypeError, match="no option 'warmth'"):
         head_from_json({**stored, "warmth": 1})

@@ -17,13 +17,12 @@ from carryover.data.schemes import PLAIN, scheme_name
 from carryover.errors import UsageError, check_choice
 from carryover.pretraining.settings import PretrainSettings
 from carryover.setting import COMPARISON, DATA, MODEL, RUN, SEED, option, same_as, same_option
+from carryover.tasks import TASKS
 from carryover.transfer.plan import PLACEMENTS, CarryPlan
 from carryover.transfer.settings import CLASS_WEIGHTS, FitSettings, TaskRun
 
 PLAN_SCHEMA = "carryover.compare-plan/1"
-TASKS = ("classify", "tag")
 SMALLEST_BUDGET = 4
-WEIGHED_TASKS = ("classify",)
 USUAL = {"placement": CarryPlan.placement, "class weights": FitSettings.class_weights}
 """Of the question: what it is where a plan, being older, does not say."""
 _USUAL_BUDGETS = (50, 100, 200, 400)
@@ -136,7 +135,7 @@ class ComparePlan:
         check_choice("task", self.task, TASKS)
         object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
         check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
-        if self.class_weights != USUAL["class weights"] and self.task not in WEIGHED_TASKS:
+        if self.class_weights != USUAL["class weights"] and not TASKS[self.task].weighs_classes:
             raise UsageError(
                 f"class weights are for classification, not for the task {self.task}", repair="leave --class-weights out"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from carryover.tasks.counting import GOLD, Numbers, f1, guessed_macro_f1, label_
 from carryover.tasks.metrics import ConfusionMatrix, per_label
 from carryover.tasks.task import Task, Tokenize, need_two_labels
 
-if TYPE_CHECKING:
-    from carryover.tasks.heads.classify import ClassifyHead
-
 
 class Classify(Task):
     """One label for each text, or with `multi_label` a set of labels."""
@@ -33,7 +30,10 @@ class Classify(Task):
     reading: ClassVar[str] = "texts"
     card: ClassVar[str] = "Labels texts"
     activity: ClassVar[str] = "classification"
+    input_columns: ClassVar[tuple[str, ...]] = ("text_column",)
+    weighs_classes: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("multi_label", "metric")
+    head: ClassVar[str] = "carryover.tasks.heads.classify:ClassifyHead"
     head_options: ClassVar[tuple[str, ...]] = ("pooling", "dropout", "threshold")
 
     def __init__(self, labels: Iterable[str], *, multi_label: bool = False, metric: str | None = None) -> None:
@@ -44,15 +44,6 @@ class Classify(Task):
             raise NothingToLearn("no text of the training data has a label", repair="add labelled texts")
         self.multi_label = multi_label
         self.choose_main_score(metric, "macro_f1" if multi_label else "accuracy", ("accuracy", "macro_f1", "micro_f1"))
-
-    @staticmethod
-    def head_class() -> type[ClassifyHead]:
-        from carryover.tasks.heads.classify import ClassifyHead
-
-        return ClassifyHead
-
-    def build_head(self, in_size: int, options: Mapping[str, Any]) -> ClassifyHead:
-        return self.head_class()(self, in_size, **{name: options[name] for name in self.head_options if name in options})
 
     # ------------------------------------------------------------------ examples
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence as ListOf
 from dataclasses import replace
 from itertools import chain
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,9 +39,6 @@ from carryover.tasks.metrics import ConfusionMatrix, per_label
 from carryover.tasks.spans import extract_spans, is_span_scheme, span_types
 from carryover.tasks.task import Task, Tokenize, need_two_labels
 
-if TYPE_CHECKING:
-    from carryover.tasks.heads.tag import TagHead
-
 _LARGEST_CONFUSION = 60  # labels; a larger table tells nobody anything
 
 
@@ -59,6 +56,7 @@ class Tag(Task):
     card: ClassVar[str] = "Tags every word of a sentence"
     activity: ClassVar[str] = "tagging"
     options: ClassVar[tuple[str, ...]] = ("scheme", "metric")
+    head: ClassVar[str] = "carryover.tasks.heads.tag:TagHead"
     head_options: ClassVar[tuple[str, ...]] = ("output", "dropout")
 
     def __init__(self, labels: Iterable[str], *, metric: str | None = None, scheme: str | None = None) -> None:
@@ -70,15 +68,6 @@ class Tag(Task):
         self.spans = self.scheme is not None
         usual = "span_f1" if self.spans else "accuracy"
         self.choose_main_score(metric, usual, tuple(dict.fromkeys((usual, "accuracy", "macro_f1"))))
-
-    @staticmethod
-    def head_class() -> type[TagHead]:
-        from carryover.tasks.heads.tag import TagHead
-
-        return TagHead
-
-    def build_head(self, in_size: int, options: Mapping[str, Any]) -> TagHead:
-        return self.head_class()(self, in_size, **{name: options[name] for name in self.head_options if name in options})
 
     @classmethod
     def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:

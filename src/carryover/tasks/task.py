@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from carryover.data.schemes import Like, Scheme
 from carryover.errors import BadData, NothingToLearn, UsageError
 from carryover.escaping import TableCell
 from carryover.tasks.counting import Counts, Numbers, stack_counts
-
-if TYPE_CHECKING:
-    from carryover.tasks.heads.head import Head
 
 Tokenize = Callable[[str], list[str]]
 
@@ -57,7 +54,13 @@ class Task(ABC):
     sentences_of_one: ClassVar[int] = 1
     """How many sentences an example has, which the encoder reads apart; the head finds them one after the other."""
     options: ClassVar[tuple[str, ...]]
+    head: ClassVar[str]
+    """Module and class of its head, `module:Class`: imported when one is built, for it needs torch."""
     head_options: ClassVar[tuple[str, ...]]
+    input_columns: ClassVar[tuple[str, ...]] = ()
+    """The settings of `Columns` that say where the input stands in a file."""
+    weighs_classes: ClassVar[bool] = False
+    """Whether the loss can give every class the same weight."""
     main_score: str
     usual_score: str
     scheme: Scheme | None = None
@@ -73,15 +76,6 @@ class Task(ABC):
     def of(cls, labels: Iterable[str], options: Mapping[str, Any]) -> Self:
         """The task with those of `options` that concern it."""
         return cls(labels, **{name: options[name] for name in cls.options if name in options})
-
-    @abstractmethod
-    def build_head(self, in_size: int, options: Mapping[str, Any]) -> Head:
-        """The head over states of size `in_size`, with fresh weights and those of `options` that concern it."""
-
-    @staticmethod
-    @abstractmethod
-    def head_class() -> type[Head]:
-        """The class of `build_head`."""
 
     @classmethod
     def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:

@@ -29,6 +29,7 @@ from carryover.encoders.vector_cache import RepresentationCache
 from carryover.errors import BadData, check_choice
 from carryover.progress import say
 from carryover.tasks import TASKS
+from carryover.tasks.heads import build_head
 from carryover.training.loop import LoopResult, TrainingLoop
 from carryover.training.run_folder import RunFolder
 from carryover.training.stopping import StopRequest
@@ -145,7 +146,7 @@ def _first_model(
     automatic = settings.metric == "auto"
     metric = task_class.metric_of(gold, multi_label=settings.multi_label) if automatic else settings.metric
     options = {**settings.task_options(), "metric": metric}
-    head = task_class.of(known, options).build_head(state_size(own, context), options)
+    head = build_head(task_class.of(known, options), state_size(own, context), options)
     head.begin(gold[: len(train)])
     if settings.class_weights == "balanced":
         head.balance(gold[: len(train)])

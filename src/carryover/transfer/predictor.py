@@ -39,8 +39,8 @@ from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.configuration import check_types, declared_types
 from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact, save_artefact
-from carryover.tasks import TASKS, Labels, Task, head_from_json
-from carryover.tasks.heads.head import Head
+from carryover.tasks import TASKS, Labels, Task
+from carryover.tasks.heads import Head, head_class, head_from_json
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
 Item = str | Words | Example[Any, Any] | Any
@@ -149,7 +149,7 @@ def _declared_options(name: Any) -> dict[str, Any]:
     """The types of the options that a task and its head declare, nothing for an unknown task."""
     if name not in TASKS:
         return {}
-    declared = {**declared_types(TASKS[name].__init__), **declared_types(TASKS[name].head_class().__init__)}
+    declared = {**declared_types(TASKS[name].__init__), **declared_types(head_class(TASKS[name]).__init__)}
     return {option: wanted for option, wanted in declared.items() if option not in ("labels", "task")}
 
 

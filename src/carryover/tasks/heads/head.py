@@ -74,7 +74,7 @@ class Head(nn.Module, ABC):
         """The options of task and head as artefacts store them, but for the metric."""
 
     def to_json(self) -> dict[str, Any]:
-        """Task and head, for `carryover.tasks.head_from_json`."""
+        """Task and head, for `carryover.tasks.heads.head_from_json`."""
         task = self.task
         chosen = {} if task.main_score == task.usual_score else {"metric": task.main_score}
         return {"kind": task.name, "in_size": self.in_size, "labels": list(task.labels), **self.options(), **chosen}
