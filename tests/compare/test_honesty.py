@@ -218,10 +218,10 @@ def test_a_label_that_is_never_answered_changes_the_metric_and_is_told(tmp_path:
     assert found.never_answered == {("features", 30): ("rare",)}
     assert (found.analysis.metric.name, found.changed_from) == ("macro_f1", "accuracy")
     told = next(one for one in found.verdict if one.startswith("Caution: `features` with 30 labels never answers 'rare'"))
-    assert "All scores are macro-F1 for that reason" in told
+    assert "All scores are macro-F1, because accuracy would hide this" in told
     assert read_json(found.folder / PLAN_FILE)["question"]["metric"] == "accuracy", "labels alone decide what is asked"
     asked = run(metric="accuracy")
-    assert asked.analysis.metric.name == "accuracy" and any("which was asked for" in one for one in asked.verdict)
+    assert asked.analysis.metric.name == "accuracy" and any("the requested metric" in one for one in asked.verdict)
 
 
 # ---------------------------------------------------------------------------------------------------- seeds
@@ -305,7 +305,7 @@ def test_intervals_end_where_scores_end() -> None:
     for gain in found.gains:
         assert abs(gain.per_doubling) <= 1 and -1 <= gain.interval.low <= gain.interval.high <= 1
         assert gain.doublings == pytest.approx(np.log2(50 / 48))
-    assert any("going from 48 to 50 gave" in one and "a doubling" not in one for one in verdict(found))
+    assert any("going from 48 to 50 gave" in one and "per doubling" not in one for one in verdict(found))
 
 
 def test_a_gain_is_read_between_budgets_at_least_a_doubling_apart() -> None:
@@ -406,7 +406,7 @@ def test_class_weights_belong_to_the_question(topics: Path, tmp_path: Path) -> N
     first = run(class_weights="balanced")
     command = " ".join(replace(first, missing=(first.results[0].cell,)).next_command())
     assert "--class-weights balanced --out" in command, "to continue, the same question is asked"
-    with pytest.raises(UsageError, match="class weights balanced, now none is asked"):
+    with pytest.raises(UsageError, match="class weights balanced, now none was requested"):
         run()
     with pytest.raises(UsageError, match="class weights are for classification"):
         ComparePlan(task="tag", train="x", class_weights="balanced")

@@ -31,7 +31,7 @@ def test_names_and_numbers_are_read() -> None:
     [
         ({"rungs": "frozn"}, "did you mean 'frozen'"),
         ({"rungs": "top-0"}, "top-0"),
-        ({"budgets": "50,many"}, "'many' is no number"),
+        ({"budgets": "50,many"}, "'many' is not a number"),
         ({"budgets": "3"}, "too small"),
         ({"task": "clasify"}, "did you mean 'classify'"),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
@@ -105,10 +105,13 @@ def test_a_comparison_may_grow() -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (stored(question={"metric": "macro_f1"}), "out: it holds a comparison with metric accuracy, now macro_f1 is asked"),
+        (
+            stored(question={"metric": "macro_f1"}),
+            "out: it holds a comparison with metric accuracy, now macro_f1 was requested",
+        ),
         (stored(question={"raw text": "abc"}), "raw text none, now abc"),
         (stored(question={"placement": "both"}), "placement input, now both"),
-        (stored(seeds=[0]), "cells of seeds 1, which are not asked for"),
+        (stored(seeds=[0]), "cells of seeds 1, which were not requested"),
         (stored(budgets=[100]), "cells of budgets 50"),
         (stored(rungs=["full"]), "cells of rungs features"),
     ],
@@ -126,12 +129,12 @@ def test_a_plan_of_before_there_were_placements_goes_on() -> None:
 def test_a_plan_of_before_there_were_class_weights_goes_on_unless_its_budgets_were_drawn_otherwise() -> None:
     now = {"placement": "input", "class weights": "none", "strata of budgets": None, "metric of early stopping": None}
     check_same_question(stored(), stored(question=now), Path("out"))
-    with pytest.raises(UsageError, match="strata of budgets none, now span types is asked"):
+    with pytest.raises(UsageError, match="strata of budgets none, now span types was requested"):
         check_same_question(stored(), stored(question={**now, "strata of budgets": "span types"}), Path("out"))
 
 
 def test_a_placement_is_for_the_rung_that_has_one() -> None:
-    with pytest.raises(UsageError, match="placement 'both' is for the rung frozen, which is not asked for"):
+    with pytest.raises(UsageError, match="placement 'both' is for the rung frozen, which was not requested"):
         ComparePlan(task="tag", train="a", raw="b", rungs=("features", "full"), placement="both")
     with pytest.raises(UsageError, match="placement 'outptu' is unknown; did you mean 'output'"):
         ComparePlan(task="tag", train="a", placement="outptu")

@@ -71,7 +71,7 @@ def test_a_comparison_of_an_earlier_version_on_builtin_text_goes_on(
     stored["question"]["raw text"] = "0" * 64
     (out / PLAN_FILE).write_text(json.dumps(stored))
     assert compare(wanted, out, quiet=True).already == 1
-    assert "is taken to be the same text" in capsys.readouterr().err
+    assert "is still the same text" in capsys.readouterr().err
     with pytest.raises(UsageError, match="raw text"):
         compare(replace(wanted, raw=topics / "raw.txt"), out, quiet=True)
 

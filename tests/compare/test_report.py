@@ -71,7 +71,7 @@ def test_it_holds_verdict_scores_costs_and_method(whole, page: str) -> None:
         assert sentence.replace("`", "") in found.text
     for rung in RUNGS:
         assert found.text.count(rung) > 5
-    assert "the test split was looked at 100 times" in found.text
+    assert "the test split was read 100 times" in found.text
     assert "3 test texts also occur in the training data." in found.text
     assert "Labels saved" in found.text
     assert "5 min 12 s" in found.text
@@ -113,7 +113,7 @@ def test_names_cannot_break_out(whole) -> None:
 def test_what_is_missing_is_said(whole) -> None:
     failure = CellFailure("full", 50, 0, "BadData", "it broke", 65)
     text = Page(render(dataclasses.replace(whole, missing=[Cell("full", "all", 4)], failures=[failure]))).text
-    assert "1 cells are not run yet" in text
+    assert "1 cells have not run yet" in text
     assert "full with 50 labels, seed 0 failed: it broke" in text
 
 

@@ -92,7 +92,7 @@ def test_the_placement_of_the_mixture_belongs_to_the_question(topics: Path, tmp_
     one, both = run("input", "input"), run("both", "both")
     assert both.results[0].trainable > one.results[0].trainable
     assert json.loads((tmp_path / "both" / "plan.json").read_text())["question"]["placement"] == "both"
-    with pytest.raises(UsageError, match="placement both, now input is asked"):
+    with pytest.raises(UsageError, match="placement both, now input was requested"):
         run("both", "input")
 
 
@@ -134,7 +134,7 @@ def test_the_same_command_continues(topics: Path, tmp_path: Path, capsys: pytest
     first = (out / "report.html").read_bytes()
     again = compare(plan(topics), out)
     assert again.already == 4
-    assert "continuing: 4 of 4 cells are already there" in capsys.readouterr().err
+    assert "continuing: 4 of 4 cells are already finished" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()} == before
     assert (out / "report.html").read_bytes() == first
 
@@ -325,7 +325,7 @@ def test_killed_anywhere_the_result_is_that_of_the_uninterrupted_run(topics: Pat
     assert first.stop(signal.SIGKILL) == -signal.SIGKILL
     while_storing_a_cell = Running(topics, out, CARRYOVER_CRASH_AT="folder flushed:2")
     assert while_storing_a_cell.end() == -signal.SIGKILL
-    assert "cells are already there" in while_storing_a_cell.said()
+    assert "cells are already finished" in while_storing_a_cell.said()
     again = compare(plan(topics, budgets="12,24", seeds=3), out, quiet=True)
     assert again.already >= 3
     assert final(out) == whole

@@ -60,7 +60,7 @@ def test_every_changed_byte_is_noticed(tmp_path: Path, capsys: pytest.CaptureFix
             assert not store.finished(CELL)
             file.write_bytes(whole)
     assert flips > 50
-    assert "is done again" in capsys.readouterr().err
+    assert "; running " in capsys.readouterr().err
     assert store.finished(CELL)
 
 

@@ -69,14 +69,14 @@ def test_harm_is_said() -> None:
 
 
 def test_labels_saved_are_read_off_the_mean_curve() -> None:
-    """Frozen at 50 has 62 %; features start at 30 % and gain 11.5 points a doubling, so they are there at about 340."""
+    """Frozen at 50 has 62 %; features start at 30 % and gain 11.5 points per doubling, so they are there at about 340."""
     found = analysis(examples=4000, spread=0.002)
     row = next(row for row in found.savings if (row.rung, row.reference, row.labels) == ("frozen", "features", 50))
     assert row.equivalent == pytest.approx(50 * 2 ** (0.32 / 0.115), rel=0.06)
     assert row.supported
     assert row.low < row.equivalent < row.high
-    sentence = said(verdict(found), "Labels saved: `frozen` with 50 labels equals `features` with about ")
-    assert "is above what `features` reaches with 400" in sentence
+    sentence = said(verdict(found), "Labels saved: `frozen` with 50 labels matches `features` with about ")
+    assert "scores higher than `features` with up to 400" in sentence
     beyond = next(row for row in found.savings if (row.rung, row.reference, row.labels) == ("frozen", "features", 400))
     assert (beyond.equivalent, beyond.low, beyond.high) == (None, None, None)
 
@@ -161,8 +161,8 @@ def test_rungs_that_err_together_are_compared_in_pairs() -> None:
 def test_costs_stand_apart_from_the_verdict() -> None:
     found = analysis()
     sentences = cost_sentences(found, results(counts()), {"language model": 312.0})
-    assert sentences[0] == "Made once before any label was used: language model, 5 min 12 s."
-    assert "`features` 1.6 s and 0.05 ms an example" in sentences[1]
+    assert sentences[0] == "Made once, before any label is used: language model, 5 min 12 s."
+    assert "`features` 1.6 s and 0.05 ms per example" in sentences[1]
     assert not any(" ms" in sentence or " min" in sentence for sentence in verdict(found))
 
 

@@ -64,7 +64,7 @@ def test_a_damaged_cell_is_said_aloud_and_done_again(tmp_path: Path, capsys: pyt
     store.write(CELLS[0])
     (store.path(CELLS[0]) / CELL_FILE).write_text('{"schema": "other/1"}')
     assert store.unfinished(CELLS[:1]) == CELLS[:1]
-    assert "is no cell of format test.throw/1" in capsys.readouterr().err
+    assert "is not a cell of format test.throw/1" in capsys.readouterr().err
     with pytest.raises(BadData, match="remove the cell's folder to run it again"):
         store.read(CELLS[0])
 

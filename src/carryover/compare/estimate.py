@@ -71,7 +71,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
         lines.append(f"{rung}: about {duration(seconds)} of one core")
     whole, jobs = duration(document["seconds"]), document["jobs"]
     lines.append(
-        f"in all about {whole} with {jobs} {'cell' if jobs == 1 else 'cells'} at once, at most: cells may stop early"
+        f"in all at most about {whole} with {jobs} {'cell' if jobs == 1 else 'cells'} at once; cells may stop early"
     )
     lines.append(f"memory: about {document['peak_memory_mib']:,.0f} MiB")
     return lines

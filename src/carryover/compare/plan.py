@@ -40,7 +40,7 @@ def parse_budgets(text: str | Iterable[int | str]) -> tuple[int | str, ...]:
             whole = True
             continue
         if not word.isdigit():
-            raise UsageError(f"budget {word!r} is no number of examples", repair="give numbers or all, as in 50,100,all")
+            raise UsageError(f"budget {word!r} is not a number of examples", repair="give numbers or all, as in 50,100,all")
         if int(word) < SMALLEST_BUDGET:
             raise UsageError(
                 f"budget {word} is too small: part of its labels is held out", repair=f"give at least {SMALLEST_BUDGET}"
@@ -162,15 +162,15 @@ class ComparePlan:
         if self.placement != USUAL["placement"] and rungs and not any(rung.has_placement for rung in rungs):
             placed = " or ".join(name for name, rung in RUNGS.items() if rung.has_placement)
             raise UsageError(
-                f"placement {self.placement!r} is for the rung {placed}, which is not asked for",
+                f"placement {self.placement!r} is for the rung {placed}, which was not requested",
                 repair="add that rung, or leave the placement out",
             )
         for name, path in (("train", self.train), ("test", self.test)):
             if path is not None and is_stream(path):
                 raise UsageError(
-                    f"--{name} is a stream, and every process that runs cells reads it again",
+                    f"--{name} is a stream, but every process that runs cells must read it again",
                     path=path,
-                    repair="write it to a file and name that",
+                    repair="write it to a file and give the file",
                 )
         for rung in rungs:
             self._check_rung(rung)
@@ -240,15 +240,15 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
         old, new = (found.get(name, USUAL.get(name)) for found in (before, now))
         if old != new:
             old, new = _shown(old), _shown(new)
-            raise UsageError(f"it holds a comparison with {name} {old}, now {new} is asked", path=folder, repair=repair)
+            raise UsageError(f"it holds a comparison with {name} {old}, now {new} was requested", path=folder, repair=repair)
     for name in ("rungs", "budgets", "seeds"):
         gone = [value for value in stored[name] if value not in asked[name]]
         if gone:
             listed = ", ".join(str(value) for value in gone)
             raise UsageError(
-                f"it holds cells of {name} {listed}, which are not asked for now",
+                f"it holds cells of {name} {listed}, which were not requested now",
                 path=folder,
-                repair=f"{name} can be added to but not taken away; ask for them too, or choose another --out",
+                repair=f"{name} can be added but not removed; request them too, or choose another --out",
             )
 
 

@@ -111,7 +111,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     remarks += _shared_examples(train, test)
     remarks += _cut_words(kind, ((train_path, train), (test_path, test)))
     if rejected:
-        remarks.append(f"{len(rejected):,} rows could not be used and were left out, as asked: see rejected.jsonl.")
+        remarks.append(f"{len(rejected):,} rows could not be used and were left out, as requested; see rejected.jsonl.")
     return Problem(
         task=plan.task,
         train=train,
@@ -193,7 +193,7 @@ def _unseen_labels(plan: ComparePlan, task: Task, known: set[str], test: list[An
     listed = ", ".join(sorted(unseen)[:5]) + (", …" if len(unseen) > 5 else "")
     return [
         f"{sum(unseen.values()):,} test labels ({listed}) never occur in training; "
-        "they stay and count as errors for every rung."
+        "they are kept and count as errors for every rung."
     ]
 
 
@@ -211,4 +211,4 @@ def _shared_examples(train: list[Any], test: list[Any]) -> list[str]:
     count = sum(example.input in seen for example in test)
     if not count:
         return []
-    return [f"{count:,} of {len(test):,} test examples also stand in the training data: scores are that much too kind."]
+    return [f"{count:,} of {len(test):,} test examples also occur in the training data, so scores are too optimistic."]

@@ -115,7 +115,7 @@ def _matrix(analysis: Analysis, budget: Budget) -> dict[str, Any]:
                 cells.append({"text": "", "kind": "self", "title": ""})
                 continue
             kind = "same" if not difference.separable else "above" if difference.difference > 0 else "under"
-            title = f"{first} less {second}: {signed(difference.difference)} ({signed_interval(difference.interval)})"
+            title = f"{first} minus {second}: {signed(difference.difference)} ({signed_interval(difference.interval)})"
             cells.append({"text": signed(difference.difference), "kind": kind, "title": title})
         rows.append({"rung": first, "cells": cells})
     return {"title": label_count(analysis, budget), "rungs": rungs, "rows": rows}

@@ -41,7 +41,7 @@ def check_material(plan: ComparePlan) -> dict[str, str | None]:
     from carryover.pretraining.recipes import build_objective
     from carryover.transfer.settings import FitSettings
 
-    # Wrong settings are told now and not after half the work.
+    # Report wrong settings now and not after half the work.
     vector_settings(plan)
     check_fields("fitting", plan.fitting, FitSettings)
     FitSettings(**plan.fitting)

@@ -149,7 +149,7 @@ def collect(
     already: int = 0,
     reference: Reference | None = None,
 ) -> CompareResult:
-    """What the stored cells of `plan` say so far, beside what the majority answers."""
+    """What the stored cells of `plan` show so far, and the majority's answers for reference."""
     labels = plan.label_counts(len(problem.train))
     store = store_of(folder, problem)
     results: list[CellResult] = []
@@ -253,7 +253,7 @@ def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str 
             raise UsageError("is not the plan of a comparison", path=path, repair="choose another folder")
         for name, source in (("raw text", plan.raw), ("held-out raw text", plan.valid)):
             if is_earlier_fingerprint(stored["question"].get(name), asked["question"][name]):
-                say(f"this comparison was begun by an earlier version, and {source} is taken to be the same text")
+                say(f"an earlier version started this comparison; carryover assumes that {source} is still the same text")
                 stored["question"][name] = asked["question"][name]
         check_same_question(stored, asked, folder)
         if stored == asked:
@@ -299,7 +299,7 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
 def _say_what_is_there(cells: Sequence[Cell], finished: set[Cell]) -> None:
     seeds = {cell.seed for cell in cells}
     if finished:
-        say(f"continuing: {len(finished)} of {len(cells)} cells are already there")
+        say(f"continuing: {len(finished)} of {len(cells)} cells are already finished")
     else:
         say(f"{len(cells)} cells to run, seeds {min(seeds)} to {max(seeds)}")
 
@@ -308,7 +308,7 @@ def _say_how_it_ended(result: CompareResult) -> None:
     done = len(result.results)
     if result.missing:
         say(f"time limit reached: {done} cells finished, {len(result.missing)} not run: {_some(result.missing)}")
-        say("the same command without the limit, or with a longer one, continues")
+        say("run the same command without the limit, or with a longer one, to continue")
     for failure in result.failures:
         say(f"failed: {failure.cell}: {failure.message}")
     spent = sum(row.seconds for row in result.results)

@@ -30,7 +30,9 @@ def check_present(folder: Path) -> None:
     """Raise CannotWrite when the folder of a comparison was removed: what is written there now would be no comparison."""
     if not (folder / PLAN_FILE).is_file():
         raise CannotWrite(
-            "was removed while the comparison ran", path=folder, repair="run the same command again, and leave it there"
+            "was removed while the comparison ran",
+            path=folder,
+            repair="run the same command again and leave the folder in place",
         )
 
 
@@ -69,7 +71,7 @@ class PredictionStore(CellStore[Cell, tuple[CellResult, Predictions]]):
             numbers = np.load(folder / "predictions.npy", allow_pickle=False)
             predictions = self.task.decode_answers(numbers, labels, self.inputs)
         except (TypeError, ValueError, IndexError) as error:
-            raise BadData(f"does not hold what its format promises: {error}", path=folder, repair=AGAIN) from error
+            raise BadData(f"does not match its format: {error}", path=folder, repair=AGAIN) from error
         if result.cell != cell or len(predictions) != result.test_examples:
             found = f"{result.cell} with {len(predictions)} predictions"
             raise BadData(f"holds {found}, not {cell} with {result.test_examples}", path=folder, repair=AGAIN)

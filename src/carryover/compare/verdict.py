@@ -1,4 +1,4 @@
-"""The verdict: sentences that claim what the intervals support, and say so where they support nothing.
+"""The verdict: sentences that claim what the intervals support, and admit where they support nothing.
 
 No clock enters here: the same cells give the same sentences on a fast machine and on a slow one. Costs are stated beside
 the verdict (`cost_sentences`).
@@ -42,8 +42,8 @@ def verdict(
     sentences += _unanswered(analysis, never_answered or {}, changed_from)
     if not_learned:
         sentences.append(
-            f"Nothing to learn from: {_cell_groups(not_learned)} had one label only, no span or no word. They answer the most "
-            "frequent label, and count as that."
+            f"Nothing to learn from: {_cell_groups(not_learned)} had only one label, no span or no word. They count as if they "
+            "answered the most frequent label."
         )
     return sentences + _cautions(analysis, missing, failures)
 
@@ -155,15 +155,14 @@ def _labels_saved(analysis: Analysis) -> list[str]:
             continue
         if not supported:
             sentences.append(
-                f"Labels saved: none shown. At no budget does `{champion}` reach with fewer labels what `{reference}` reaches "
-                "with more."
+                f"Labels saved: none shown. At no budget does `{champion}` reach the score of `{reference}` with fewer labels."
             )
             continue
         inside = [row for row in supported if row.equivalent is not None]
         beyond = [f"{row.labels:,}" for row in supported if row.equivalent is None]
-        parts = [f"with {row.labels:,} labels equals `{reference}` with {_equivalent(row)}" for row in inside]
+        parts = [f"with {row.labels:,} labels matches `{reference}` with {_equivalent(row)}" for row in inside]
         if beyond:
-            parts.append(f"with {listed(beyond)} labels is above what `{reference}` reaches with {supported[0].most:,}")
+            parts.append(f"with {listed(beyond)} labels scores higher than `{reference}` with up to {supported[0].most:,}")
         only = "" if len(supported) == len(rows) else "; at the other budgets no saving is shown"
         sentences.append(f"Labels saved: `{champion}` {listed(parts)}{only}.")
     return sentences
@@ -175,14 +174,14 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
     best = analysis.best(last)
     if analysis.recommended(last) is None:
         return [
-            f"More labels: needed. With {label_count(analysis, last)} no rung measurably beats {_reference(analysis, last)}, so the value "
+            f"More labels: needed. With {label_count(analysis, last)}, no rung measurably beats {_reference(analysis, last)}, so the value "
             "of more raw text cannot be judged yet."
         ]
     gain = None if best is None else analysis.gain(best.rung)
     if best is None or gain is None:
         return ["More labels or more raw text: one budget shows no slope. Compare at two or more budgets to find out."]
     step = f"going from {gain.from_labels:,} to {gain.to_labels:,} gave `{best.rung}` {signed(gain.per_doubling)} points"
-    slope = f"{step}{' a doubling' if gain.doublings >= 1 else ''} ({signed_interval(gain.interval)})"
+    slope = f"{step}{' per doubling' if gain.doublings >= 1 else ''} ({signed_interval(gain.interval)})"
     if gain.supported:
         sentences = [f"More labels: worth buying; {slope}."]
     else:
@@ -192,12 +191,12 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
         sentences.append("More raw text: cannot be judged, because no rungs with and without it were compared.")
     elif _pays(analysis, gap):
         sentences.append(
-            f"More raw text: worth trying. With {label_count(analysis, last)} its gain is not used up ({_pair(gap)}, "
-            f"{signed(gap.difference)} points); only one amount was pretrained on, so its slope is unknown."
+            f"More raw text: worth trying. With {label_count(analysis, last)}, raw text still pays ({_pair(gap)}, "
+            f"{signed(gap.difference)} points). Only one amount of it was compared, so its slope is unknown."
         )
     else:
         sentences.append(
-            f"More raw text: with {label_count(analysis, last)} no gain from it is shown ({_pair(gap)}, "
+            f"More raw text: with {label_count(analysis, last)}, no gain from it is shown ({_pair(gap)}, "
             f"{signed(gap.difference)} points), so {_for_whom(analysis)}."
         )
     return sentences
@@ -221,11 +220,11 @@ def _unanswered(analysis: Analysis, missed: Missed, changed_from: str | None) ->
     left = len(missed) - len(shown)
     more = f" (and {left} more such {'case' if left == 1 else 'cases'})" if left else ""
     if changed_from is not None:
-        tail = f"All scores are {analysis.metric.title} for that reason, because {changed_from} would hide it"
+        tail = f"All scores are {analysis.metric.title}, because {changed_from} would hide this"
     elif analysis.metric.name == "accuracy":
-        tail = "Accuracy, which was asked for, hides that; see macro-F1 beside it"
+        tail = "Accuracy, the requested metric, hides that; see macro-F1 too"
     else:
-        tail = f"{analysis.metric.title} counts that; accuracy, shown beside it, does not"
+        tail = f"{analysis.metric.title} counts that; accuracy, also shown, does not"
     tail = tail[0].upper() + tail[1:]
     return [f"Caution: {'; '.join(shown)}{more}. {tail}."]
 
@@ -241,7 +240,7 @@ def _cautions(analysis: Analysis, missing: Sequence[Cell], failures: Sequence[Ce
     elif 0 < fewest < FEW_SEEDS:
         sentences.append(f"Caution: some rungs have only {fewest} finished seeds; at least {FEW_SEEDS} are advised.")
     if missing:
-        sentences.append(f"Incomplete: {_cell_groups(missing)} not run yet; the same command continues.")
+        sentences.append(f"Incomplete: {_cell_groups(missing)} not run yet; run the same command again to continue.")
     if failures:
         sentences.append(
             f"Failed: {_cell_groups([failure.cell for failure in failures])}; first error: {failures[0].message}"
@@ -256,12 +255,12 @@ def cost_sentences(analysis: Analysis, results: Sequence[CellResult], pretrainin
     last = analysis.budgets[-1]
     sentences = []
     for name, seconds in pretraining.items():
-        sentences.append(f"Made once before any label was used: {name}, {duration_text(seconds)}.")
+        sentences.append(f"Made once, before any label is used: {name}, {duration_text(seconds)}.")
     parts = []
     for point in sorted(analysis.present(last), key=lambda point: cost_rank(point.rung)):
         rows = [row for row in results if (row.rung, row.budget) == (point.rung, last)]
         seconds, milliseconds = median(row.seconds for row in rows), median(row.prediction_milliseconds for row in rows)
-        parts.append(f"`{point.rung}` {duration_text(seconds)} and {milliseconds:.2g} ms an example")
+        parts.append(f"`{point.rung}` {duration_text(seconds)} and {milliseconds:.2g} ms per example")
     sentences.append(f"Training with {label_count(analysis, last)} and prediction: {listed(parts)}.")
     return sentences
 

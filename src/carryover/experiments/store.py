@@ -65,7 +65,7 @@ class CellStore(ABC, Generic[C, R]):
         try:
             self.read(cell)
         except CarryoverError as error:
-            say(f"{error}: {cell} is done again")
+            say(f"{error}; running {cell} again")
             return False
         return True
 
@@ -96,5 +96,5 @@ class CellStore(ABC, Generic[C, R]):
         path = folder / CELL_FILE
         found = read_json(path)
         if not isinstance(found, dict) or found.pop("schema", None) != cls.schema:
-            raise BadData(f"is no cell of format {cls.schema}", path=path, repair=AGAIN)
+            raise BadData(f"is not a cell of format {cls.schema}", path=path, repair=AGAIN)
         return found

@@ -128,7 +128,7 @@ class RunFolder:
 
 def _removed(run: Path) -> CannotWrite:
     return CannotWrite(
-        "was removed while the run went on", path=run, repair="run the same command again, and leave it there"
+        "was removed while the run went on", path=run, repair="run the same command again and leave the folder in place"
     )
 
 

@@ -1,6 +1,6 @@
 """The rungs of the ladder, from hand-made features up to a wholly tuned language model. Only here have they names.
 
-A new rung is a class in a file of its own and a line of `RUNGS`.
+A new rung is a class in a new file and a line of `RUNGS`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def parse_rungs(text: str | Iterable[str]) -> tuple[str, ...]:
     given = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
     names = [name for name in given if name != REFERENCE]
     if given and not names:
-        raise UsageError(f"{REFERENCE} is the reference of every comparison and no rung", repair="name at least one rung")
+        raise UsageError(f"{REFERENCE} is the reference of every comparison, not a rung", repair="name at least one rung")
     return tuple(sorted({rung_of(name).name for name in names}, key=table_rank))
 
 

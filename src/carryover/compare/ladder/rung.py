@@ -119,10 +119,11 @@ class Rung(LadderRow):
         """What it cannot be compared without, given whether there is raw text and a pretrained language model."""
         if (self.needs.raw or self.needs.vectors) and not raw:
             purpose = " for its word vectors" if self.needs.vectors else ""
-            return UsageError(f"rung {self.name} needs raw text{purpose}", repair="give --raw, or leave it out")
+            return UsageError(f"rung {self.name} needs raw text{purpose}", repair="give --raw, or leave the rung out")
         if self.needs.encoder and not (raw or encoder):
             return UsageError(
-                f"rung {self.name} needs a pretrained language model", repair="give --raw or --encoder, or leave it out"
+                f"rung {self.name} needs a pretrained language model",
+                repair="give --raw or --encoder, or leave the rung out",
             )
         return None
 

@@ -17,7 +17,7 @@ class Scratch(NeuralRung):
     name = family = mode = "scratch"
     cost = Cost(beforehand=0, trained=2)
     style = Style(light="#b35900", dark="#f2a154", marker="^", line=(0, (1, 1.5)))
-    sentence = "A neural encoder that starts from nothing and sees the labelled examples only."
+    sentence = "A neural encoder trained from scratch on the labelled examples only."
     usual = True
     baseline = 2
 

@@ -24,7 +24,9 @@ class Static(NeuralRung):
     cost = Cost(beforehand=1, trained=2)
     needs = Needs(raw=True, vectors=True)
     style = Style(light="#1667b7", dark="#6db3f7", marker="s", line=(0, (5, 2)))
-    sentence = "Word vectors (skip-gram) learned from the raw text, one a word whatever its context, tuned with the labels."
+    sentence = (
+        "Word vectors (skip-gram) learned from the raw text, one per word regardless of its context, tuned with the labels."
+    )
     usual = True
 
     @property
