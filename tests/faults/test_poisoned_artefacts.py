@@ -36,14 +36,16 @@ def language_model_that_writes(folder: Path, **changes: Any) -> None:
     """An artefact of a next-token model that was never trained."""
     model = TextGenerator.from_artefact(load_artefact(GOLDEN / "lm-lstm-characters"))
     config = LanguageModel.Config.from_json({**model.model.config.to_json(), **changes})
+    network = LanguageModel(config)
+    check = TextGenerator(network, model.coder, {}).score(["the boat"])
     save_artefact(
         folder,
         kind="lm",
         config=config.to_json(),
-        tensors=LanguageModel(config).state_dict(),
+        tensors=network.state_dict(),
         tokenizer=model.coder.to_json(),
         labels=None,
-        record=model.record,
+        record={**model.record, "heldout_check": check},
         card="# A model",
         files={"heldout.txt": b"the boat\n"},
     )

@@ -12,7 +12,7 @@ from carryover.bench.model import build_model, count_parameters
 from carryover.bench.run import choose_cells, load_workload, settled
 from carryover.bench.run import estimate as estimate_bench
 from carryover.data.vocabulary import Vocabulary
-from carryover.pretraining import calibration
+from carryover.objectives import text as text_objective
 from carryover.pretraining.calibration import estimate
 from carryover.pretraining.initial_model import continued
 from carryover.pretraining.pretrain import pretrain
@@ -45,8 +45,8 @@ def foretold_and_made(wanted: PretrainSettings, out: Path) -> tuple[int, int]:
 def test_of_pretrain(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, input: str, softmax: str
 ) -> None:
-    monkeypatch.setattr(calibration, "SAMPLE_LINES", 20)  # the text is longer than the sample
-    monkeypatch.setattr(calibration, "SAMPLE_CHARACTERS", 500)
+    monkeypatch.setattr(text_objective, "SAMPLE_LINES", 20)  # the text is longer than the sample
+    monkeypatch.setattr(text_objective, "SAMPLE_CHARACTERS", 500)
     size = 270 if input == "subwords" else 5000
     model = tiny(text).model if objective == "bilm" else {"size": 8, "cells": 16}
     how = {"objective": objective, "input": input, "softmax": softmax, "vocabulary_size": size, "model": model}
@@ -55,7 +55,7 @@ def test_of_pretrain(
 
 
 def test_of_pretrain_by_the_counts_of_words(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "SAMPLE_LINES", 20)
+    monkeypatch.setattr(text_objective, "SAMPLE_LINES", 20)
     made = []
     for number, (size, minimum) in enumerate([(5000, 1), (5000, 2), (9, 1)]):
         wanted = tiny(text, **SHORT, input="words", vocabulary_size=size, minimum_count=minimum)
