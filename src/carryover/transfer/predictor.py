@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -147,9 +148,13 @@ def build_task_model(
 
 def _declared_options(name: Any) -> dict[str, Any]:
     """The types of the options that a task and its head declare, nothing for an unknown task."""
-    if name not in TASKS:
-        return {}
-    declared = {**declared_types(TASKS[name].__init__), **declared_types(head_class(TASKS[name]).__init__)}
+    return _declared_by(TASKS[name]) if name in TASKS else {}
+
+
+@cache
+def _declared_by(task: type[Task]) -> dict[str, Any]:
+    """Evaluated once for a task: nothing is compiled while a model is loaded later on."""
+    declared = {**declared_types(task.__init__), **declared_types(head_class(task).__init__)}
     return {option: wanted for option, wanted in declared.items() if option not in ("labels", "task")}
 
 
