@@ -1,0 +1,1 @@
+"""Files of series: a module a format, `reading` is what others call."""
