@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from carryover.classical.cross_validation import fold_indices, score_folds
 from carryover.data.words import WordTokenizer
 from carryover.errors import NothingToLearn
 
@@ -203,13 +204,13 @@ class FeatureClassifier:
     def _cross_validate(self, matrix: Any, targets: np.ndarray, candidate: Candidate, seed: int) -> float:
         folds = self.folds if len(targets) * len(self.labels) <= MOST_TARGETS_OF_ALL_FOLDS else 2
         answered = []
-        for train, held_out in _folds(targets, folds, self.multi_label, seed):
+        for train, held_out in fold_indices(targets, folds, self.multi_label, seed):
             if not self.multi_label and len(np.unique(targets[train])) < 2:
                 continue
             # The model of one fold is gone when the next begins.
             answers = self._fitted(candidate, matrix[train], targets[train], seed).predict(matrix[held_out])
             answered.append((targets[held_out], answers))
-        return _cross_validated(answered, self.metric) if answered else 0.0
+        return score_folds(answered, self.metric) if answered else 0.0
 
     def _fitted(self, candidate: Candidate, matrix: Any, targets: np.ndarray, seed: int) -> Any:
         """The candidate's model, its classes weighed as asked for. Naive Bayes: classes are equally likely beforehand."""
@@ -219,28 +220,6 @@ class FeatureClassifier:
             names = {name: name.rpartition("__")[2] for name in model.get_params()}
             model.set_params(**{name: values[last] for name, last in names.items() if last in values})
         return _fit(model, matrix, targets)
-
-
-def _cross_validated(answered: list[tuple[np.ndarray, np.ndarray]], metric: str) -> float:
-    """The score of (gold, answers) of several folds. A fold is too small for an F1 of rare classes: they are put together."""
-    if metric == "accuracy":
-        return float(np.mean([(gold == answers).mean() for gold, answers in answered]))
-    from sklearn.metrics import f1_score
-
-    gold, answers = (np.concatenate(side) for side in zip(*answered, strict=True))
-    return float(f1_score(gold, answers, average=metric.partition("_")[0], zero_division=0.0))
-
-
-def _folds(targets: np.ndarray, folds: int, multi_label: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Index pairs (train, held out). Stratified by dealing each class out in turn, so classes of one example are legal."""
-    random = np.random.default_rng([seed, 2])
-    folds = max(2, min(folds, len(targets)))
-    order = random.permutation(len(targets))
-    if not multi_label:
-        order = order[np.argsort(targets[order], kind="stable")]
-    fold_of = np.empty(len(targets), dtype=np.int64)
-    fold_of[order] = np.arange(len(targets)) % folds
-    return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(folds)]
 
 
 def most_features(classes: int) -> int:
