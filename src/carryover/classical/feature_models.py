@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from carryover.data.examples import Series
+
 
 class FeatureModel(Protocol):
     """A model that is fitted in seconds on a CPU, its choices made inside the labelled examples alone."""
@@ -41,8 +43,15 @@ def _words(**options: Any) -> Any:
     return FeatureTagger()
 
 
-FEATURE_MODELS: dict[type, Builder] = {str: _texts, tuple: _words}
-"""By the type of an input: n-grams of the words and characters of a text, windows over the words of a sentence."""
+def _series(**options: Any) -> Any:
+    from carryover.classical.series_features import SeriesClassifier
+
+    return SeriesClassifier(**options)
+
+
+FEATURE_MODELS: dict[type, Builder] = {str: _texts, tuple: _words, Series: _series}
+"""By the type of an input: n-grams of the words and characters of a text, windows over the words of a sentence, statistics and
+random convolutions of a series."""
 
 
 def feature_model(
