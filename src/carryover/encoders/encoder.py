@@ -6,9 +6,11 @@ ask an `Encoder` and never which one it is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from carryover import storage
 from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
+from carryover.data.examples import Text
+from carryover.data.examples import Words as WordsInput
 from carryover.devices import autocast
 from carryover.encoders.batching import batches_by_length
 from carryover.errors import as_words, refuse_string
@@ -68,14 +72,18 @@ class Encoder(ABC):
     """What the description of a task's model calls it; see `carryover.encoders.loading.KINDS_IN_TASKS`."""
     proved_figures: ClassVar[tuple[str, ...]] = ()
     """Figures of `score` that must be the stored ones after loading."""
-    carries_state: ClassVar[bool] = True
+    carries_state: bool = True
     """Whether a text can be read on from where another ended, so that a long one can be read in pieces."""
+    reads: ClassVar[tuple[type, ...]] = (Text, WordsInput)
+    """Types of input that it reads."""
+    reads_words: ClassVar[bool] = True
+    """Whether what it reads is words, which a task may also learn vectors of its own for."""
     model: Any
 
     def __init__(
         self,
         model: nn.Module,
-        coder: TokenCoder,
+        coder: Any,
         record: dict[str, Any],
         heldout: ListOf[str] = (),
         folder: Path | None = None,
@@ -158,6 +166,28 @@ class Encoder(ABC):
         """The words of a running text."""
         return self.coder.tokenize(text)
 
+    @classmethod
+    def read_coder(cls, content: Any) -> Any:
+        """The coder that `coder.to_json` stored. Raises BadData."""
+        return TokenCoder.from_json(content)
+
+    def check_sentence(self, sentence: Any) -> None:
+        """Raise TypeError for what cannot be embedded."""
+        refuse_sentence(sentence)
+        as_words(sentence)
+
+    def key(self, sentence: Words) -> bytes:
+        """Hash of a sentence, ASCII so that numpy strips no byte of it."""
+        return hashlib.sha256("\x1f".join(sentence).encode("utf-8", "surrogatepass")).hexdigest()[:32].encode()
+
+    def count_words(self, sentences: Iterable[Words]) -> Counter[str]:
+        """How often each word occurs; nothing where no words are read."""
+        return Counter(word for sentence in sentences for word in sentence)
+
+    def say_cut(self, where: str, sentences: Iterable[Words]) -> None:
+        """Tell how many words are read in part; nothing when all are read whole."""
+        self.coder.say_cut(where, sentences)
+
     def length(self, sentence: Words) -> int:
         """Steps that the network takes over a sentence, borders not counted."""
         return len(sentence)
@@ -209,8 +239,7 @@ class Encoder(ABC):
         """
         refuse_string("sentences", sentences)
         for sentence in sentences:
-            refuse_sentence(sentence)
-            as_words(sentence)
+            self.check_sentence(sentence)
         longest = batch_tokens if longest is None else longest
         lengths = [self.length(sentence) for sentence in sentences]
         found: dict[int, Tensor] = {}

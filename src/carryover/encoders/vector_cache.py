@@ -101,7 +101,7 @@ class RepresentationCache:
 
     def get(self, sentences: ListOf[Words], *, quiet: bool = True) -> Representations:
         """The vectors of all sentences, from the disk where they stand there, else computed and stored first."""
-        keys = [sentence_key(sentence) for sentence in sentences]
+        keys = [self.encoder.key(sentence) for sentence in sentences]
         self._open_packs()
         missing = {key: sentence for key, sentence in zip(keys, sentences, strict=True) if key not in self._known}
         if missing:
@@ -227,11 +227,6 @@ def _limit_from_environment() -> float:
         return float(text)
     except ValueError as error:
         raise UsageError(f"CARRYOVER_CACHE_LIMIT is {text!r}", repair="give a number of GiB") from error
-
-
-def sentence_key(words: Words) -> bytes:
-    """Hash of a sentence, ASCII so that numpy strips no byte of it."""
-    return hashlib.sha256("\x1f".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32].encode()
 
 
 @contextmanager
