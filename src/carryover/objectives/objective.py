@@ -159,6 +159,11 @@ class Objective(ABC, Generic[C]):
 
     # ------------------------------------------------------------------ settings and network
 
+    @classmethod
+    def usual_for(cls, raw: Source, format: str | None) -> Mapping[str, Any] | None:
+        """Settings of a run over this raw data where nobody asked for an objective; None where it is not for this objective."""
+        return None
+
     def check(self, wanted: Request) -> None:
         """Raise UsageError for settings that this objective has no use for."""
         for name, unused in (("keep_spaces", False), ("softmax", None)):

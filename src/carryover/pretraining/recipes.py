@@ -14,7 +14,7 @@ from carryover.errors import check_choice
 from carryover.models.sizes import NEXT_TOKEN_SIZES, SIZES
 
 if TYPE_CHECKING:
-    from carryover.objectives.objective import Objective
+    from carryover.objectives.objective import Objective, Source
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ RECIPES: dict[str, Recipe] = {
     "lm": Recipe(
         "carryover.objectives.next_token:NextTokenObjective", "a language model that generates text", NEXT_TOKEN_SIZES
     ),
+    "next-value": Recipe(
+        "carryover.objectives.next_value:NextValueObjective", "a model of series, for vectors", SERIES_SIZES
+    ),
 }
 """Objective by name."""
 DEFAULT = "bilm"
@@ -54,6 +57,15 @@ def build_objective(name: str) -> Objective[Any]:
     """The objective of this name. Raises UsageError, with the nearest spelling, for an unknown one."""
     check_choice("objective", name, RECIPES)
     return RECIPES[name].load()()
+
+
+def usual_settings(raw: Source, format: str | None) -> dict[str, Any]:
+    """The objective for this raw data, with the settings that are usual for it; nothing where it is that of `DEFAULT`."""
+    for name, recipe in RECIPES.items():
+        usual = recipe.load().usual_for(raw, format)
+        if usual is not None:
+            return {"objective": name, **usual}
+    return {}
 
 
 def objective_name(kind: str, record: Mapping[str, Any]) -> str | None:
