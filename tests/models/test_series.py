@@ -9,7 +9,7 @@ import torch
 
 from carryover.errors import UsageError
 from carryover.layers import Stacked, check
-from carryover.models.series import STACKS, ConvolutionBlock, SeriesModel, masked_error
+from carryover.models.series import STACKS, ConvolutionBlock, SeriesModel
 from carryover.sequence import Sequence
 
 
@@ -59,12 +59,6 @@ def test_a_guess_knows_nothing_of_the_value_it_guesses(stack: str) -> None:
     (gradient,) = torch.autograd.grad(guess, x.values)
     assert bool((gradient[0, 5:] == 0).all())
     assert bool((gradient[0, 4] != 0).any())
-
-
-def test_errors_count_only_the_steps_that_rows_have() -> None:
-    guesses = Sequence.of(torch.tensor([[[1.0], [2.0]], [[3.0], [99.0]]]), [2, 1])
-    targets = torch.tensor([[[0.0], [4.0]], [[3.5], [0.0]]])
-    assert float(masked_error(guesses, targets)) == 1.0 + 4.0 + 0.25
 
 
 def test_the_output_layer_can_be_taken_off() -> None:

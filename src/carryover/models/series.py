@@ -1,6 +1,6 @@
 """Models of series: values in, vectors of every layer out, and the next value from what was before.
 
-    x_t → affine map → layer_1 → … → layer_L → W h + b
+    x_t → affine map → layer_1 → … → layer_L = h_t,   guess of x_{t+1}: x_t + W h_t + b
 
 The layers are LSTMs, GRUs, the blocks of a TCN (Bai et al. 2018) or residual convolutions over a centred or causal window, as in
 Wang, Yan, Oates 2017, "Time series classification from scratch with deep neural networks", with normalisation over the features
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from carryover.errors import UsageError
 from carryover.layers import (
@@ -31,16 +31,10 @@ from carryover.layers import (
 )
 from carryover.layers.dropout import drop
 from carryover.models.configuration import ModelConfig, check_field
+from carryover.models.sizes import SERIES_SIZES
 from carryover.sequence import Sequence
 
 STACKS = ("tcn", "cnn", "lstm", "gru")
-SERIES_SIZES: dict[str, dict[str, Any]] = {
-    # seconds to minutes on one core
-    "tiny": {"size": 32, "layers": 4},
-    # minutes to an hour on two cores
-    "small": {"size": 64, "layers": 6},
-}
-"""Named sizes: keyword arguments for `SeriesModel.Config`."""
 
 
 @final
@@ -147,7 +141,7 @@ class SeriesModel(nn.Module):
         hidden = self.input_layer(x)
         for layer in self._each():
             hidden = layer(hidden)
-        return hidden.with_values(self.output(hidden.values)).zero_padding()
+        return hidden.with_values(x.values + self.output(hidden.values)).zero_padding()
 
     def representations(self, x: Sequence) -> Sequence:
         """All layers' vectors of every step, [B, T, L+1, size], every series from its beginning. Gradients flow."""
@@ -195,9 +189,3 @@ def _layer(config: SeriesModel.Config, number: int) -> Layer:
         return Stacked(Dropout(size, config.dropout), cell)
 
     return one_way(size) if config.causal else Bidirectional(one_way(size // 2), one_way(size // 2))
-
-
-def masked_error(guesses: Sequence, targets: Tensor) -> Tensor:
-    """Sum of squared differences [B, T, C] → scalar over the steps that rows have."""
-    mask = guesses.mask.unsqueeze(2)
-    return ((guesses.values - targets).square() * mask).sum()

@@ -55,3 +55,11 @@ NEXT_TOKEN_SIZES: dict[str, dict[str, Any]] = {
     "small": {"size": 256, "cells": 512, "layers": 3, "heads": 4, "horizon": 128, "dropout": 0.1},
 }
 """Named sizes of the language model that generates: keyword arguments for `LanguageModel.Config`."""
+
+SERIES_SIZES: dict[str, dict[str, Any]] = {
+    # seconds to minutes on one core
+    "tiny": {"size": 32, "layers": 4},
+    # minutes to an hour on two cores
+    "small": {"size": 64, "layers": 6},
+}
+"""Named sizes of models of series: keyword arguments for `SeriesModel.Config`."""
