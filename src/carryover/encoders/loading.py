@@ -18,10 +18,11 @@ KINDS = {
     "bilm": "carryover.encoders.bilm:BidirectionalEncoder",
     "lm": "carryover.encoders.text_generator:TextGenerator",
     "words": "carryover.encoders.words:WordsEncoder",
+    "series": "carryover.encoders.series:SeriesEncoder",
     "task": "carryover.transfer.predictor:TaskPredictor",
 }
 """Kind of artefact → the class whose `from_artefact` builds it, imported when it is needed."""
-KINDS_IN_TASKS = {"language-model": "bilm", "causal-language-model": "lm"}
+KINDS_IN_TASKS = {"language-model": "bilm", "causal-language-model": "lm", "series-model": "series"}
 """How the artefact of a task names the encoder that it holds → the kind of that encoder's own artefacts."""
 
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from carryover.errors import check_choice
-from carryover.models.sizes import NEXT_TOKEN_SIZES, SIZES
+from carryover.models.sizes import NEXT_TOKEN_SIZES, SERIES_SIZES, SIZES
 
 if TYPE_CHECKING:
     from carryover.objectives.objective import Objective, Source
