@@ -5,7 +5,7 @@ No torch: readers, hand-made features and the service that answers over HTTP use
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -39,6 +39,10 @@ class Text:
     def sentences(self, tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
         """What an encoder reads apart: here the one text."""
         return (self.words(tokenize),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Under the name of its kind, in documents and in rows of answers."""
+        return {"text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,13 @@ class Series:
             return NotImplemented
         return self.values.dtype == other.values.dtype and bool(np.array_equal(self.values, other.values, equal_nan=True))
 
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Step by step, [C] each."""
+        return iter(self.values)
+
     def __hash__(self) -> int:
         return hash((self.values.shape, (self.values + 0).tobytes()))  # −0 equals 0
 
@@ -112,6 +123,14 @@ class Series:
     def shown(self) -> str:
         steps, channels = self.values.shape
         return f"{steps} steps of {channels} {'channel' if channels == 1 else 'channels'}"
+
+    def words(self, tokenize: Tokenize) -> Series:
+        """Itself: it is read step by step, as a sentence word by word, and nothing splits it."""
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """What it is, without its values."""
+        return {"series": self.shown}
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Classify(Task):
 
     @classmethod
     def row(cls, example: Example[Any, Labels]) -> dict[str, Any]:
-        return {"text": example.input.text, "labels": list(cls.gold(example))}
+        return {**example.input.to_json(), "labels": list(cls.gold(example))}
 
     @classmethod
     def metric_of(cls, gold: Iterable[Labels], *, multi_label: bool = False) -> str | None:
@@ -85,14 +85,14 @@ class Classify(Task):
         self, example: Example[Any, Labels], words: tuple[str, ...], labels: Labels, probabilities: np.ndarray
     ) -> dict[str, Any]:
         chances = [round(float(probabilities[self.numbers[label]]), 6) for label in labels]
-        return {"text": example.input.text, "labels": list(labels), "probabilities": chances}
+        return {**example.input.to_json(), "labels": list(labels), "probabilities": chances}
 
     @classmethod
     def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
-        """Labels, where asked for their probabilities, and the text."""
-        labels = tuple(row["labels"])
+        """Labels, where asked for their probabilities, and the input, which stands first in the row."""
+        labels, shown = tuple(row["labels"]), next(iter(row.values()))
         chances = tuple(f"{value:.6f}" for value in row["probabilities"])
-        yield (labels, chances, row["text"]) if probabilities else (labels, row["text"])
+        yield (labels, chances, shown) if probabilities else (labels, shown)
 
     # ------------------------------------------------------------------ score
 

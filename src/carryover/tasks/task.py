@@ -102,9 +102,9 @@ class Task(ABC):
         return example.gold or ()
 
     @classmethod
-    def words(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[str, ...]:
-        """The words an encoder reads of an example."""
-        return tuple(example.input.words(tokenize))
+    def words(cls, example: Example[Any, Labels], tokenize: Tokenize) -> Any:
+        """The words an encoder reads of an example, or the series whose steps it reads."""
+        return example.input.words(tokenize)
 
     @classmethod
     def sentences(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
