@@ -102,7 +102,8 @@ def measure_again(copy: Encoder, encoder: Encoder) -> tuple[dict[str, float] | N
         return None, None
     stored = {name: float(check[name]) for name in encoder.proved_figures}
     tensors = copy.model.state_dict().items()
-    key = fingerprint(*(part for name, tensor in tensors for part in (name, tensor)), *encoder.heldout)
+    parts = (part for name, tensor in tensors for part in (name, tensor))
+    key = fingerprint(repr(copy.model.config), *parts, *encoder.heldout)
     if key not in _MEASURED:
         _MEASURED[key] = copy.score(encoder.heldout)
     measured = {name: float(_MEASURED[key][name]) for name in encoder.proved_figures}
