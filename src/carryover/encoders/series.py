@@ -80,13 +80,18 @@ class SeriesEncoder(Encoder):
         return self.model.representations(batch)
 
     def initial_state(self, rows: int) -> State:
+        if not self.carries_state:
+            return ()
         weight = next(self.model.parameters())
         return self.model.initial_state(rows, device=weight.device, dtype=weight.dtype)
 
     def advance(
         self, batch: Sequence, state: State, *, steps: int | None = None, choose: Choose = every_layer
     ) -> tuple[list[Tensor], State]:
-        """As every encoder's: a row reads on as if it were the next part of the series before."""
+        """As every encoder's: a row reads on as if it were the next part of the series before. One that reads both ways
+        reads each row whole."""
+        if not self.carries_state:
+            return [choose(row) for row in self.states(batch).rows()], ()
         found: list[list[Tensor]] = [[] for _ in range(batch.batch_size)]
         size = max(1, batch.time if steps is None else steps)
         for start in range(0, max(1, batch.time), size):
