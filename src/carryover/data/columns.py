@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from carryover.setting import DATA, column, option
 
@@ -61,3 +62,12 @@ class Columns:
             metavar="ACTION",
         ),
     )
+
+    @property
+    def label(self) -> str | int:
+        """The column of the label of a table."""
+        return "label" if self.label_column is None else self.label_column
+
+    def to_json(self) -> dict[str, Any]:
+        """As runs store them."""
+        return asdict(self)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from carryover import storage
 from carryover.ambient import settled
 from carryover.data.coding import TokenCoder
-from carryover.data.examples import Text
+from carryover.data.examples import Text, TextPair
 from carryover.data.examples import Words as WordsInput
 from carryover.devices import autocast
 from carryover.encoders.batching import batches_by_length
@@ -74,10 +74,12 @@ class Encoder(ABC):
     """Figures of `score` that must be the stored ones after loading."""
     carries_state: bool = True
     """Whether a text can be read on from where another ended, so that a long one can be read in pieces."""
-    reads: ClassVar[tuple[type, ...]] = (Text, WordsInput)
+    reads: ClassVar[tuple[type, ...]] = (Text, WordsInput, TextPair)
     """Types of input that it reads."""
     reads_words: ClassVar[bool] = True
     """Whether what it reads is words, which a task may also learn vectors of its own for."""
+    fit_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a task's training in place of those of its mode; see `carryover.transfer.settings.FitSettings`."""
     model: Any
 
     def __init__(

@@ -11,7 +11,7 @@ import numpy as np
 
 from carryover.data.columns import Columns
 from carryover.data.examples import Example, Labels, Source, Text
-from carryover.data.formats.reading import read_texts
+from carryover.data.formats.labelled import is_no_text, read_labelled
 from carryover.data.formats.text import ReadResult
 from carryover.data.metric_names import metric_of_labels
 from carryover.data.schemes import AUTO, Like, refuse_scheme, scheme_name
@@ -50,18 +50,13 @@ class Classify(Task):
     @classmethod
     def read(
         cls, path: str | PathLike[str], columns: Columns, *, require_labels: bool = True, like: Like = None
-    ) -> ReadResult[Example[Text, Labels]]:
+    ) -> ReadResult[Example[Any, Labels]]:
         refuse_scheme(columns.scheme)
-        return read_texts(
-            path,
-            text_column=columns.text_column,
-            label_column="label" if columns.label_column is None else columns.label_column,
-            format=columns.format,
-            on_error=columns.on_error,
-            multi_label=columns.multi_label,
-            coarse=columns.coarse,
-            require_labels=require_labels,
-        )
+        return read_labelled(path, columns, require_labels=require_labels)
+
+    @classmethod
+    def holds_examples(cls, path: str | PathLike[str], columns: Columns) -> bool:
+        return is_no_text(path, columns)
 
     @classmethod
     def item(cls, line: str, tokenize: Tokenize, source: Source) -> Example[Text, Labels]:

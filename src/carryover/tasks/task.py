@@ -92,6 +92,11 @@ class Task(ABC):
         """The examples of a file. `like` is the span scheme of the training data. Raises InputMissing, BadData, UsageError."""
 
     @classmethod
+    def holds_examples(cls, path: str | PathLike[str], columns: Columns) -> bool:
+        """Whether a file that no format was given for is read as one of examples, whatever its name says."""
+        return False
+
+    @classmethod
     @abstractmethod
     def item(cls, line: str, tokenize: Tokenize, source: Source) -> Example[Any, Labels]:
         """A line of running text as an example to predict for."""
@@ -107,9 +112,9 @@ class Task(ABC):
         return example.input.words(tokenize)
 
     @classmethod
-    def sentences(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[tuple[str, ...], ...]:
+    def sentences(cls, example: Example[Any, Labels], tokenize: Tokenize) -> tuple[Any, ...]:
         """The same in the sentences that an encoder reads apart, `sentences_of_one` of them."""
-        found: tuple[tuple[str, ...], ...] = example.input.sentences(tokenize)
+        found: tuple[Any, ...] = example.input.sentences(tokenize)
         return found
 
     @classmethod

@@ -15,6 +15,7 @@ from carryover.progress import duration
 from carryover.tasks import TASKS
 from carryover.transfer.fit import count_parameters, fit_task
 from carryover.transfer.initial_encoder import Vectors
+from carryover.transfer.learners import usual_settings
 from carryover.transfer.train import TaskRun, read_material
 
 CALIBRATION_EXAMPLES = 64
@@ -28,7 +29,8 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
     examples tell what an update costs and what comes before the first.
     """
     material = read_material(wanted, vectors)
-    settings = material.settings.resolve(material.plan)
+    usual = usual_settings(material.plan, material.encoder, material.train)
+    settings = material.settings.resolve(material.plan, usual)
     assert settings.token_budget and settings.epochs and settings.least_updates
     task = TASKS[wanted.task]
     tokenize = TokenCoder("words").tokenize if material.encoder is None else material.encoder.tokenize

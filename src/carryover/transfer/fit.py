@@ -35,6 +35,7 @@ from carryover.training.run_folder import RunFolder
 from carryover.training.stopping import StopRequest
 from carryover.transfer.fitting import Fitting, Part
 from carryover.transfer.initial_encoder import InitialModel, Vectors, build_initial_model, check_material, with_new_tensors
+from carryover.transfer.learners import check_input, usual_settings
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.predictor import TaskModel, TaskPredictor, state_size
 from carryover.transfer.settings import FitSettings
@@ -91,7 +92,9 @@ def fit_task(
     check_choice("task", kind, TASKS)
     if not train:
         raise BadData("there is no labelled example to train on", repair="give at least a few for each label")
-    settings = (settings or FitSettings()).resolve(plan)
+    if encoder is not None and plan.uses_encoder:
+        check_input(encoder, [*train, *dev])
+    settings = (settings or FitSettings()).resolve(plan, usual_settings(plan, encoder, train))
     check_material(plan, encoder, vectors)
     began = time.monotonic()
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
@@ -131,7 +134,7 @@ def _first_model(
     vectors: Vectors | None,
     labels: ListOf[str] | None,
     device: str,
-) -> tuple[InitialModel, TaskModel, list[tuple[str, ...]]]:
+) -> tuple[InitialModel, TaskModel, list[Any]]:
     """The model before the first update, and all sentences of all examples in their order."""
     torch.manual_seed(int(random_bits(1, settings.seed, 0)[0] >> np.uint64(1)))
     task_class = TASKS[kind]
@@ -165,7 +168,7 @@ def count_parameters(
     device: str = "cpu",
 ) -> tuple[int, int]:
     """Parameters of the model that `fit_task` trains with these arguments, and how many of them it trains."""
-    settings = settings.resolve(plan)
+    settings = settings.resolve(plan, usual_settings(plan, encoder, train))
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         _, model, sentences = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
         split = len(train) * model.head.task.sentences_of_one

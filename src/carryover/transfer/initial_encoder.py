@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from carryover.encoders.proof import CarryProof, carry_weights, distances_moved,
 from carryover.encoders.words import WordsEncoder
 from carryover.errors import UsageError
 from carryover.models.tagger_encoder import WordEncoder
+from carryover.transfer.from_labels import word_config
+from carryover.transfer.learners import learner_of
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.settings import FitSettings
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
@@ -65,25 +68,25 @@ def check_material(plan: CarryPlan, encoder: Encoder | None, vectors: Vectors | 
 def build_initial_model(
     plan: CarryPlan,
     settings: FitSettings,
-    sentences: ListOf[tuple[str, ...]],
+    sentences: ListOf[Any],
     *,
     encoder: Encoder | None,
     vectors: Vectors | None,
     device: str,
 ) -> InitialModel:
     """The encoder that `plan` asks for, for training on `sentences`. New weights come from torch's global generator."""
-    words = Counter(word for sentence in sentences for word in sentence)
     if plan.uses_encoder:
         assert encoder is not None
-        return _carried_encoder(plan, settings, words, encoder, device)
+        return _carried_encoder(plan, settings, encoder.count_words(sentences), encoder, device)
+    learner = learner_of(sentences[0])
     if plan.kind.uses_vectors:
         assert vectors is not None
-        return _given_vectors(plan, settings, words, vectors)
-    vocabulary = Vocabulary.from_counts(words)
-    config = _word_config(settings, len(vocabulary), settings.word_size, tune=True)
-    rare = torch.tensor([words[word] == 1 for word in vocabulary.tokens])
-    own = WordsAndSpelling(WordsEncoder(WordEncoder(config), TokenCoder("words", vocabulary), {}), rare=rare)
-    return InitialModel(own, CarryProof(mode=plan.mode), {})
+        if not learner.reads_words:
+            raise UsageError(
+                f"mode {plan.mode} carries word vectors over, and there are no words", repair="choose another mode"
+            )
+        return _given_vectors(plan, settings, Counter(word for sentence in sentences for word in sentence), vectors)
+    return InitialModel(learner.build(settings, sentences), CarryProof(mode=plan.mode), {})
 
 
 def _carried_encoder(
@@ -97,7 +100,7 @@ def _carried_encoder(
     stored, measured = measure_again(copy, encoder)
     # From here on without the output layer: it served the proof only.
     own_words = None
-    if plan.has_own_words:
+    if plan.has_own_words and encoder.reads_words:
         vocabulary = Vocabulary.from_counts(words)
         rare = torch.tensor([words[word] == 1 for word in vocabulary.tokens])
         own_words = OwnWords(vocabulary, settings.word_size, rare=rare, dropout=settings.dropout or 0.0)
@@ -132,7 +135,7 @@ def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], 
     known = torch.from_numpy(np.array(array, dtype=np.float32))  # a copy
     spread = float(known.std()) if known.numel() > 1 else 1.0
     table = torch.cat([known, torch.randn(len(new), known.shape[1]) * spread])
-    config = _word_config(settings, len(vocabulary), table.shape[1], tune=plan.tune_vectors)
+    config = word_config(settings, len(vocabulary), table.shape[1], tune=plan.tune_vectors)
     rare = torch.tensor([absent[word] == 1 for word in vocabulary.tokens])
     own = WordsAndSpelling(WordsEncoder(WordEncoder(config, table), TokenCoder("words", vocabulary), {}), rare=rare)
     proof = CarryProof(
@@ -144,17 +147,6 @@ def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], 
         scored=False,
     )
     return InitialModel(own, proof, {"word vectors": {"weight": table}})
-
-
-def _word_config(settings: FitSettings, size: int, word_size: int, *, tune: bool) -> WordEncoder.Config:
-    return WordEncoder.Config(
-        vocabulary_size=size,
-        word_size=word_size,
-        tune_vectors=tune,
-        filters=settings.filters,
-        cells=settings.hidden,
-        dropout=settings.dropout or 0.0,
-    )
 
 
 def with_new_tensors(proof: CarryProof, tensors: int) -> CarryProof:

@@ -48,7 +48,7 @@ def evaluate_task(
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.name, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
-    predictor.model.encoder.spelled_by.say_cut(test, map(predictor.words, examples))
+    predictor.model.encoder.say_cut(test, map(predictor.words, examples))
     return {
         "schema": "carryover.evaluate/1",
         "folder": str(folder),
@@ -85,7 +85,7 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
         format = given.format  # a stream has no name that could tell
     items = _items(predictor, source, given, format)
-    predictor.model.encoder.spelled_by.say_cut(source, map(predictor.words, items))
+    predictor.model.encoder.say_cut(source, map(predictor.words, items))
     return items
 
 
@@ -93,6 +93,9 @@ def _items(predictor: TaskPredictor, source: str, given: Columns, format: str | 
     task = predictor.task
     if is_builtin(source):
         return read_examples(task.name, source, given, require_labels=False)
+    own = replace(given, format=format)
+    if format is None and task.holds_examples(source, own):
+        return read_examples(task.name, source, own, require_labels=False)
     if format != "text":
         # The name tells, and it need not be that of the training file.
         format = choose_format(source, format, task.reading, otherwise="text")

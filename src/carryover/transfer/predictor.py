@@ -11,7 +11,7 @@ the rounding of products of another size (below 1e-6 in a probability).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from functools import cache
@@ -42,6 +42,7 @@ from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact, save_artefact
 from carryover.tasks import TASKS, Labels, Task
 from carryover.tasks.heads import Head, head_class, head_from_json
+from carryover.transfer.learners import check_input
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
 
 Item = str | Words | Example[Any, Any] | Any
@@ -200,15 +201,16 @@ class TaskPredictor:
     def coder(self) -> TokenCoder:
         return self.model.encoder.coder
 
-    def words(self, item: Item) -> tuple[str, ...]:
+    def words(self, item: Item) -> Any:
         """The words of an item; running text is split as the training data was."""
         return self.task.words(self._example(item), self.model.encoder.tokenize)
 
     def _example(self, item: Item) -> Example[Any, Any]:
         if isinstance(item, Example):
+            check_input(self.model.encoder, [item])
             return item
         if isinstance(item, self.task.reads):
-            return Example(item)
+            return self._example(Example(item))
         if isinstance(item, str):
             return self.task.item(item, self.model.encoder.tokenize, Source())
         return Example(WordsInput(as_words(item)))
@@ -312,7 +314,7 @@ class TaskPredictor:
             raise BadData("holds no list of labels", path=stored.folder / "labels.json", repair="restore it from a copy")
         place = stored.folder / "tokenizer.json"
         check_schema("the table of tokenizers", stored.tokenizer.get("schema"), _TOKENIZERS, path=place)
-        coder = parsed(TokenCoder.from_json, stored.tokenizer.get("encoder"), place)
+        coder = parsed(_coder_reader(stored.config), stored.tokenizer.get("encoder"), place)
         own_words = stored.tokenizer.get("own_words")
         own = None if own_words is None else parsed(Vocabulary.from_json, own_words, place)
         parsed(
@@ -320,6 +322,13 @@ class TaskPredictor:
         )
         model = fill(lambda: build_task_model(stored.config, labels, coder, own), stored.tensors, stored.folder)
         return cls(model.to(device), stored.record, stored.folder)
+
+
+def _coder_reader(config: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """What reads the coder of the encoder that a stored task model describes; of an unknown kind, words'."""
+    described = config.get("encoder")
+    kind = described.get("kind") if isinstance(described, dict) else None
+    return encoder_in_task(kind).read_coder if kind in KINDS_IN_TASKS else TokenCoder.from_json
 
 
 def _check_labels(task: Mapping[str, Any], labels: int, stored: Artefact) -> None:

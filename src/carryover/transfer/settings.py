@@ -103,9 +103,10 @@ class FitSettings:
         if self.seed < 0 or self.weight_decay < 0:
             raise UsageError(f"seed is {self.seed}, weight_decay {self.weight_decay}", repair="give numbers from 0")
 
-    def resolve(self, plan: CarryPlan) -> FitSettings:
-        """The settings with the defaults of the plan's mode filled in."""
-        return replace(self, **{name: value for name, value in plan.kind.defaults.items() if getattr(self, name) is None})
+    def resolve(self, plan: CarryPlan, usual: Mapping[str, Any] | None = None) -> FitSettings:
+        """The settings with the defaults of the plan's mode filled in, those of `usual` in place of them."""
+        defaults = {**plan.kind.defaults, **(usual or {})}
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
     def task_options(self) -> dict[str, Any]:
         """What a task and its head take, each of them what concerns it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
 from carryover.transfer.fit import FitResult, fit_task
 from carryover.transfer.initial_encoder import Vectors, check_material
+from carryover.transfer.learners import learner_of
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.settings import FitSettings, TaskRun
 
@@ -202,10 +203,10 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
             if material.held_out_of_train and not quiet:
                 whole = len(material.train) + len(material.dev)
                 say(f"no --dev: {len(material.dev):,} of the {whole:,} examples are held out to choose when to stop")
-            coder = TokenCoder("characters") if material.encoder is None else material.encoder.coder
-            tokenize = coder.tokenize if material.encoder is None else material.encoder.tokenize
+            tokenize = TokenCoder("characters").tokenize if material.encoder is None else material.encoder.tokenize
             for _, path, result in material.read:
-                coder.say_cut(path, (TASKS[wanted.task].words(one, tokenize) for one in result.examples))
+                sentences = [TASKS[wanted.task].words(one, tokenize) for one in result.examples]
+                (material.encoder or learner_of(sentences[0])).say_cut(path, sentences)
             fitted = fit_task(
                 wanted.task,
                 material.train,
@@ -222,7 +223,7 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
             folder.check_present()
             record = fitted.predictor.record
             record["command"] = shlex.join(sys.argv)
-            record["columns"] = asdict(wanted.columns)
+            record["columns"] = wanted.columns.to_json()
             record["finished"] = fitted.stopped_by != "time limit"
             fitted.predictor.save(folder.out)
     return TaskRunResult(folder.out, record, fitted)
@@ -243,7 +244,9 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "device": wanted.device,
         "version": carryover.__version__,
         **{f"plan.{name}": value for name, value in material.plan.to_json().items()},
-        **{f"columns.{name}": value for name, value in asdict(wanted.columns).items() if (name, value) != ("scheme", AUTO)},
+        **{
+            f"columns.{name}": value for name, value in wanted.columns.to_json().items() if (name, value) != ("scheme", AUTO)
+        },
         **material.settings.asked(),
     }
     return dict(json.loads(json.dumps(resolved)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from collections.abc import Sequence as ListOf
 from dataclasses import replace
 from typing import Any
@@ -83,14 +84,18 @@ class TaskEncoder(nn.Module, ABC):
         """The states of the task's LSTM [B, W, D'] with what belongs beside them, [B, W, D' + output_size]."""
         return states
 
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[type, ...]:
+        """Types of input that it reads."""
+
     def tokenize(self, text: str) -> list[str]:
         """The words of a running text."""
         return self.coder.tokenize(text)
 
-    @property
-    def spelled_by(self) -> TokenCoder:
-        """What makes numbers of the spelling of words."""
-        return self.coder
+    def say_cut(self, where: str, sentences: Iterable[Words]) -> None:
+        """Tell how many words are read in part; nothing when all are read whole."""
+        self.coder.say_cut(where, sentences)
 
     def mixtures(self) -> dict[str, ScalarMix]:
         """The mixtures of layers by the place where they stand, "input" or "output" of the task's LSTM."""
@@ -180,8 +185,15 @@ class MixedEncoder(TaskEncoder):
         beside = nn.functional.pad(states.values, (0, 0, 0, mixed.time - states.time))
         return mixed.with_values(torch.cat([beside, mixed.values], dim=-1))
 
+    @property
+    def reads(self) -> tuple[type, ...]:
+        return self.encoder.reads
+
     def tokenize(self, text: str) -> list[str]:
         return self.encoder.tokenize(text)
+
+    def say_cut(self, where: str, sentences: Iterable[Words]) -> None:
+        self.encoder.say_cut(where, sentences)
 
     def mixtures(self) -> dict[str, ScalarMix]:
         both = {"input": self.mix, "output": self.output_mix}
@@ -230,9 +242,12 @@ class WordsAndSpelling(TaskEncoder):
         states = self.reader.states(batch.to(self.reader.device))
         return states.with_values(states.values.squeeze(2))  # one vector a word
 
+    def say_cut(self, where: str, sentences: Iterable[Words]) -> None:
+        self.reader.spelling.say_cut(where, sentences)
+
     @property
-    def spelled_by(self) -> TokenCoder:
-        return self.reader.spelling
+    def reads(self) -> tuple[type, ...]:
+        return self.reader.reads
 
     def groups(self) -> list[LayerGroup]:
         words = self.encoder.words
