@@ -6,7 +6,6 @@ wanted size where none exists yet: its speed is that of a trained one.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
     """
     folder = Path(out)
     problem = load_problem(plan)
-    plan = plan.resolve(len(problem.train))
+    plan = plan.resolve(len(problem.train), words=problem.has_words)
     check_material(plan)
     store = store_of(folder, problem)
     cells = order_cells(plan.rungs, plan.budgets, plan.all_seeds)
@@ -103,17 +102,13 @@ def _encoder(plan: ComparePlan, folder: Path) -> Any:
         except CarryoverError:
             continue
     from carryover.compare.resources import pretrain_settings
-    from carryover.data.coding import TokenCoder
-    from carryover.data.vocabulary import Vocabulary
     from carryover.encoders.loading import encoder_class
     from carryover.pretraining.recipes import build_objective
 
     wanted = pretrain_settings(plan)
-    kind = "words" if wanted.input == "subwords" else wanted.input
-    vocabulary = Vocabulary(("the", "of", "and"))
     objective = build_objective(wanted.objective)
-    config = objective.config(replace(wanted, input=kind), len(vocabulary))
-    untrained = encoder_class(objective.kind).build(config.to_json(), TokenCoder(kind, vocabulary))
+    config, coder = objective.stand_in(wanted)
+    untrained = encoder_class(objective.kind).build(config.to_json(), coder)
     untrained.model.to(plan.device)
     return untrained
 

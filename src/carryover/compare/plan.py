@@ -186,16 +186,20 @@ class ComparePlan:
     def all_seeds(self) -> tuple[int, ...]:
         return tuple(range(self.seed, self.seed + self.seeds))
 
-    def resolve(self, examples: int) -> ComparePlan:
-        """The plan with rungs and budgets filled in for a training set of `examples`.
+    def resolve(self, examples: int, *, words: bool = True) -> ComparePlan:
+        """The plan with rungs and budgets filled in for a training set of `examples`, which hold `words` or not.
 
-        A budget that equals the whole set is written "all". Raises UsageError for a budget that is larger.
+        A budget that equals the whole set is written "all". Raises UsageError for a budget that is larger, and for a rung
+        that needs words where there are none.
         """
         raw, encoder = self.raw is not None, self.encoder is not None
+        for rung in map(rung_of, self.rungs):
+            if (lacking := rung.lacks(raw=raw, encoder=encoder, words=words)) is not None:
+                raise lacking
         rungs = self.rungs or tuple(
             name
             for name, rung in RUNGS.items()
-            if rung.usual and rung.fits(self.task) and rung.lacks(raw=raw, encoder=encoder) is None
+            if rung.usual and rung.fits(self.task) and rung.lacks(raw=raw, encoder=encoder, words=words) is None
         )
         budgets: Iterable[int | str] = self.budgets or (*(b for b in _USUAL_BUDGETS if b < examples), "all")
         numbers: set[int] = set()

@@ -60,6 +60,13 @@ class Problem:
         return RungTask(self.task, self.multi_label, self.fitting_metric, class_weights)
 
     @property
+    def has_words(self) -> bool:
+        """Whether what encoders read of the examples is words."""
+        from carryover.transfer.learners import learner_of
+
+        return learner_of(self.train[0].input.words(str.split)).reads_words
+
+    @property
     def strata(self) -> str | None:
         """What the budgets are stratified by where that is not the label itself, None where nothing."""
         return self.question.strata if self.question.strata and any(strata_of(self.train)) else None
@@ -200,7 +207,8 @@ def _unseen_labels(plan: ComparePlan, task: Task, known: set[str], test: list[An
 def _cut_words(task: type[Task], files: Iterable[tuple[str, list[Any]]]) -> list[str]:
     words_of, found = WordTokenizer().words, []
     for path, examples in files:
-        words = [word for example in examples for word in task.words(example, words_of)]
+        read = (step for example in examples for step in task.words(example, words_of))
+        words = [word for word in read if isinstance(word, str)]  # not the steps of a series
         if cut := count_cut(words):
             found.append(f"{name_of(path)}: {cut_sentence(cut, len(words))}.")
     return found

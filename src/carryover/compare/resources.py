@@ -14,6 +14,7 @@ from carryover.compare.ladder import Resources, rung_of
 from carryover.compare.plan import ComparePlan
 from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOLDER, WORD_VECTORS
 from carryover.errors import BadData, InputMissing, UsageError, check_fields
+from carryover.pretraining.recipes import usual_settings
 from carryover.pretraining.settings import PretrainSettings
 from carryover.progress import say
 from carryover.storage import atomic_write, file_digest, read_json
@@ -100,6 +101,8 @@ def pretrain_settings(plan: ComparePlan) -> PretrainSettings:
     valid = None if plan.valid is None else str(plan.valid)
     given = {"raw": str(plan.raw), "valid": valid, "raw_column": plan.raw_column, "raw_format": plan.raw_format}
     given |= {"seed": plan.seed, "device": plan.device}
+    if plan.raw is not None and "objective" not in plan.pretraining:
+        given |= usual_settings(str(plan.raw), plan.raw_format)
     check_fields("pretraining", plan.pretraining, PretrainSettings)
     return PretrainSettings(**{**given, **plan.pretraining})
 

@@ -52,7 +52,7 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     started = time.monotonic()
     folder = Path(out)
     problem = load_problem(plan)
-    plan = plan.resolve(len(problem.train))
+    plan = plan.resolve(len(problem.train), words=problem.has_words)
     fingerprints = check_material(plan)
     with stop_signals(quiet), _held(folder):
         _check_folder(folder)

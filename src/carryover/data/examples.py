@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ class Text:
     """Running text."""
 
     text: str
+    named: ClassVar[str] = "text"
 
     @property
     def content(self) -> str:
@@ -41,8 +42,8 @@ class Text:
         return (self.words(tokenize),)
 
     def to_json(self) -> dict[str, Any]:
-        """Under the name of its kind, in documents and in rows of answers."""
-        return {"text": self.text}
+        """All of it, under the name of its kind."""
+        return {self.named: self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Series:
     """Measurements in time, `values` [T, C]. Equal, and hashed, by content. Raises ValueError for another shape."""
 
     values: NDArray[Any]
+    named: ClassVar[str] = "series"
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2:
@@ -116,21 +118,23 @@ class Series:
         return hash((self.values.shape, (self.values + 0).tobytes()))  # −0 equals 0
 
     @property
-    def content(self) -> NDArray[Any]:
-        return self.values
-
-    @property
     def shown(self) -> str:
         steps, channels = self.values.shape
         return f"{steps} steps of {channels} {'channel' if channels == 1 else 'channels'}"
+
+    @property
+    def content(self) -> Series:
+        return self
 
     def words(self, tokenize: Tokenize) -> Series:
         """Itself: it is read step by step, as a sentence word by word, and nothing splits it."""
         return self
 
+    def sentences(self, tokenize: Tokenize) -> tuple[Series]:
+        return (self,)
+
     def to_json(self) -> dict[str, Any]:
-        """What it is, without its values."""
-        return {"series": self.shown}
+        return {self.named: self.values.tolist()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,10 @@ class Objective(ABC, Generic[C]):
     def draft(self, wanted: Request, folder: Path, coder: Any) -> Draft:
         """A little of the corpus, made in `folder`, for an estimate. Raises BadData where the data is empty."""
 
+    def stand_in(self, wanted: Request) -> tuple[Any, Any]:
+        """Configuration and coder of a model of the wanted size, for an estimate of what its use costs, from little of the data."""
+        raise UsageError(f"the cost of a model of {wanted.objective} is not estimated", repair="leave --dry-run out")
+
     @abstractmethod
     def rows(self, wanted: Request, corpus: C) -> int:
         """Rows of a batch: lanes of text, windows of a series."""

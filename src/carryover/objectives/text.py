@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from carryover.data.batch_size import held_out_stream, lanes_for
 from carryover.data.coding import TokenCoder
@@ -27,6 +28,7 @@ from carryover.data.text_corpus import (
     prepare_corpus,
     vocabulary_length,
 )
+from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.layers.base import State
 from carryover.models.bilm import NO_SOFTMAX
@@ -86,6 +88,12 @@ class TextObjective(Objective[TextCorpus]):
 
     def open(self, folder: Path, shared: dict[str, Any]) -> TextCorpus:
         return open_corpus(folder, shared)
+
+    def stand_in(self, wanted: Request) -> tuple[Any, TokenCoder]:
+        kind = "words" if wanted.input == "subwords" else wanted.input
+        vocabulary = Vocabulary(("the", "of", "and"))
+        config = self.config(replace(cast(Any, wanted), input=kind), len(vocabulary))
+        return config, TokenCoder(kind, vocabulary)
 
     def draft(self, wanted: Request, folder: Path, coder: TokenCoder | None) -> Draft:
         """The text is read for its length and for its vocabulary, which is counted until it is full."""

@@ -80,7 +80,7 @@ class Classify(Task):
         self, example: Example[Any, Labels], words: tuple[str, ...], labels: Labels, probabilities: np.ndarray
     ) -> dict[str, Any]:
         chances = [round(float(probabilities[self.numbers[label]]), 6) for label in labels]
-        return {**example.input.to_json(), "labels": list(labels), "probabilities": chances}
+        return {example.input.named: example.input.shown, "labels": list(labels), "probabilities": chances}
 
     @classmethod
     def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:

@@ -96,8 +96,11 @@ class NeuralRung(Rung):
 
     def forecast(self, calibration: Calibration, budgets: Sequence[int]) -> tuple[float, float]:
         from carryover.transfer.fit import FitSettings
+        from carryover.transfer.learners import usual_settings
 
-        settings: Any = FitSettings(**calibration.fitting).resolve(self.plan(calibration.placement))
+        plan = self.plan(calibration.placement)
+        usual = usual_settings(plan, calibration.encoder() if plan.uses_encoder else None, calibration.train)
+        settings: Any = FitSettings(**calibration.fitting).resolve(plan, usual)
         fixed, update, predict = self._pace(calibration)
         words, seconds = calibration.mean_words, 0.0
         for labels in budgets:

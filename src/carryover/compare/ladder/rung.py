@@ -32,11 +32,13 @@ class Cost(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What is made once for all cells of a rung. `raw` is the raw text where nothing else may take its place; `encoder` a
-    pretrained language model, given or made from the raw text; `vectors` word vectors of the raw text."""
+    pretrained language model, given or made from the raw text; `vectors` word vectors of the raw text. `words`: the examples must
+    hold words."""
 
     raw: bool = False
     encoder: bool = False
     vectors: bool = False
+    words: bool = False
 
     def __bool__(self) -> bool:
         return self.raw or self.encoder or self.vectors
@@ -115,8 +117,11 @@ class Rung(LadderRow):
         """The rung of this family that `text` spells, None where it spells none."""
         return self if text == self.name else None
 
-    def lacks(self, *, raw: bool, encoder: bool) -> UsageError | None:
-        """What it cannot be compared without, given whether there is raw text and a pretrained language model."""
+    def lacks(self, *, raw: bool, encoder: bool, words: bool = True) -> UsageError | None:
+        """What it cannot be compared without, given whether there is raw text and a pretrained language model, and whether the
+        examples hold words."""
+        if self.needs.words and not words:
+            return UsageError(f"rung {self.name} needs words, and the examples hold none", repair="leave it out")
         if (self.needs.raw or self.needs.vectors) and not raw:
             purpose = " for its word vectors" if self.needs.vectors else ""
             return UsageError(f"rung {self.name} needs raw text{purpose}", repair="give --raw, or leave the rung out")

@@ -22,7 +22,7 @@ class Static(NeuralRung):
 
     name = family = mode = "static"
     cost = Cost(beforehand=1, trained=2)
-    needs = Needs(raw=True, vectors=True)
+    needs = Needs(raw=True, vectors=True, words=True)
     style = Style(light="#1667b7", dark="#6db3f7", marker="s", line=(0, (5, 2)))
     sentence = (
         "Word vectors (skip-gram) learned from the raw text, one per word regardless of its context, tuned with the labels."
