@@ -13,11 +13,13 @@ from carryover.cli.output import print_document, print_lines, suggest_again, sug
 from carryover.compare.plan import ComparePlan
 from carryover.pretraining.settings import PretrainSettings
 from carryover.setting import RUN, seconds
+from carryover.transfer.settings import FitSettings
 
 
 def compare(
     asked: Annotated[Given, filling(ComparePlan)],
     pretraining: Annotated[Given, filling(PretrainSettings, "size")],
+    fitting: Annotated[Given, filling(FitSettings, "stack")],
     out: options.Out,
     pretrain_time: Annotated[
         str | None,
@@ -41,7 +43,7 @@ def compare(
     chosen: Given = {"size": PretrainSettings.size, **pretraining}
     if pretrain_time is not None:
         chosen["time_limit"] = seconds(pretrain_time)
-    plan = ComparePlan(**asked, pretraining=chosen)
+    plan = ComparePlan(**asked, pretraining=chosen, fitting=fitting)
     if dry_run:
         forecast = estimate(plan, out)
         print_document(forecast) if as_json else print_lines(forecast["lines"])

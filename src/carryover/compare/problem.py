@@ -164,6 +164,9 @@ def _read(plan: ComparePlan, path: str, like: Like = None) -> tuple[list[Any], l
         multi_label=plan.multi_label,
         coarse=plan.coarse,
         scheme=plan.scheme,
+        series_column=plan.series_column,
+        time_column=plan.time_column,
+        missing=plan.missing,
         on_error=plan.on_error,
     )
     found = TASKS[plan.task].read(path, columns, like=like)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from carryover.setting import DATA, column, option
@@ -31,7 +31,8 @@ class Columns:
     format: str | None = field(
         default=None,
         metadata=option(
-            "text, tsv, csv, jsonl, parquet, label-first, conll or conllu. Default: by the file's name, else by its first lines.",
+            "text, tsv, csv, jsonl, parquet, label-first, conll or conllu; of series: ucr, ts, series-wide, series-long or "
+            "arrays. Default: by the file's name, else by its first lines.",
             DATA,
             metavar="FORMAT",
         ),
@@ -54,6 +55,28 @@ class Columns:
             metavar="SCHEME",
         ),
     )
+    series_column: str = field(
+        default="series",
+        metadata=option(
+            "Of a long table of series: column that says which series a row belongs to.", DATA, metavar="COLUMN"
+        ),
+    )
+    time_column: str | None = field(
+        default=None,
+        metadata=option(
+            "Of a long table of series: column of the time. Default: time, timestamp, datetime or date.",
+            DATA,
+            metavar="COLUMN",
+        ),
+    )
+    missing: str = field(
+        default="stop",
+        metadata=option(
+            "Missing values of a series. stop: refuse them; interpolate: fill them on the line between their neighbours.",
+            DATA,
+            metavar="ACTION",
+        ),
+    )
     on_error: str = field(
         default="stop",
         metadata=option(
@@ -69,5 +92,7 @@ class Columns:
         return "label" if self.label_column is None else self.label_column
 
     def to_json(self) -> dict[str, Any]:
-        """As runs store them."""
-        return asdict(self)
+        """As runs store them: what earlier versions did not have is left out while it is as it was then."""
+        added = {"series_column", "time_column", "missing"}
+        usual = {one.name: one.default for one in fields(self)}
+        return {name: value for name, value in asdict(self).items() if name not in added or value != usual[name]}

@@ -15,6 +15,8 @@ from carryover.setting import DATA, DEVICE, MODEL, RUN, SEED, TIME_LIMIT, TRAINI
 from carryover.transfer.plan import CarryPlan, usual_mode
 
 CLASS_WEIGHTS = ("none", "balanced")
+STACKS = ("cnn", "tcn", "lstm", "gru")
+"""Layers that can be learned from series."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,10 @@ class FitSettings:
         default=None,
         metadata=option("Output layer of a tagger: softmax or crf. Default: crf for span tags, else softmax.", MODEL),
     )
+    stack: str = field(
+        default="cnn",
+        metadata=option("Layers that mode scratch learns from series: cnn, tcn, lstm or gru.", MODEL),
+    )
     pooling: str = "mean+max"
     multi_label: bool = False
     scheme: str | None = None
@@ -90,6 +96,7 @@ class FitSettings:
         object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
         object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))
         check_choice("class weights", self.class_weights, CLASS_WEIGHTS)
+        check_choice("stack", self.stack, STACKS)
         counts = ("epochs", "least_updates", "patience", "evaluations", "token_budget", "hidden", "word_size")
         for name in (*counts, "checkpoint_updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
@@ -120,7 +127,7 @@ class FitSettings:
     def asked(self) -> dict[str, Any]:
         """The settings as a run compares them with those it began with: what earlier versions did not have is left out
         while it is as it was then. The scheme follows from the examples."""
-        added = {"metric": "auto", "class_weights": "none", "scheme": self.scheme}
+        added = {"metric": "auto", "class_weights": "none", "scheme": self.scheme, "stack": "cnn"}
         return {name: value for name, value in self.to_json().items() if name not in added or value != added[name]}
 
     def to_json(self) -> dict[str, Any]:
