@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carryover.data.examples import Example, Labels, Text, Words
+from carryover.data.examples import Example, Labels, Series, Text, Words
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class MostFrequentTag:
 _KINDS: dict[type, type[MostFrequentLabel] | type[MostFrequentTag]] = {
     Text: MostFrequentLabel,
     Words: MostFrequentTag,
+    Series: MostFrequentLabel,
 }
 
 

@@ -24,6 +24,8 @@ from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact
 
 _FEWEST_ROWS = 4
+FIT_DEFAULTS = {"token_budget": 4096}
+"""Of `FitSettings`: a step is less than a word, and there are more of them."""
 
 
 @final
@@ -36,6 +38,7 @@ class SeriesEncoder(Encoder):
     proved_figures = ("mse",)
     reads = (Series,)
     reads_words = False
+    fit_defaults = FIT_DEFAULTS
     model: SeriesModel
     coder: SeriesScaler
 
@@ -119,6 +122,9 @@ class SeriesEncoder(Encoder):
         return False
 
     # ------------------------------------------------------------------ steps in place of words
+
+    def tokenize(self, text: str) -> list[str]:
+        raise TypeError("this model reads series, not text: give Example(Series(values))")
 
     def check_sentence(self, sentence: Any) -> None:
         if not isinstance(sentence, Series):

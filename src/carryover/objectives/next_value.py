@@ -150,6 +150,11 @@ class NextValueObjective(Objective[SeriesCorpus]):
         raw, valid_raw = shared["fingerprints"]
         return SeriesCorpus(scaled, held_out, scaler, sample, raw, valid_raw, shared)
 
+    def stand_in(self, wanted: Request) -> tuple[SeriesModel.Config, SeriesScaler]:
+        """The file is read whole: its channels decide."""
+        scaler = SeriesScaler.learn(_read(wanted.raw, wanted.raw_column, wanted.raw_format))
+        return self.config(wanted, scaler.channels), scaler
+
     def draft(self, wanted: Request, folder: Path, coder: Any) -> Draft:
         corpus = self.prepare(wanted, folder, ("", ""), quiet=True, coder=coder)
         rows = self.rows(wanted, corpus)

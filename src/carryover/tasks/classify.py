@@ -1,4 +1,4 @@
-"""Classification of single texts: exactly one label a text, or any number of them."""
+"""Classification of single texts and series: exactly one label each, or of a text any number of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from carryover.data.columns import Columns
-from carryover.data.examples import Example, Labels, Source, Text
+from carryover.data.examples import Example, Labels, Series, Source, Text
 from carryover.data.formats.labelled import is_no_text, read_labelled
 from carryover.data.formats.text import ReadResult
 from carryover.data.metric_names import metric_of_labels
@@ -26,7 +26,7 @@ class Classify(Task):
     """One label for each text, or with `multi_label` a set of labels."""
 
     name: ClassVar[str] = "classify"
-    reads: ClassVar[tuple[type, ...]] = (Text,)
+    reads: ClassVar[tuple[type, ...]] = (Text, Series)
     reading: ClassVar[str] = "texts"
     card: ClassVar[str] = "Labels texts"
     activity: ClassVar[str] = "classification"

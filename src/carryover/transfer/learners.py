@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence as ListOf
 from typing import Any
 
-from carryover.data.examples import Example
+from carryover.data.examples import Example, Series
 from carryover.encoders.encoder import Encoder
 from carryover.errors import UsageError
 from carryover.transfer.from_labels import FromLabels, WordsFromLabels
 from carryover.transfer.plan import CarryPlan
+from carryover.transfer.series_from_labels import SeriesFromLabels
 from carryover.transfer.trainable_encoders import TaskEncoder
 
-LEARNERS: dict[type, FromLabels] = {tuple: WordsFromLabels()}
+LEARNERS: dict[type, FromLabels] = {tuple: WordsFromLabels(), Series: SeriesFromLabels()}
 """By the type of what an encoder reads of an example."""
 
 

@@ -10,6 +10,7 @@ from carryover.data.columns import Columns
 from carryover.data.examples import Example, Labels
 from carryover.data.formats.opening import FilePath
 from carryover.data.formats.reading import read_texts
+from carryover.data.formats.series.labelled import holds_series, read_labelled_series
 from carryover.data.formats.text import ReadResult
 
 
@@ -34,7 +35,7 @@ def _texts(path: FilePath, columns: Columns, *, require_labels: bool) -> ReadRes
     )
 
 
-INPUT_READERS: tuple[InputReader, ...] = ()
+INPUT_READERS: tuple[InputReader, ...] = (InputReader(holds_series, read_labelled_series),)
 """Readers of what is no text; a file that none of them holds is one of texts."""
 
 
