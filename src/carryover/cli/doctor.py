@@ -13,12 +13,15 @@ from carryover.data.columns import Columns
 from carryover.pretraining.settings import PretrainSettings
 from carryover.setting import DATA
 
+_COLUMNS = (
+    "text_column", "label_column", "format", "multi_label", "coarse", "scheme", "series_column", "time_column", "missing",
+)  # fmt: skip
 FEWEST_FOR_NEXT = 10
 """Training examples; with fewer the next command would have nothing to hold out."""
 
 
 def doctor(
-    columns: Annotated[Given, filling(Columns, "text_column", "label_column", "format", "multi_label", "coarse", "scheme")],
+    columns: Annotated[Given, filling(Columns, *_COLUMNS)],
     text: Annotated[Given, filling(PretrainSettings, "raw_column", "raw_format")],
     raw: Annotated[str | None, typer.Option("--raw", help="Unlabelled text.", metavar="TEXT", rich_help_panel=DATA)] = None,
     train: Annotated[

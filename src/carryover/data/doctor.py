@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from carryover.data.columns import Columns
 from carryover.data.doctor_characters import as_seen, examine_characters, examine_label_names, examine_quotes, without_case
 from carryover.data.doctor_report import ERROR, NOTE, WARNING, Case, Finding, Report, times
 from carryover.data.examples import Text
 from carryover.data.formats.choosing import FORMATS, holds_tags
+from carryover.data.formats.labelled import is_no_text
 from carryover.data.formats.opening import FilePath, inner_suffix
 from carryover.data.formats.reading import read_raw, read_tagged, read_texts
 from carryover.data.formats.text import LabelledText, ReadResult, Tagged
@@ -48,6 +50,7 @@ def examine(
     multi_label: str | None = None,
     coarse: str | None = None,
     scheme: str = AUTO,
+    **series: Any,
 ) -> Report:
     """Examine raw text and labelled files together.
 
@@ -56,6 +59,7 @@ def examine(
     unseen in training, encoding faults, lengths. Faulty rows are counted, not raised. Raw text is read once as a stream;
     memory grows by sixteen bytes a line and by the table of distinct words.
 
+    `series` are further fields of `Columns`, for files of series (see `doctor_series`).
     `task` is "classify" or "tag"; without it the files' names tell. `raw_column` and `raw_format` are for raw text that is no
     plain text.
     Raises UsageError when there is nothing to examine, InputMissing and BadData when a file cannot be read at all.
@@ -63,6 +67,14 @@ def examine(
     given = {name: path for name, path in (("train", train), ("dev", dev), ("test", test)) if path is not None}
     if raw is None and not given:
         raise UsageError("there is nothing to examine", repair="give raw, train, dev or test")
+    columns = Columns(
+        text_column=text_column, label_column=label_column, format=format, multi_label=multi_label, coarse=coarse, **series
+    )
+    if task != "tag" and any(is_no_text(path, columns) for path in given.values() or (raw,) if path is not None):
+        from carryover.data.doctor_series import examine_series
+
+        raw_files = {} if raw is None else {"raw": raw}
+        return examine_series({**raw_files, **given}, columns)
     if task not in (None, "classify", "tag"):
         raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
     tasks = {name: task or _guess_task(path, format) for name, path in given.items()}

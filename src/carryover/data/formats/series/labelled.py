@@ -31,13 +31,16 @@ def read_labelled_series(
             raise UsageError(
                 f"--{name.replace('_', '-')} is for texts, and the file holds series", path=path, repair="leave it out"
             )
-    return read_series(
-        path,
-        label_column=columns.label,
-        series_column=columns.series_column,
-        time_column=columns.time_column,
-        format=columns.format,
-        missing=columns.missing,
-        on_error=columns.on_error,
-        require_labels=require_labels,
-    )
+    return read_series(path, **series_columns(columns), require_labels=require_labels)
+
+
+def series_columns(columns: Columns) -> dict[str, Any]:
+    """The keyword arguments of `read_series` that the columns decide."""
+    return {
+        "label_column": columns.label,
+        "series_column": columns.series_column,
+        "time_column": columns.time_column,
+        "format": columns.format,
+        "missing": columns.missing,
+        "on_error": columns.on_error,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from carryover.data.formats.csv_rows import csv_rows
 from carryover.data.formats.opening import BadLine, FilePath, inner_suffix, scan_lines
@@ -65,6 +66,23 @@ def read_series(
 
     Raises InputMissing, BadData (with file, line and repair), UsageError.
     """
+    options: dict[str, Any] = {"series_column": series_column, "time_column": time_column, "format": format}
+    options |= {"missing": missing, "on_error": on_error, "require_labels": require_labels}
+    return read_counted(path, label_column=label_column, **options)[0]
+
+
+def read_counted(
+    path: FilePath,
+    *,
+    label_column: str | int,
+    series_column: str,
+    time_column: str | None,
+    format: str | None,
+    missing: str,
+    on_error: str,
+    require_labels: bool = False,
+) -> tuple[ReadResult[LabelledSeries], Reading]:
+    """As `read_series`, and how many missing values there were."""
     check_on_error(on_error)
     columns = SeriesColumns(label_column, series_column, time_column)
     if format is None:
@@ -74,7 +92,7 @@ def read_series(
     check_choice("format", format, SERIES_FORMATS)
     chosen = SERIES_FORMATS[format]
     reading = Reading(path, missing, require_labels, chosen.rectangle)
-    return collect(reading.examples(chosen.rows(path, columns, require_labels)), path, on_error)
+    return collect(reading.examples(chosen.rows(path, columns, require_labels)), path, on_error), reading
 
 
 def series_format(path: FilePath, columns: SeriesColumns | None = None) -> str | None:
