@@ -34,7 +34,7 @@ from carryover.training.run_folder import RunFolder, open_run
 from carryover.training.stopping import stop_signals
 from carryover.transfer.fit import FitResult, fit_task
 from carryover.transfer.initial_encoder import Vectors, check_material
-from carryover.transfer.learners import learner_of
+from carryover.transfer.learners import check_input, learner_of
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.settings import FitSettings, TaskRun
 
@@ -163,6 +163,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     else:
         read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
         dev = list(read[1][2].examples)
+    if encoder is not None:
+        check_input(encoder, [*train, *dev])
     return Material(plan, settings, encoder, train, dev, tuple(read))
 
 
