@@ -67,16 +67,16 @@ def examine(
     given = {name: path for name, path in (("train", train), ("dev", dev), ("test", test)) if path is not None}
     if raw is None and not given:
         raise UsageError("there is nothing to examine", repair="give raw, train, dev or test")
+    if task not in (None, "classify", "tag"):
+        raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
     columns = Columns(
         text_column=text_column, label_column=label_column, format=format, multi_label=multi_label, coarse=coarse, **series
     )
-    if task != "tag" and any(is_no_text(path, columns) for path in given.values() or (raw,) if path is not None):
+    if any(is_no_text(path, columns) for path in given.values() or (raw,) if path is not None):
         from carryover.data.doctor_series import examine_series
 
         raw_files = {} if raw is None else {"raw": raw}
         return examine_series({**raw_files, **given}, columns)
-    if task not in (None, "classify", "tag"):
-        raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
     tasks = {name: task or _guess_task(path, format) for name, path in given.items()}
     tagged = {name for name, its in tasks.items() if its == "tag"}
     if not tagged:
