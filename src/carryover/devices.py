@@ -25,7 +25,7 @@ def choose_device(wanted: str = "auto") -> str:
         raise UsageError(f"unknown device {wanted!r}", repair="use auto, cpu or cuda") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ExtraMissing(
-            f"device {wanted!r} is not here: PyTorch sees {torch.cuda.device_count()} GPUs", repair="use --device cpu"
+            f"device {wanted!r} does not exist: PyTorch sees {torch.cuda.device_count()} GPUs", repair="use --device cpu"
         )
     if device.type not in ("cpu", "cuda"):
         try:

@@ -213,8 +213,8 @@ def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     stored = json.loads(path.read_text())
     for text, words in (
         ("{", "is not JSON"),
-        ("[]", "is no cell"),
-        (json.dumps({**stored, "schema": "other/1"}), "is no cell"),
+        ("[]", "is not a cell"),
+        (json.dumps({**stored, "schema": "other/1"}), "is not a cell"),
         (json.dumps({name: value for name, value in stored.items() if name != "curve"}), "lacks a part"),
     ):
         path.write_text(text)

@@ -82,7 +82,7 @@ def test_other_ways_to_write(shell: Shell, writer: Path) -> None:
 def test_a_line_that_ends_at_once_is_explained(shell: Shell, writer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carryover.encoders.text_generator.TextGenerator.stream", lambda *_, **__: iter(()))
     done = shell("generate", writer, "--prompt", "the")
-    assert done.code == 0 and done.out == "the\n" and "--across-lines writes on" in done.err
+    assert done.code == 0 and done.out == "the\n" and "use --across-lines to continue" in done.err
     assert "ends the line" not in shell("generate", writer, "--prompt", "the", "--across-lines").err
 
 
@@ -114,7 +114,7 @@ def test_it_ends_before_a_stop_token(shell: Shell, writer: Path) -> None:
     assert text["ended"] == "stop" and "the" + text["text"] == whole[: places[0]]
     assert shell(*line, "--stop", sign).out == whole[: places[0]] + "\n"
     wrong = shell(*line, "--stop", "日本")
-    assert wrong.code == 2 and "'日本' is nothing that this model can write, which writes characters" in wrong.err
+    assert wrong.code == 2 and "this model writes characters and cannot write '日本'" in wrong.err
 
 
 def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: Path) -> None:

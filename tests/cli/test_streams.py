@@ -141,7 +141,7 @@ def test_interrupted_elsewhere(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(carryover.data.doctor, "examine", interrupt)
     done = shell("doctor", "--raw", "x")
-    assert (done.code, done.out, done.err) == (130, "", "carryover: interrupted; what was finished is kept\n")
+    assert (done.code, done.out, done.err) == (130, "", "carryover: interrupted; finished work is kept\n")
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_pretrain_goes_on_with_a_model(shell: Shell, material: Material) -> None
     assert "tensors with" in done.err and "measured again after loading" in done.err
     assert shell(*line[:-1], "other", "--valid", "held,out.txt", "-q").code == 0, "a comma in the name of a file"
     for more, message in (
-        (["--size", "small"], "size small has character_size = 16, the model to begin with 8; leave --size out"),
+        (["--size", "small"], "size small has character_size = 16, but the model to begin with has 8; leave --size out"),
         (["--input", "words"], 'input is "characters" in the model to begin with, "words" was asked for'),
         (["--objective", "lm"], 'objective is "bilm" in the model to begin with'),
         (["--objective", "lm", "--stack", "gru"], "--stack gru is decided by the model to begin with"),
@@ -74,7 +74,7 @@ def test_pretrain_goes_on_with_a_model(shell: Shell, material: Material) -> None
         assert wrong.code == 2 and message in wrong.err and not Path("wrong").exists()
     assert shell(*line[:-1], "dry", "--dry-run", "--json").document["parameters"] > 0
     task = shell("pretrain", "--begin-with", material.tagger, "--raw", "new.txt", "--out", "wrong")
-    assert task.code == 2 and "is a task model, and pretraining begins with a pretrained one" in task.err
+    assert task.code == 2 and "is a task model, but pretraining can only begin with a pretrained one" in task.err
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "classify", "tag"])
@@ -325,7 +325,7 @@ def test_doctor(shell: Shell, material: Material) -> None:
     Path("test.tsv").write_text(material.test.read_text() + material.train.read_text().splitlines()[1] + "\n")
     line = ["doctor", "--raw", material.raw, "--train", material.train, "--test", "test.tsv"]
     done = shell(*line)
-    assert done.code == 0 and "test: texts that also stand in train" in done.out
+    assert done.code == 0 and "test: texts that also occur in train" in done.out
     assert f"line {len(Path('test.tsv').read_text().splitlines())}: " in done.out and "line 2 of train" in done.out
     document = shell(*line, "--json").document
     assert document["schema"] == "carryover.doctor/1" and set(document["files"]) == {"raw", "train", "test"}

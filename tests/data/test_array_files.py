@@ -121,7 +121,7 @@ def test_matlab_passes_over_what_nobody_asked_for_and_names_what_lacks(tmp_path:
     [
         ([np.zeros((3, 4)), np.zeros((3, 5))], r"piece 1 of traindata, shape \[3, 5\]"),
         ([np.zeros((1, 4))], "at least two moments"),
-        ([np.full((3, 4), 2)], "no matrix of 0 and 1"),
+        ([np.full((3, 4), 2)], "not a matrix of 0 and 1"),
         ([np.zeros((2, 3, 4))], "piece 0 of traindata"),
     ],
 )

@@ -49,7 +49,7 @@ def test_clean_data_gives_no_alarm(tmp_path: Path) -> None:
     )
     assert not [finding for finding in report.findings if finding.level != "note"]
     assert report.errors == 0
-    assert "nothing alarming found" in report.lines()
+    assert "no problems found" in report.lines()
     assert report.figures["train"]["rows"] == 40
     assert report.figures["train"]["labels_by_count"] == {"a": 20, "b": 20}
     assert report.figures["test"]["covered_by_raw"] == 1.0
@@ -68,7 +68,7 @@ def test_duplicates_and_contradictions(tmp_path: Path) -> None:
 def test_overlap_of_train_and_test(tmp_path: Path) -> None:
     test = [*CLEAN_TEST, CLEAN_TRAIN[3], ("  " + CLEAN_TRAIN[4][0] + " ", "a")]
     report = examine(train=write_table(tmp_path / "a.tsv", CLEAN_TRAIN), test=write_table(tmp_path / "b.tsv", test))
-    assert one(report, "test: texts that also stand in train") == 2
+    assert one(report, "test: texts that also occur in train") == 2
 
 
 def test_overlap_of_raw_text_and_test(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_overlap_of_raw_text_and_test(tmp_path: Path) -> None:
     (tmp_path / "raw.txt").write_text("\n".join(hidden))
     test = [*CLEAN_TEST, ("Short one here!", "a"), ("one here", "b")]
     report = examine(tmp_path / "raw.txt", test=write_table(tmp_path / "test.tsv", test))
-    assert one(report, "test: texts that stand in the raw text") == 3
+    assert one(report, "test: texts that occur in the raw text") == 3
     assert one(report, "raw: duplicate lines") == 1
 
 
@@ -114,7 +114,7 @@ def test_labels(tmp_path: Path) -> None:
     train = [*CLEAN_TRAIN, (sentence(50), "rare")]
     test = [*CLEAN_TEST, (sentence(120), "new"), (sentence(121), "new"), (sentence(122), "newer")]
     report = examine(train=write_table(tmp_path / "a.tsv", train), test=write_table(tmp_path / "b.tsv", test))
-    assert one(report, "label never stands in train: 'new', 'newer'") == 3
+    assert one(report, "label never occurs in train: 'new', 'newer'") == 3
     assert one(report, "fewer than 5 cases: rare") == 1
     assert report.errors == 1
     report = examine(train=write_table(tmp_path / "a.tsv", [(text, "a") for text, _ in CLEAN_TRAIN]))
@@ -128,7 +128,7 @@ def test_coverage(tmp_path: Path) -> None:
     rows = [("some words of raw text", "a"), ("unheard things entirely", "b")]
     report = examine(tmp_path / "raw.txt", test=write_table(tmp_path / "t.tsv", rows))
     assert report.figures["test"]["covered_by_raw"] == pytest.approx(3 / 8)
-    assert one(report, "test: words that raw does not hold; it covers 37.5%") == 5
+    assert one(report, "test: words that do not occur in raw, which covers 37.5%") == 5
     low = write_table(tmp_path / "t.tsv", [("some raw text", "a"), ("words of", "b")])
     assert counts(examine(tmp_path / "raw.txt", test=low), "100.0% if capitals are ignored")
 
@@ -158,7 +158,7 @@ def test_tagged_data(tmp_path: Path) -> None:
     test.write_text("in\tO\nAnn\tB-PER\nLee\tI-PER\n\nOslo\tB-LOC\nFjord\tI-LOC\n\n")
     report = examine(train=train, test=test)
     assert report.figures["train"]["labels_by_count"] == {"LOC": 6}, "spans are counted, not their words"
-    assert one(report, "label never stands in train: 'PER'") == 1
+    assert one(report, "label never occurs in train: 'PER'") == 1
     assert report.figures["test"]["words"] == 5
 
 
@@ -211,10 +211,10 @@ def test_every_case_is_named_with_its_line(tmp_path: Path) -> None:
     assert cases(report, "control characters") == [(44, "bell \x07 x", "")]
     assert cases(report, "fewer than 5") == [(45, "rare", "once")]
     assert cases(report, "faulty rows") == [(46, "no label", "1 columns where the header has 2; remove or add separators")]
-    assert cases(report, "test: texts that also stand in train") == [(12, "  " + sentence(4), "line 6 of train")]
-    assert cases(report, "never stands in train") == [(13, "B", "train has 'b'"), (14, "new", "")]
+    assert cases(report, "test: texts that also occur in train") == [(12, "  " + sentence(4), "line 6 of train")]
+    assert cases(report, "never occurs in train") == [(13, "B", "train has 'b'"), (14, "new", "")]
     assert cases(report, "raw: duplicate lines") == [(4, "", "repeats line 1"), (6, "", "repeats line 1")]
-    assert cases(report, "test: texts that stand in the raw text") == [(3, sentence(101), "line 3 of raw")]
+    assert cases(report, "test: texts that occur in the raw text") == [(3, sentence(101), "line 3 of raw")]
     assert cases(report, "train: words that raw does not hold")[0] == (0, "w28x", "3 times")
     document = json.loads(json.dumps(report.to_json()))
     assert {"line": 42, "text": sentence(0).upper(), "note": "repeats line 2"} in [
@@ -249,12 +249,12 @@ def test_labels_that_look_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
     report = examine(train=path)
-    same = cases(report, "labels that look the same and are different classes")
+    same = cases(report, "labels that look the same but are different classes")
     assert {(line, label) for line, label, _ in same} == {
         (42, "\ufeffa"), (43, "a\u200b"), (45, "Cafe\u0301"), (47, "\u202bb"),
     } and (42, "\ufeffa", "once, 'a' 20 times") in same  # fmt: skip
     assert cases(report, "differ only in case") == [(46, "A", "once, 'a' 20 times")]
-    unseen = {label: note for _, label, note in cases(report, "labels with characters that are not seen")}
+    unseen = {label: note for _, label, note in cases(report, "labels with invisible characters")}
     assert set(unseen) == {"\ufeffa", "a\u200b", "\u202bb", "x\u200dy"}, "joiners belong into Persian words and emoji"
     assert unseen["a\u200b"] == "U+200B as character 2" and report.errors == 1
 
@@ -269,7 +269,7 @@ def test_unseen_characters_in_texts(tmp_path: Path) -> None:
         "soft\u00adhyphen",
     ]
     report = examine(train=write_table(tmp_path / "a.tsv", [(text, "ab"[n % 2]) for n, text in enumerate(texts)]))
-    assert [(line, note) for line, _, note in cases(report, "texts with characters that are not seen")] == [
+    assert [(line, note) for line, _, note in cases(report, "texts with invisible characters")] == [
         (2, "U+FEFF as character 7"),
         (3, "U+200B as character 4"),
         (4, "U+202E as character 1"),

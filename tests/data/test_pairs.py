@@ -56,9 +56,9 @@ def test_lines_of_two_texts_are_pairs_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("text", "--text-column 'text' does not name two columns, and a pair has two texts"),
-        ("a,b,c", "--text-column 'a,b,c' does not name two columns, and a pair has two texts"),
-        ("a,", "--text-column 'a,' does not name two columns, and a pair has two texts"),
+        ("text", "--text-column 'text' does not name two columns, but a pair has two texts"),
+        ("a,b,c", "--text-column 'a,b,c' does not name two columns, but a pair has two texts"),
+        ("a,", "--text-column 'a,' does not name two columns, but a pair has two texts"),
         ("a,a", "--text-column names 'a' twice"),
     ],
 )
@@ -86,11 +86,11 @@ def test_faults_name_line_and_repair(tmp_path: Path) -> None:
         read_pairs(path, text_column="one,two", on_error="skip")
     with pytest.raises(BadData) as caught:
         pair_of_line("only one text", "-", 7)
-    assert caught.value.message == "the line holds 1 text parted by tabs, and a pair has 2"
+    assert caught.value.message == "the line holds 1 text separated by tabs, but a pair has 2"
     assert caught.value.line == 7
     with pytest.raises(UsageError, match="the format label-first has no two columns of text"):
         read_pairs(path, text_column="one,two", format="label-first")
-    with pytest.raises(UsageError, match="holds no pairs of texts"):
+    with pytest.raises(UsageError, match="cannot hold pairs of texts"):
         read_pairs("builtin:grammar", text_column="one,two")
 
 

@@ -114,7 +114,7 @@ def test_tokens_of_a_treebank_text(shared_data: Path) -> None:
 def test_doctor_on_reviews(shared_data: Path) -> None:
     report = examine(train=shared_data / "sst2" / "train.tsv", test=shared_data / "sst2" / "test.tsv", **BY_NUMBER)
     assert report.errors == 0
-    assert [finding.count for finding in report.findings if "also stand in train" in finding.message] == [2]
+    assert [finding.count for finding in report.findings if "also occur in train" in finding.message] == [2]
 
 
 def test_a_wrong_guess_is_explained(shared_data: Path) -> None:

@@ -53,7 +53,7 @@ def test_it_is_stored_with_what_it_wraps() -> None:
     again = tokenizer_from_json(json.loads(json.dumps(wanted.to_json())))
     assert isinstance(again, SpacedTokenizer) and again.exact
     assert again.words("  well-known") == wanted.words("  well-known") == ["  ", "well", "-", "known"]
-    with pytest.raises(BadData, match="within another one"):
+    with pytest.raises(BadData, match="nested in another one"):
         tokenizer_from_json({**wanted.to_json(), "inner": wanted.to_json()})
     for inner in (None, {"schema": "carryover.tokenizer/1", "kind": "no such"}, 3):
         with pytest.raises(BadData, match=r"is unknown|schema is"):

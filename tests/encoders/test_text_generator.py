@@ -306,7 +306,7 @@ def test_a_text_ends_before_a_stop_token(writers: dict[str, TextGenerator], name
     if name == "subwords":  # of bytes, if need be: nothing is beyond them
         assert writer.stop_texts(["日 本"]) == ["日 本"]
         return
-    with pytest.raises(UsageError, match=f"'日 本' is nothing that this model can write, which writes {name}"):
+    with pytest.raises(UsageError, match=f"this model writes {name} and cannot write '日 本'"):
         writer.stream("the", stop=["日 本"], **how)
 
 

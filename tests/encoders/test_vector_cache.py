@@ -131,7 +131,7 @@ def test_far_too_much_is_computed_each_time(
     monkeypatch.setattr(cache_module, "_IN_MEMORY", 100)
     cache = make(tmp_path, limit_gib=1e-6)
     found = cache.get(SENTENCES[:5])
-    assert "anew in every epoch" in capsys.readouterr().err
+    assert "recomputed in every epoch" in capsys.readouterr().err
     torch.testing.assert_close(
         found.part(2, 5).batch([2]).rows()[0], represent(cache.encoder, [SENTENCES[4]])[0], rtol=0, atol=1e-6
     )

@@ -127,7 +127,7 @@ MODELS = [
          2, ("tagger", "give")),
     Case("predicting without a task", "predict {encoder} {raw}", 2, ("is a pretrained model without a task", "carryover train")),
     Case("columns for a language model", "evaluate {encoder} --test {test} --label-column label", 2, ("--label-column is for a trained task",)),
-    Case("a task to begin with", "pretrain --begin-with {tagger} --raw {raw} --out new", 2, ("is a task model, and pretraining begins",)),
+    Case("a task to begin with", "pretrain --begin-with {tagger} --raw {raw} --out new", 2, ("is a task model, but pretraining can only begin",)),
     Case("nothing to begin with", "pretrain --begin-with nowhere --raw {raw} --out new", 66, ("nowhere: does not exist",)),
     Case("another size to begin with", "pretrain --begin-with {encoder} --raw {raw} --size small --out new", 2, ("size small has ", "leave --size out")),
     Case("embedding with a task", "embed {tagger} {raw}", 2, ("is a task model", "give the folder of a pretrained one")),
@@ -135,7 +135,7 @@ MODELS = [
     Case("static without vectors", TRAIN + " --mode static --out new", 2, ("mode static carries word vectors over", "--encoder")),
     Case("static from a language model", TRAIN + " --mode static --encoder {encoder} --out new", 2, ("no word vectors", "give")),
     Case("static from nowhere", TRAIN + " --mode static --encoder nowhere --out new", 66, ("nowhere",)),
-    Case("scratch with encoder", TRAIN + " --mode scratch --encoder {encoder} --out new", 2, ("has no use for --encoder",)),
+    Case("scratch with encoder", TRAIN + " --mode scratch --encoder {encoder} --out new", 2, ("does not use --encoder",)),
     Case("missing encoder", TRAIN + " --encoder nowhere --out new", 66, ("nowhere: does not exist",)),
     Case("tables for a tagger", "evaluate {tagger} --test {test}", 65, ("test.tsv",)),
 ]  # fmt: skip

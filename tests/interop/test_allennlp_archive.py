@@ -113,7 +113,7 @@ def test_through_the_command_line(shell: Shell) -> None:
     Path("options.json").write_text(json.dumps(OPTIONS))
     done = shell(*LINE.split(), "--options", "options.json")
     assert done.code == 0 and "4,186 parameters" in done.out
-    assert "ignored, as no part of ELMo: " in done.err and "tag.bias" in done.err
+    assert "ignored, not part of ELMo: " in done.err and "tag.bias" in done.err
     assert shell("embed", "new", stdin="a b\n").code == 0
     document = shell(*LINE.split(), "--options", "options.json", "--json").document
     assert document["format"] == "allennlp" and len(document["ignored"]) == 3

@@ -31,7 +31,7 @@ def test_import(shell: Shell, elmo: Path) -> None:
     before = snapshot(elmo)
     line = ["import", "elmo", "--options", "files/options.json", "--weights", "files/weights.hdf5", "--out", elmo]
     done = shell(*line)
-    assert done.code == 0 and done.out == "runs/elmo: 4,186 parameters read, every one of them placed\n"
+    assert done.code == 0 and done.out == "runs/elmo: 4,186 parameters read, all of them placed\n"
     assert "no output layer" in done.err and "next: carryover embed runs/elmo" in done.err
     assert {**snapshot(elmo), "record.json": b"", "manifest.json": b"", "README.md": b""} == {
         **before, "record.json": b"", "manifest.json": b"", "README.md": b"",
@@ -78,7 +78,7 @@ def test_a_task_is_trained_on_it_and_the_proof_says_what_is_not_stored(shell: Sh
         line = ["train", "--task", "classify", "--train", material.train, "--encoder", elmo, "--mode", mode, *few, mode]
         done = shell(*line)
         assert done.code == 0, done.err
-        assert "held-out perplexity: the language model stores none to compare with" in done.err
+        assert "held-out perplexity: none is stored with the language model to compare with" in done.err
         proof = json.loads(Path(mode, "record.json").read_text())["proof"]
         assert proof["stored_perplexity"] is None and proof["tensors_loaded"] == 33
         assert proof["vocabulary_rows_matched"] == proof["vocabulary_rows"] > 0

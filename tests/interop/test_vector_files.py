@@ -162,7 +162,7 @@ def test_a_stopped_run_goes_on(
     assert 0 < before <= 20 and not path.exists()
     save_embedded(path, encoder, LINES, quiet=False)
     assert sum(computed) == len(LINES), "what was done is not done again"
-    assert "were done by an earlier run" in capsys.readouterr().err
+    assert "were finished by an earlier run" in capsys.readouterr().err
     assert [place.name for place in tmp_path.iterdir()] == [path.name]
     save_embedded(tmp_path / f"whole{suffix}", encoder, LINES)
     assert path.read_bytes() == (tmp_path / f"whole{suffix}").read_bytes() or suffix == ".hdf5"
@@ -218,7 +218,7 @@ def test_killed_and_run_again(encoder: Any, tmp_path: Path, suffix: str, last: b
     assert killed.returncode == -9 and not path.exists()
     assert any(storage.is_temporary(place) for place in tmp_path.rglob("*")), "it died within a write"
     again = subprocess.run(line, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0 and "were done by an earlier run" in again.stderr, again.stderr
+    assert again.returncode == 0 and "were finished by an earlier run" in again.stderr, again.stderr
     assert [place.name for place in tmp_path.iterdir()] == [path.name]
 
 
@@ -326,7 +326,7 @@ def test_a_finished_file_is_said_to_be_there(
         vector_parts, "embed_lines", lambda *given, **options: computed.append("") or real(*given, **options)
     )
     assert save_embedded(path, encoder, ODD, layers="top", quiet=False) == first
-    assert "finished before from the same model, options and text" in capsys.readouterr().err
+    assert "finished before with the same model, options and text" in capsys.readouterr().err
     assert (path.stat().st_mtime_ns, computed) == (before, [])
     assert save_embedded(path, encoder, iter(ODD), layers="top") == first, "a stream is not read twice"
     for lines, layers in (([*ODD, "one more"], "top"), (ODD, "mix")):
@@ -346,7 +346,7 @@ def test_a_removed_folder_of_parts_is_no_success(
             shutil.rmtree(file.parent)
 
     monkeypatch.setattr(vector_parts, "_save", removes)
-    with pytest.raises(CannotWrite, match="was removed while it was filled; run the same command again"):
+    with pytest.raises(CannotWrite, match="was removed while it was being written; run the same command again"):
         save_embedded(tmp_path / "v.npz", encoder, LINES)
     monkeypatch.setattr(vector_parts, "_save", real)
     assert save_embedded(tmp_path / "v.npz", encoder, LINES)["lines"] == len(LINES)

@@ -78,7 +78,7 @@ def test_before_is_what_the_model_scores_on_the_new_held_out_text(tmp_path: Path
 def test_published_weights_get_an_output_layer_for_the_new_text(tmp_path: Path, folder: Path) -> None:
     record = run(folder, "elmo", tmp_path / "new")
     begun, new = record["begun_with"], carryover.load(tmp_path / "new")
-    assert begun["output_layer"].startswith("it came without an output layer; a new one for ")
+    assert begun["output_layer"].startswith("it had no output layer; carryover made a new one for ")
     assert begun["imported"]["format"] == "elmo" and "earlier_text" not in begun
     assert "skiff" in new.coder.vocabulary and new.coder.tokenizer.kind == "whitespace"
     assert begun["proof"]["tensors_new"] == 2 and begun["proof"]["vocabulary_rows_matched"] == 0
@@ -152,14 +152,14 @@ def test_adaptive_softmax(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("start", "asked", "message"),
     [
-        ("lm", {"size": "small"}, r"size small has character_size = 16, the model to begin with 4"),
+        ("lm", {"size": "small"}, r"size small has character_size = 16, but the model to begin with has 4"),
         ("lm", {"size": "smal"}, r"unknown size 'smal'"),
         ("lm", {"input": "words"}, r'input is "characters" in the model to begin with, "words" was asked for'),
         ("lm", {"objective": "lm"}, r'objective is "bilm" in the model to begin with, "lm" was asked for'),
         ("lm", {"model": {"cells": 9}}, r"cells is 8 in the model to begin with, 9 was asked for"),
         ("lm", {"softmax": "adaptive"}, r"softmax 'adaptive' needs another output layer"),
         ("writer", {"vocabulary_size": 30}, r"reads words with objective lm: its vocabulary is what it reads"),
-        ("elmo", {"new_vocabulary": False}, r"has no output layer, so there is no vocabulary to keep"),
+        ("elmo", {"new_vocabulary": False}, r"has no output layer and therefore no vocabulary to keep"),
     ],
 )
 def test_contradictions_are_one_line_with_both_values(

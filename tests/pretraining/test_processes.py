@@ -117,7 +117,7 @@ def test_a_killed_process_ends_the_others_and_fewer_go_on(shared: dict[str, Any]
     ("name", "code", "words"),
     [
         ("other settings", 2, "process 1 was given seed = 4, the leading one 3"),
-        ("too few lanes", 2, "3 lanes of text cannot be shared by 4 processes"),
+        ("too few lanes", 2, "3 lanes of text cannot be split over 4 processes"),
         ("no text", 66, "none.txt"),
         ("taken", 75, "is in use by process HERE"),
     ],

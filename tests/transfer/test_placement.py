@@ -144,7 +144,7 @@ def test_the_penalty_keeps_the_shares_even(tmp_path: Path) -> None:
 def test_refusals() -> None:
     for plan, message in (
         ({"placement": "outptu"}, "did you mean 'output'?"),
-        ({"placement": "output", "mode": "head"}, "needs an LSTM of the task's own, and mode head has none"),
+        ({"placement": "output", "mode": "head"}, "needs a task LSTM, and mode head has none"),
         ({"placement": "both", "mode": "scratch"}, "mode scratch has none"),
         ({"placement": "output", "own_words": False}, "nothing to read; use placement 'both'"),
         ({"mix_l2": -1.0}, "mix_l2 is -1.0"),

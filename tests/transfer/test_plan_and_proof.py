@@ -133,5 +133,5 @@ def test_proof_in_sentences() -> None:
         "moved: layer 2 5.00%",
     ]
     json.dumps(proof.to_json())
-    assert "stores none" in replace(proof, stored_perplexity=None, measured_perplexity=None).lines()[2]
+    assert "none is stored" in replace(proof, stored_perplexity=None, measured_perplexity=None).lines()[2]
     assert CarryProof(mode="scratch", tensors_new=9).lines() == ["carried over: nothing, 9 tensors new"]

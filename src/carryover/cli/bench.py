@@ -121,7 +121,7 @@ def bench(
     else:
         print_lines(plain_table(rows).splitlines())
     if outcome.unfinished and not quiet:
-        say(f"time is up: {len(outcome.unfinished)} of {len(cells)} cells are not finished; what was done is kept")
+        say(f"time limit reached: {len(outcome.unfinished)} of {len(cells)} cells are not finished; finished ones are kept")
         suggest_next(["carryover", *given_words])
     elif not quiet:
         suggest_next(["carryover", "bench", table, "--show", "--out", out])

@@ -108,7 +108,8 @@ def generate(
     given = [f"--{name.replace('_', '-')}" for name in drawn]
     if (greedy or beam is not None) and given:
         raise UsageError(
-            f"{given[0]} is for drawing, {'--greedy' if greedy else '--beam'} draws nothing", repair="leave one of them out"
+            f"{given[0]} is for sampling, but {'--greedy' if greedy else '--beam'} does not sample",
+            repair="leave one of them out",
         )
     if greedy and beam is not None:
         raise UsageError("--greedy and --beam are two ways to search", repair="choose one")
@@ -172,7 +173,7 @@ def generate(
             print_text(["\n"])
         if silent:
             say(
-                "the model ends the line there at once; --across-lines writes on after it, --min-tokens N asks for a longer line"
+                "the model ends the line immediately; use --across-lines to continue after it, or --min-tokens N for a longer line"
             )
     if unknown:
         what = "the prompt" if prompts is None else "the prompts"

@@ -91,11 +91,11 @@ def import_published(
     if as_json:
         print_document(result.to_json())
     else:
-        print_lines([f"{out}: {result.record['parameters']:,} parameters read, every one of them placed"])
+        print_lines([f"{out}: {result.record['parameters']:,} parameters read, all of them placed"])
     if not quiet:
-        say("the files hold no output layer: the model gives vectors and cannot be scored as a language model")
+        say("the files hold no output layer: the model gives vectors but cannot be scored as a language model")
         if result.ignored:
-            say(f"ignored, as no part of ELMo: {', '.join(result.ignored[:10])}{' …' if len(result.ignored) > 10 else ''}")
+            say(f"ignored, not part of ELMo: {', '.join(result.ignored[:10])}{' …' if len(result.ignored) > 10 else ''}")
         for remark in result.remarks:
             say(remark)
     suggest_next(["carryover", "embed", out, "TEXTS.txt", "--out", "vectors.safetensors"])

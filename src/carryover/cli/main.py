@@ -123,7 +123,7 @@ def run_command(arguments: list[str]) -> int:
         output.flush_output()
         return code
     except (typer.Abort, KeyboardInterrupt):
-        return _say("interrupted; what was finished is kept", 130)
+        return _say("interrupted; finished work is kept", 130)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             return 0  # whoever read our output has had enough (`carryover embed … | head`)

@@ -117,7 +117,7 @@ def _own(given: dict[str, Any], begin_with: Path) -> dict[str, Any]:
     for name in given:
         if name not in ("dropout", "samples"):
             raise UsageError(
-                f"--{_spelled(name, given)} is decided by the model to begin with, {begin_with}", repair="leave it out"
+                f"--{_spelled(name, given)} is fixed by the model to begin with, {begin_with}", repair="leave it out"
             )
     return given
 
@@ -141,5 +141,5 @@ def _begun_with(record: dict[str, Any]) -> list[str]:
         names = [name for name in start["earlier_text"]["before"] if name.endswith("perplexity")]
         for when in ("before", "after"):
             figures = ", ".join(f"{name.replace('_', ' ')} {start['earlier_text'][when][name]:.2f}" for name in names)
-            lines.append(f"the held-out lines it came with, {when}: {figures}")
+            lines.append(f"the held-out lines stored with it, {when}: {figures}")
     return lines

@@ -157,7 +157,7 @@ def pydocs_folder(*, quiet: bool = False) -> Path:
 
     def build(place: Path) -> None:
         if not quiet:
-            say(f"builtin:pydocs: reading the docstrings of {len(pydocs.installed())} libraries, once for this environment")
+            say(f"builtin:pydocs: reading the docstrings of {len(pydocs.installed())} packages, once for this environment")
         with atomic_folder(place) as temporary:
             write_pydocs(temporary)
 

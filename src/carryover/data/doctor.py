@@ -171,14 +171,14 @@ def _examine_duplicates(report: Report, name: str, examples: list[Example]) -> N
         for key, found in labels_of.items()
         if len(found) > 1
     ]
-    report.add_cases(WARNING, f"{name}: texts that stand there with different labels", contrary)
+    report.add_cases(WARNING, f"{name}: texts that occur with different labels", contrary)
 
 
 def _examine_labels(report: Report, name: str, result: ReadResult[Any], figures: dict[str, Any], texts: bool) -> None:
     examples = result.examples
     counts = _kinds(examples, result.scheme)
     if not counts:
-        what = "rows without labels" if result.scheme is None else "sentences, and no span in any of them"
+        what = "rows without labels" if result.scheme is None else "sentences without any span"
         report.add(NOTE, f"{name}: {what}", len(examples))
         return
     if not texts:
@@ -250,7 +250,7 @@ def _examine_overlap(report: Report, first: str, some: list[Example], second: st
         for one in others
         if (key := _normalised(_text(one))) in known
     ]
-    report.add_cases(WARNING, f"{second}: texts that also stand in {first}", both)
+    report.add_cases(WARNING, f"{second}: texts that also occur in {first}", both)
 
 
 def _examine_unseen(report: Report, train: Counter[str], name: str, examples: list[Example], scheme: Scheme | None) -> None:
@@ -264,7 +264,7 @@ def _examine_unseen(report: Report, train: Counter[str], name: str, examples: li
                 near = alike.get(as_seen(label)) or alike.get(without_case(label))
                 cases.append(Case(example.source.line, label, f"train has {near!r}" if near else ""))
     shown = ", ".join(repr(label) for label in sorted(unseen)[:5])
-    report.add_cases(ERROR, f"{name}: examples whose label never stands in train: {shown}", cases)
+    report.add_cases(ERROR, f"{name}: examples whose label never occurs in train: {shown}", cases)
 
 
 def _examine_raw(report: Report, raw: Iterator[tuple[int, str]], files: dict[str, list[Example]]) -> Counter[str]:
@@ -290,7 +290,7 @@ def _examine_raw(report: Report, raw: Iterator[tuple[int, str]], files: dict[str
         cases = [
             Case(files[name][place].source.line, _text(files[name][place]), f"line {line:,} of raw") for place, line in found
         ]
-        report.add_cases(level, f"{name}: texts that stand in the raw text, whole or by a run of 8 words", cases)
+        report.add_cases(level, f"{name}: texts that occur in the raw text, whole or by a run of 8 words", cases)
     return vocabulary
 
 
@@ -333,7 +333,7 @@ def _examine_coverage(report: Report, name: str, words: Counter[str], known: str
         hint = f"; {1 - missing_in_any_case / total:.1%} if capitals are ignored"
     listed = [Case(0, word, times(count)) for word, count in missing.most_common()]
     shown = min(share, 0.999) if missing else share  # not 100.0% while a word is missing
-    message = f"{name}: words that {known} does not hold; it covers {shown:.1%}{hint}"
+    message = f"{name}: words that do not occur in {known}, which covers {shown:.1%}{hint}"
     report.add(level, message, missing.total(), listed)
 
 

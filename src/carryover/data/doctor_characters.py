@@ -46,7 +46,7 @@ _CHECKS: list[tuple[str, str, Callable[[str], str | None]]] = [
         _note_if(lambda text: not text.isascii() and _MOJIBAKE.search(text)),
     ),
     (WARNING, "texts with control characters", _note_if(_CONTROL.search)),
-    (WARNING, "texts with characters that are not seen (of no width, or marks of direction)", _unseen_note),
+    (WARNING, "texts with invisible characters (zero width, or direction marks)", _unseen_note),
     (
         NOTE,
         "texts not in Unicode normal form C (the same word may be spelled in two ways)",
@@ -91,9 +91,9 @@ def without_case(label: str) -> str:
 def examine_label_names(report: Report, name: str, counts: Mapping[str, int], first: Mapping[str, int]) -> None:
     """Labels with unseen characters, and labels that look the same. `first` is the line where a label stands first."""
     unseen = [Case(first.get(label, 0), label, note) for label in counts if (note := _unseen_note(label)) is not None]
-    report.add_cases(WARNING, f"{name}: labels with characters that are not seen", unseen)
+    report.add_cases(WARNING, f"{name}: labels with invisible characters", unseen)
     same = _groups(counts, as_seen)
-    report.add_cases(ERROR, f"{name}: labels that look the same and are different classes", _twins(same, counts, first))
+    report.add_cases(ERROR, f"{name}: labels that look the same but are different classes", _twins(same, counts, first))
     usual = [min(group, key=lambda label: _rank(label, counts)) for group in same]
     alike = _groups(usual, without_case)
     report.add_cases(WARNING, f"{name}: labels that differ only in case, spaces or width", _twins(alike, counts, first))

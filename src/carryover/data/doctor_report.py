@@ -91,7 +91,7 @@ class Report:
             if len(finding.cases) > SHOWN_CASES:
                 rows.append(f"    and {len(finding.cases) - SHOWN_CASES:,} more, all with --json")
         if not any(finding.level in (ERROR, WARNING) for finding in self.findings):
-            rows.append("nothing alarming found")
+            rows.append("no problems found")
         return rows
 
 

@@ -77,5 +77,7 @@ class Lexicon:
         """Inverse of `to_json`. Raises BadData when the value is anything else."""
         tables = (value.get("characters"), value.get("words")) if isinstance(value, dict) else (None, None)
         if not isinstance(tables[0], dict) or not isinstance(tables[1], dict | None) or type(value.get("places")) is not int:
-            raise BadData("this is no lexicon: it must have characters, words and places", repair="restore it from a copy")
+            raise BadData(
+                "this is not a lexicon: it must have characters, words and places", repair="restore it from a copy"
+            )
         return cls(tables[0], tables[1], value["places"])

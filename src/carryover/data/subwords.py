@@ -109,7 +109,9 @@ class SubwordTokenizer(Tokenizer):
         path = Path(path)
         try:
             if path.stat().st_size > LARGEST_FILE:
-                raise BadData(f"the file is larger than {LARGEST_FILE >> 20} MiB", path=path, repair="this is no tokenizer")
+                raise BadData(
+                    f"the file is larger than {LARGEST_FILE >> 20} MiB", path=path, repair="this is not a tokenizer"
+                )
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise InputMissing(f"cannot be read ({error.strerror})", path=path, repair="check the path") from error
@@ -188,7 +190,7 @@ class SubwordTokenizer(Tokenizer):
     def from_json(cls, value: Any) -> SubwordTokenizer:
         """Inverse of `to_json`. Raises BadData for anything else."""
         if not isinstance(value, dict) or value.get("kind") != cls.kind:
-            raise BadData("this is no subword tokenizer", repair="save it again with to_json")
+            raise BadData("this is not a subword tokenizer", repair="save it again with to_json")
         check_schema("the tokenizer", value.get("schema"), "carryover.tokenizer/1")
         return cls(value.get("description"))  # type: ignore[arg-type]  # checked there
 
@@ -217,14 +219,14 @@ def _safe(text: str) -> str:
 def _checked(description: Any, path: str | PathLike[str] | None) -> dict[str, Any]:
     """A description whose parts are all allowed, without padding, truncation and added borders (ours to do)."""
     if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
-        raise BadData("this is no tokenizer.json (no `model` in it)", path=path, repair="give the file of a tokenizer")
+        raise BadData("this is not a tokenizer.json (no `model` in it)", path=path, repair="give the file of a tokenizer")
     for part, allowed in _ALLOWED.items():
         steps = list(_components(part, description.get(part)))
         if len(steps) > _MOST_STEPS or [kind for kind, _ in steps].count("ByteLevel") > 1:
             raise BadData(
                 f"its {part} has {len(steps)} steps, or writes bytes as letters more than once",
                 path=path,
-                repair=f"at most {_MOST_STEPS} steps are allowed, one of them ByteLevel; train a tokenizer of your own",
+                repair=f"at most {_MOST_STEPS} steps are allowed, one of them ByteLevel; train a new tokenizer",
             )
         for kind, settings in steps:
             if kind is None and part == "model":
@@ -236,7 +238,7 @@ def _checked(description: Any, path: str | PathLike[str] | None) -> dict[str, An
                     repair=f"allowed: {sorted(map(str, allowed))}",
                 )
             if fault := _boundless(kind, settings):
-                raise BadData(f"its {part} {kind} {fault}", path=path, repair="train a tokenizer of your own")
+                raise BadData(f"its {part} {kind} {fault}", path=path, repair="train a new tokenizer")
     return {**description, "truncation": None, "padding": None, "post_processor": None}
 
 

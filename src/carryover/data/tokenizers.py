@@ -102,7 +102,7 @@ class SpacedTokenizer(Tokenizer):
         """Inverse of `to_json`. Raises BadData for anything else."""
         inner = value.get("inner") if isinstance(value, dict) else None
         if isinstance(inner, dict) and inner.get("kind") == cls.kind:
-            raise BadData("a spaced tokenizer stands within another one", repair="save it again with to_json")
+            raise BadData("a spaced tokenizer is nested in another one", repair="save it again with to_json")
         return cls(tokenizer_from_json(inner))
 
 

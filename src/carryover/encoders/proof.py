@@ -60,7 +60,7 @@ class CarryProof:
             ]
             found.append(f"held-out perplexity measured again after loading: {', '.join(parts)}")
         elif self.scored:
-            found.append("held-out perplexity: the language model stores none to compare with")
+            found.append("held-out perplexity: none is stored with the language model to compare with")
         if self.moved:
             found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))
         return found

@@ -99,8 +99,8 @@ class TextGenerator(CausalEncoder):
             if not text or self.encode(text).unknown:
                 kind = "characters" if self.coder.tokenizer.kind == "characters" else self.coder.kind
                 raise UsageError(
-                    f"{text!r} is nothing that this model can write, which writes {kind}",
-                    repair="give something of which each part stands in the text it was trained on",
+                    f"this model writes {kind} and cannot write {text!r}",
+                    repair="use only text whose parts all occur in its training text",
                 )
         return found
 

@@ -115,7 +115,7 @@ class RepresentationCache:
                 self._add(missing, set(keys), quiet)
             except (CannotWrite, DiskFault) as error:
                 small = size <= _IN_MEMORY
-                where = "in memory only" if small else "nowhere and computed anew in every epoch"
+                where = "in memory only" if small else "nowhere and recomputed in every epoch"
                 say(f"representations cannot be stored in {self.root} and are kept {where}: {error}")
                 if small:
                     rows = represent(self.encoder, list(missing.values()))
@@ -190,7 +190,7 @@ class RepresentationCache:
                     )
             except (BadData, InputMissing, OSError, ValueError) as error:
                 if pack.exists():
-                    say(f"a pack of cached representations is damaged and computed again: {error}")
+                    say(f"a pack of cached representations is damaged; computing it again: {error}")
                     shutil.rmtree(pack, ignore_errors=True)
                 continue
             self._opened.add(pack.name)

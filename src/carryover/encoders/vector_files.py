@@ -76,7 +76,7 @@ def save_embedded(
         seen = look_over(encoder, lines, choice)
         if seen.made_from == before:
             if not quiet:
-                say(f"{path}: finished before from the same model, options and text; remove it to have it made anew")
+                say(f"{path}: finished before with the same model, options and text; remove it to run again")
             return _counted(seen)
     with embedded_parts(path, encoder, lines, choice, quiet=quiet) as parts:
         write(path, parts)

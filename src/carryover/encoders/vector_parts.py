@@ -136,7 +136,7 @@ def embedded_parts(
             parts = _no_parts(encoder, choice)
             _compute(folder, encoder, lines, parts, quiet)
             if not all(file.is_file() for file in parts.files):
-                raise CannotWrite("was removed while it was filled", path=folder, repair="run the same command again")
+                raise CannotWrite("was removed while it was being written", path=folder, repair="run the same command again")
             yield parts
             for file in folder.glob("*.safetensors"):
                 file.unlink()
@@ -183,7 +183,7 @@ def _compute(folder: Path, encoder: Encoder, lines: Iterable[Item], parts: Parts
     if not parts.lines:
         raise BadData("there is no line of text to embed", repair="give a file or a stream with at least one line")
     if found_before and not quiet:
-        say(f"embedding: {found_before:,} of {parts.words:,} words were done by an earlier run")
+        say(f"embedding: {found_before:,} of {parts.words:,} words were finished by an earlier run")
 
 
 def _save(file: Path, lines: Iterable[EmbeddedLine], spelled: bytes, group: list[list[str]], parts: Parts) -> None:

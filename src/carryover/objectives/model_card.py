@@ -27,8 +27,8 @@ direction; predicts one of {config["vocabulary_size"]:,} words with a {config["s
 
 {_figures(measures, record, "words")}
 
-Perplexities are exact (full softmax) and count the end (backward: the beginning) of every line. They compare only with
-models of the same vocabulary and the same held-out text.
+Perplexities are exact (full softmax) and count the end (backward: the beginning) of every line. Compare them only with
+models that have the same vocabulary and the same held-out text.
 {_begun_with(record)}
 ## Use
 
@@ -37,8 +37,8 @@ carryover embed FOLDER texts.txt --out vectors.safetensors
 carryover train --task classify --train train.tsv --encoder FOLDER --mode frozen --out runs/task
 ```
 
-`heldout.txt` holds {check["lines"]} held-out lines; read one by one they have perplexity {check["forward_perplexity"]:.4f}
-forward and {check["backward_perplexity"]:.4f} backward. Whoever loads the model can measure that again.
+`heldout.txt` holds {check["lines"]} held-out lines. Read one by one, they have perplexity {check["forward_perplexity"]:.4f}
+forward and {check["backward_perplexity"]:.4f} backward. You can measure that again after loading the model.
 
 ## Data
 
@@ -46,8 +46,8 @@ forward and {check["backward_perplexity"]:.4f} backward. Whoever loads the model
 * held out: {in_markdown(held_out["text"])}
 * blank lines left out: {corpus["blank_lines"]:,}; words outside the vocabulary: {corpus["unknown_share"]:.2%}
 
-What the text says, the model repeats: its errors and prejudices are in the vectors. Whether the text may be used for this
-purpose is a question of its licence, which carryover does not know.
+The model reproduces its training text: errors and biases of the text are in the vectors. carryover does not know the licence
+of the text; check that it permits this use.
 
 ## Made by
 
@@ -92,14 +92,14 @@ def _begun_with(record: dict[str, Any]) -> str:
         before, after = ("forward {forward_perplexity:.2f}, backward {backward_perplexity:.2f}", "{perplexity:.2f}")
         form = before if "forward_perplexity" in start["earlier_text"]["before"] else after
         figures = [form.format(**start["earlier_text"][when]) for when in ("before", "after")]
-        lines.append(f"* perplexity of the held-out lines it came with, before: {figures[0]}; now: {figures[1]}")
+        lines.append(f"* perplexity of the held-out lines stored with it, before: {figures[0]}; now: {figures[1]}")
     rows = "\n".join(lines)
     return f"""
 ## Begun with
 
 {rows}
 
-What that model was trained on is in `record.json` under `begun_with`.
+See `begun_with` in `record.json` for what that model was trained on.
 """
 
 
@@ -119,8 +119,8 @@ labels.
 
 {_figures(measures, record, "tokens")}
 
-Figures count the end of every line. Perplexities compare only with models of the same vocabulary and the same held-out text,
-bits per character with any model of that text as long as no token is outside the vocabulary.
+Figures count the end of every line. Compare perplexities only with models that have the same vocabulary and the same held-out
+text. Bits per character compare with any model of that text if no token is outside the vocabulary.
 {_begun_with(record)}
 ## Use
 
@@ -128,18 +128,18 @@ bits per character with any model of that text as long as no token is outside th
 carryover generate FOLDER --prompt "The" --max-tokens 200 --temperature 0.8
 ```
 
-`heldout.txt` holds {check["lines"]} held-out lines; read one by one they have perplexity {check["perplexity"]:.4f}. Whoever
-loads the model can measure that again. It writes and gives no vectors: `embed`, `train` and `compare` want a model
+`heldout.txt` holds {check["lines"]} held-out lines. Read one by one, they have perplexity {check["perplexity"]:.4f}. You can
+measure that again after loading the model. It writes and gives no vectors: `embed`, `train` and `compare` want a model
 pretrained with the objective bilm.
 
 ## Data
 
 * text: {code_in_markdown(corpus["raw"])}, SHA-256 `{corpus["fingerprint"]}`
 * held out: {in_markdown(held_out["text"])}
-* blank lines, which are part of it: {corpus["blank_lines"]:,}; tokens outside the vocabulary: {corpus["unknown_share"]:.2%}
+* blank lines, kept as part of the text: {corpus["blank_lines"]:,}; tokens outside the vocabulary: {corpus["unknown_share"]:.2%}
 
-What the text says, the model repeats, its errors and prejudices too, and whole passages where the text is small. Whether the
-text may be used for this purpose is a question of its licence, which carryover does not know.
+The model reproduces its training text, with its errors and biases, and whole passages if the text is small. carryover does
+not know the licence of the text; check that it permits this use.
 
 ## Made by
 
@@ -164,8 +164,7 @@ direction; {record["parameters"]:,} parameters. Read by carryover {versions["car
 {files}
 
 The files hold no output layer, so the model gives vectors and cannot be scored as a language model: no held-out perplexity
-is stored, and the proof of carrying it over says so. What it was trained on, how well and under which licence, the files do
-not say.
+is stored. The files do not say what it was trained on, how well it scored or under which licence it was published.
 
 ## Use
 
@@ -174,7 +173,7 @@ carryover embed FOLDER texts.txt --out vectors.safetensors
 carryover train --task classify --train train.tsv --encoder FOLDER --mode frozen --out runs/task
 ```
 
-Words are found by the tokenizer `{imported["tokenizer"]}`. Vectors of a sentence never depend on its neighbours; the published
+The tokenizer `{imported["tokenizer"]}` splits text into words. Vectors of a sentence never depend on its neighbours; the published
 programs carry their state from batch to batch, which `carryover embed --carry-state` repeats.
 
 ## Made by

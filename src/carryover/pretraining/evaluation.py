@@ -48,7 +48,7 @@ def evaluate_language_model(
     """
     name = objective_name(found.kind, found.record)
     if name is None:
-        raise UsageError("no objective of pretraining makes such a model", path=folder, repair="give a pretrained one")
+        raise UsageError("is not a pretrained model that can be evaluated", path=folder, repair="give a pretrained one")
     objective = build_objective(name)
     if not objective.predicts(found.model.config):
         raise UsageError(

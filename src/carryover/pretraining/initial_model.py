@@ -59,13 +59,13 @@ class InitialModel:
             raise self.contradiction("objective", self.objective, wanted.objective)
         if not wanted.new_vocabulary and not self.predicts:
             raise UsageError(
-                "has no output layer, so there is no vocabulary to keep", path=self.folder, repair="ask for a new one"
+                "has no output layer and therefore no vocabulary to keep", path=self.folder, repair="ask for a new one"
             )
         if self.coder.lexicon is not None:
             raise UsageError(
-                "reads words by tables of its own (ELMoForManyLangs), and pretraining goes on with bytes, words or pieces only",
+                "reads words through word tables (ELMoForManyLangs), but pretraining supports only bytes, words or pieces",
                 path=self.folder,
-                repair="begin with another model; this one can be embedded with, trained on and compared",
+                repair="begin with another model; this one works with embed, train and compare",
             )
         if wanted.new_vocabulary:
             self._check_new_vocabulary()
@@ -83,7 +83,7 @@ class InitialModel:
         objective = build_objective(self.objective)
         if not objective.may_replace_vocabulary(self.config):
             raise UsageError(
-                f"reads {self.config['input']} with objective {self.objective}: its vocabulary is what it reads and stays",
+                f"reads {self.config['input']} with objective {self.objective}: its vocabulary defines its input and cannot change",
                 path=self.folder,
                 repair="leave --vocabulary-size out",
             )
@@ -124,10 +124,10 @@ class InitialModel:
         """What became of its output layer, in words."""
         rows, known = proof.vocabulary_rows, proof.vocabulary_rows_matched
         if not self.predicts:
-            return f"it came without an output layer; a new one for {rows:,} words of this text was made"
+            return f"it had no output layer; carryover made a new one for {rows:,} words of this text"
         if not proof.tensors_new:
             return f"output layer kept, {rows:,} words"
-        return f"a new output layer for {rows:,} words of this text was made, {known:,} of its rows carried over"
+        return f"made a new output layer for {rows:,} words of this text; {known:,} of its rows were carried over"
 
     def _match_rows(self, new: dict[str, Tensor], coder: TokenCoder) -> int:
         """Put the rows of known words into a new output layer; how many there were."""
@@ -192,7 +192,7 @@ def read_initial_model(folder: Path | str) -> InitialModel:
     objective = objective_name(found.kind, found.record)
     if objective is None or not build_objective(objective).continues:
         raise UsageError(
-            "is a task model, and pretraining begins with a pretrained one",
+            "is a task model, but pretraining can only begin with a pretrained one",
             path=folder,
             repair="give the folder that `carryover pretrain` or `carryover import` made",
         )
@@ -232,7 +232,7 @@ def continued(folder: Path | str, raw: Path | str, **asked: Any) -> PretrainSett
         for name, value in _plain(known[size]).items():
             if name not in _FREE and value != start.config[name]:
                 raise UsageError(
-                    f"size {size} has {name} = {json.dumps(value)}, the model to begin with {json.dumps(start.config[name])}",
+                    f"size {size} has {name} = {json.dumps(value)}, but the model to begin with has {json.dumps(start.config[name])}",
                     path=folder,
                     repair="leave --size out",
                 )

@@ -254,7 +254,7 @@ def _train(
     rows = objective.rows(wanted, corpus)
     if rows < processes.size:
         raise UsageError(
-            f"{rows} lanes of text cannot be shared by {processes.size} processes",
+            f"{rows} lanes of text cannot be split over {processes.size} processes",
             repair=f"start at most {rows}, or give a batch size of at least {processes.size}",
         )
     part = processes.part(rows)

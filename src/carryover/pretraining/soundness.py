@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _RETRAIN = "pretrain with another --seed"
-_MEASURE = f"measure the text with `carryover evaluate`; if that says the same, {_RETRAIN}"
+_MEASURE = f"measure the text with `carryover evaluate`; if that confirms it, {_RETRAIN}"
 
 LARGEST_RATIO = 4 / 3
 """Of two perplexities of one model that should be alike. Forward and backward differ by less than a tenth as a rule."""
@@ -39,8 +39,8 @@ def clip_notes(figures: Mapping[str, Any]) -> list[str]:
     """
     shares = {name: float(figures.get(f"{name}_clipped_share", 0.0)) for name in _sides(figures)}
     return [
-        f"{share:.1%} of the states of the {name} model are at their clip (usual: below {LARGEST_CLIPPED_SHARE:.0%}), which does "
-        "no harm while the forward and the backward perplexity are alike"
+        f"{share:.1%} of the states of the {name} model are at their clip (usual: below {LARGEST_CLIPPED_SHARE:.0%}), which is "
+        "harmless as long as the forward and the backward perplexity are similar"
         for name, share in shares.items()
         if share > LARGEST_CLIPPED_SHARE
     ]
@@ -58,7 +58,7 @@ def doubts_of_record(record: Mapping[str, Any]) -> list[str]:
         if running > LARGEST_RATIO * alone or (_sides(whole) and alone > LARGEST_RATIO * running):
             found.append(
                 f"the held-out perplexity is {running:.2f} for the whole text and {alone:.2f} for a sample of its lines read "
-                f"one by one: the best model was chosen by a figure that may be wrong; {_MEASURE}"
+                f"one by one: the figure that chose the best model may be wrong; {_MEASURE}"
             )
     return found
 

@@ -53,13 +53,11 @@ def _copied(groups: ListOf[LayerGroup]) -> Layers:
 def check_material(plan: CarryPlan, encoder: Encoder | None, vectors: Vectors | None) -> None:
     """Raise UsageError when what the plan carries over was not given."""
     if plan.uses_encoder and encoder is None:
-        raise UsageError(
-            f"mode {plan.mode} carries a language model over and none was given", repair="give --encoder FOLDER"
-        )
+        raise UsageError(f"mode {plan.mode} needs a language model, but none was given", repair="give --encoder FOLDER")
     if not plan.kind.uses_vectors:
         return
     if vectors is None:
-        raise UsageError(f"mode {plan.mode} carries word vectors over and none were given", repair="give word vectors")
+        raise UsageError(f"mode {plan.mode} needs word vectors, but none were given", repair="give word vectors")
     vocabulary, array = vectors
     if array.ndim != 2 or array.shape[0] != len(vocabulary):
         raise UsageError(f"{len(vocabulary)} words but vectors of shape {list(array.shape)}", repair="give one row a word")

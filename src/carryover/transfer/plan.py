@@ -185,13 +185,13 @@ class CarryPlan:
         check_choice("placement", self.placement, PLACEMENTS)
         if self.placement != "input" and not self.has_context:
             raise UsageError(
-                f"placement {self.placement!r} needs an LSTM of the task's own, and mode {self.mode} has none",
+                f"placement {self.placement!r} needs a task LSTM, and mode {self.mode} has none",
                 repair="use mode frozen, or leave the placement out",
             )
         if self.placement == "output" and not self.has_own_words:
             raise UsageError(
-                "with the mixture only at the output of the task's LSTM and no word vectors of the task's own, that LSTM has "
-                "nothing to read",
+                "with the mixture only at the output of the task's LSTM and no task word vectors, that LSTM has "
+                "no input",
                 repair="use placement 'both', or own_words",
             )
 

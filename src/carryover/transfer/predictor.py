@@ -352,7 +352,7 @@ def task_card(predictor: TaskPredictor) -> str:
 
 Trained by carryover {record.get("versions", {}).get("carryover", "")} on {record.get("train_examples", "?")} labelled
 examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("dev_examples", 0)} examples held out for
-early stopping: {found}. That part chose when to stop, so the figure is optimistic; score it on data of its own.
+early stopping: {found}. These examples decided when to stop, so the figure is optimistic; score the model on separate test data.
 
 {proof}
 {_mixture(record)}
@@ -363,7 +363,7 @@ carryover predict FOLDER texts.txt
 carryover evaluate FOLDER --test FILE
 ```
 
-Settings, seed and versions are in `record.json`. Labels it never saw in training it can never answer.
+Settings, seed and versions are in `record.json`. It cannot answer labels that were absent from its training data.
 """
 
 

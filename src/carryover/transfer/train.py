@@ -172,7 +172,7 @@ def _encoder(wanted: TaskRun, plan: CarryPlan) -> Encoder | None:
     if not plan.uses_encoder:
         if wanted.encoder is not None and plan.kind.carries_nothing:
             raise UsageError(
-                f"mode {plan.mode} carries nothing over and has no use for --encoder",
+                f"mode {plan.mode} carries nothing over and does not use --encoder",
                 repair="leave it out or choose --mode",
             )
         return None
@@ -269,5 +269,5 @@ def _finished(folder: RunFolder, time_limit: float | None) -> dict[str, Any] | N
     record = artefact.load_artefact(folder.out).record
     if not record.get("finished") and (time_limit is None or time_limit > record.get("seconds", 0.0)):
         return None
-    say(f"{folder.out}: finished before, nothing is left to do")
+    say(f"{folder.out}: finished before, nothing to do")
     return record

@@ -104,7 +104,7 @@ def _faults(taken: list[_Line], reason: str, path: FilePath) -> Iterator[tuple[i
     yield cause, blamed, next(_shown(text) for place, text in taken if place == cause)
     for place, text in taken:
         if place != cause:
-            other = BadData(f"belongs to the faulty row of line {begin}", path=path, line=place, repair="mend that row")
+            other = BadData(f"belongs to the faulty row of line {begin}", path=path, line=place, repair="correct that row")
             yield place, other, _shown(text)
 
 

@@ -38,7 +38,7 @@ def repair_of(line: bytes) -> str:
         return "the line is UTF-8 apart from such bytes: correct them, or drop them with iconv -c -f utf-8 -t utf-8"
     letters = sum(character.isalpha() for character in decoded)  # of ASCII alone
     if _RUN.search(line) and len(foreign) > _FOREIGN_SHARE * (letters + len(foreign)):  # whole words: not Western Europe
-        return "save the file as UTF-8 with iconv -f ENCODING -t utf-8 (ENCODING is its own: cp1251, gb18030, shift_jis, …)"
+        return "save the file as UTF-8 with iconv -f ENCODING -t utf-8 (give its ENCODING: cp1251, gb18030, shift_jis, …)"
     return f"save the file as UTF-8, for example with iconv -f {_western(line)} -t utf-8"
 
 

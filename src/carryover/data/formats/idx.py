@@ -35,7 +35,7 @@ def read_idx(path: FilePath) -> NDArray[Any]:
     with open_bytes(path) as stream:
         head = stream.read(4)
         if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _KINDS or not 1 <= head[3] <= 8:
-            raise BadData(f"is no idx file: it begins with {head.hex(' ') or 'nothing'}", path=path, repair=_AGAIN)
+            raise BadData(f"is not an idx file: it begins with {head.hex(' ') or 'nothing'}", path=path, repair=_AGAIN)
         axes = stream.read(4 * head[3])
         if len(axes) < 4 * head[3]:
             raise BadData(f"ends within its header of {head[3]} axes", path=path, repair=_AGAIN)

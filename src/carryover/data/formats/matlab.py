@@ -47,7 +47,7 @@ def read_matlab(path: FilePath, names: tuple[str, ...]) -> dict[str, Array | lis
     try:
         return _read(content, names)
     except _Fault as fault:
-        raise BadData(f"is no MATLAB 5 file that can be read: {fault}", path=path, repair="fetch the file again") from fault
+        raise BadData(f"is not a readable MATLAB 5 file: {fault}", path=path, repair="fetch the file again") from fault
 
 
 def _read(content: bytes, names: tuple[str, ...]) -> dict[str, Array | list[Array]]:
@@ -94,7 +94,7 @@ def _elements(content: memoryview, order: str) -> Iterator[_Element]:
     place = 0
     while place < len(content):
         if len(content) - place < 8:
-            raise _Fault(f"{len(content) - place} bytes stand where 8 were expected")
+            raise _Fault(f"{len(content) - place} bytes found where 8 were expected")
         kind, size = (int(number) for number in np.frombuffer(content[place : place + 8], order + "u4"))
         begin, padding = place + 8, 8
         if kind >> 16:  # the short form: type, size and at most four bytes of content in one

@@ -23,7 +23,7 @@ def text_columns(given: str | int) -> tuple[str | int, str | int]:
     names = [name.strip() for name in str(given).split(",")]
     if len(names) != 2 or not all(names):
         raise UsageError(
-            f"--text-column {str(given)!r} does not name two columns, and a pair has two texts",
+            f"--text-column {str(given)!r} does not name two columns, but a pair has two texts",
             repair="name both with a comma between them, as in --text-column sentence_A,sentence_B",
         )
     if names[0] == names[1]:
@@ -51,7 +51,7 @@ def read_pairs(
     """
     check_on_error(on_error)
     if is_builtin(path):
-        raise UsageError("holds no pairs of texts", path=path, repair="give a TSV, CSV, JSONL or Parquet file")
+        raise UsageError("cannot hold pairs of texts", path=path, repair="give a TSV, CSV, JSONL or Parquet file")
     names = text_columns(text_column)
     format = choose_format(path, format, "texts", otherwise="tsv" if require_labels else "text")
     if format == "text" and not require_labels:
@@ -72,7 +72,7 @@ def pair_of_line(line: str, path: FilePath, number: int) -> PairExample:
     parts = line.split("\t")
     if len(parts) != 2:
         raise BadData(
-            f"the line holds {len(parts)} {'text' if len(parts) == 1 else 'texts'} parted by tabs, and a pair has 2",
+            f"the line holds {len(parts)} {'text' if len(parts) == 1 else 'texts'} separated by tabs, but a pair has 2",
             path=path,
             line=number or None,
             repair="write the first text, a tab, the second text",

@@ -40,12 +40,12 @@ def read_piano_rolls(path: FilePath) -> PianoRolls:
     for name in _VARIABLES:
         pieces = variables[name]
         if not isinstance(pieces, list) or not pieces:
-            raise BadData(f"{name} is no cell array with pieces in it", path=path, repair="use the published file")
+            raise BadData(f"{name} is not a cell array of pieces", path=path, repair="use the published file")
         for number, piece in enumerate(pieces):
             keys = piece.shape[-1] if keys is None else keys
             if piece.ndim != 2 or piece.shape[1] != keys or keys == 0 or len(piece) < 2 or not np.isin(piece, (0, 1)).all():
                 raise BadData(
-                    f"piece {number} of {name}, shape {list(piece.shape)}, is no matrix of 0 and 1 with {keys} keys and at "
+                    f"piece {number} of {name}, shape {list(piece.shape)}, is not a matrix of 0 and 1 with {keys} keys and at "
                     "least two moments",
                     path=path,
                     repair="use the published file",

@@ -192,7 +192,9 @@ def _usual_format(path: FilePath, require_labels: bool) -> str:
     if not require_labels:
         return "text"
     if str(path) == STANDARD_INPUT:
-        raise UsageError("standard input has no name that tells its format", repair=f"name one of {', '.join(TEXT_FORMATS)}")
+        raise UsageError(
+            "standard input has no file name to infer the format from", repair=f"name one of {', '.join(TEXT_FORMATS)}"
+        )
     for _, line in scan_lines(path):
         if isinstance(line, str) and line.strip():
             return "tsv" if "\t" in line else "label-first"

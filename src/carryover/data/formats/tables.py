@@ -129,7 +129,7 @@ def _places(names: list[str], columns: Sequence[Column], path: FilePath, line: i
     for column in columns:
         assert isinstance(column.name, str)
         if names.count(column.name) > 1:
-            raise BadData(f"the column {column.name!r} stands twice", path=path, line=line, repair="rename one of them")
+            raise BadData(f"the column {column.name!r} occurs twice", path=path, line=line, repair="rename one of them")
         if column.name in names:
             places.append(names.index(column.name))
         elif column.optional:

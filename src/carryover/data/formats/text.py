@@ -82,7 +82,7 @@ def collect(items: Iterable[E | Faulty], path: FilePath, on_error: str) -> ReadR
             f"none of the {len(rejected)} rows can be used; the first: {first.reason}",
             path=path,
             line=first.line or None,
-            repair="name the right columns and format, or mend the rows",
+            repair="name the right columns and format, or correct the rows",
         )
     return ReadResult(examples, rejected, len(examples) + len(rejected))
 
