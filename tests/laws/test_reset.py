@@ -57,7 +57,7 @@ class BatchSecond(LeakySum):
 @pytest.mark.parametrize(
     ("layer", "finding"),
     [
-        (MixesStates(), "output of the rows that go on"),
+        (MixesStates(), "output of the rows that continue"),
         (SharesAClock(), "output of the restarted row"),
         (BatchSecond(), r"tensor 0 of the state has shape \(5, 4\)"),
     ],

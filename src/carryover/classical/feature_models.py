@@ -24,7 +24,7 @@ class FeatureModel(Protocol):
         """Number of fitted weights."""
 
     def foretold_mib(self, sample: Sequence[Any], classes: int, examples: int) -> float:
-        """Memory that `fit` needs for so many examples like those of `sample`, beyond what the process holds already."""
+        """Memory that `fit` needs for a number of examples like those of `sample`, beyond what the process holds already."""
 
 
 Builder = Callable[..., Any]

@@ -29,7 +29,7 @@ _TABLES, _NUMBER, _BYTES_A_NAME, _BYTES_A_TOKEN, _BYTES_A_PAIR = 5, 4, 250, 400,
 
 @lru_cache(maxsize=200_000)
 def word_features(word: str) -> tuple[str, ...]:
-    """Features of one word by itself."""
+    """Features of one word alone."""
     lower = word.lower()
     features = [f"lower={lower}", f"shape={word_shape(word)}"]
     features += [f"prefix={lower[:n]}" for n in (1, 2, 3) if len(lower) > n]

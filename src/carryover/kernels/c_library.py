@@ -67,7 +67,7 @@ def available(source: Path) -> bool:
 
 
 def threads_for(work: int) -> int:
-    """How many threads share so many products."""
+    """How many threads share a number of products."""
     return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
 
 
@@ -80,7 +80,7 @@ def run(name: str, task: ctypes.Structure | ctypes.Array[Any], source: Path = IN
 
 
 def fingerprint(values: Tensor) -> int | None:
-    """A number that changes with the content of a tensor on the CPU, at the speed of memory; None without the library."""
+    """A number that changes with the content of a tensor on the CPU, at the speed of memory; None without the C library."""
     found = library()
     if found is None or values.device.type != "cpu":
         return None

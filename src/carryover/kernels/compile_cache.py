@@ -52,7 +52,7 @@ def load_library(source: Path, compiler: str) -> ctypes.CDLL | None:
 def compile_to(target: Path, source: Path, compiler: str) -> None:
     """Raises NotCompiled when the compiler refuses the source, is ended by somebody, or takes too long."""
     command = [compiler, *FLAGS, "-o", str(target), str(source)]
-    # A session of its own: what the compiler has started is ended with it, and Ctrl-C reaches only us.
+    # A separate session: what the compiler has started is ended with it, and Ctrl-C reaches only us.
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as running:
@@ -126,7 +126,7 @@ def _kept(folder: Path, source: Path, compiler: str) -> Path:
         with suppress(OSError):
             place.unlink()
     sweep(folder)
-    say(f"carryover: compiling {source.name} once for this processor (some seconds; CARRYOVER_KERNELS=off does without)")
+    say(f"carryover: compiling {source.name} once for this processor (some seconds; CARRYOVER_KERNELS=off avoids it)")
     temporary = temporary_name(folder / f"{stem}.so")
     try:
         with writing(folder):

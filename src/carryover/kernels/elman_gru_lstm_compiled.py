@@ -199,7 +199,7 @@ def _panels(columns: int) -> tuple[int, int]:
 
 
 def _begin(d_last: Tensor | None, steps: PackedSteps, panels: Tensor) -> Tensor:
-    """The gradient of the last states [B, H] as the kernel goes on with it, [registers, B, 16]."""
+    """The gradient of the last states [B, H] as the kernel continues with it, [registers, B, 16]."""
     columns = len(panels) * panels.shape[2]
     sums = torch.zeros(columns // _REGISTER, steps.batch, _REGISTER, device="cpu", dtype=torch.float32)
     if d_last is not None:

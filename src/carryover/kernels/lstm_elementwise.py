@@ -1,7 +1,7 @@
-"""What an LSTM does between the products of a step, in C (`c/training.c`); the same in PyTorch stands in the scan.
+"""What an LSTM does between the products of a step, in C (`c/training.c`); the scan has the same in PyTorch.
 
 What it saves: about ten passes over a step's gates and cells forward and as many backward, of which every one is too small to
-be worth its start, and the widening and rounding of bfloat16 products in passes of their own.
+be worth its start, and the widening and rounding of bfloat16 products in separate passes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What bounds it: per step one small product (batch × projection × 4 cells) and about ten element-wise passes. So
 
 * the input product of all steps is one matrix product, and so is the gradient of all weights that read x or h;
-* no masks, no work on padding: what stands in the padding is never read, so a NaN there can leak nowhere;
+* no masks, no work on padding: the padding is never read, so a NaN there can leak nowhere;
 * tanh(x) = 2σ(2x) − 1, scaled by powers of two (exact): the candidate's rows of the weights are doubled, so that one
   sigmoid serves all four gates, and the cell is carried at half its value. On a CPU a sigmoid costs a sixth of a tanh;
 * autograd sees one operation instead of twenty a step.

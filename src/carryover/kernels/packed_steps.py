@@ -58,7 +58,7 @@ class PackedSteps:
 
     @computed_once
     def _previous(self) -> Tensor:
-        """int64 [total]: where the state before each packed row stands in [B + total] (the B first states lead)."""
+        """int64 [total]: place of the state before each packed row in [B + total] (the B first states lead)."""
         back = [self.batch if t else 0 for t in range(len(self.sizes))]
         starts = [0, *self.starts[:-1]]
         pieces = [torch.arange(a + b, a + b + n) for a, b, n in zip(starts, back, self.sizes, strict=True)]

@@ -18,8 +18,8 @@ class StepBuffer:
     Zeros stand for what was before a row's first step. A state may never change, yet copying a long window for every new
     step would cost more than the layer itself. Without gradients the window is therefore a part of a longer storage: the
     next step is written *behind* it, where no older state looks, and the new state is the part one further. Only one
-    successor can have that room, so a state hands it on once; a second one that goes on from the same state, and one
-    from a state that was copied, detached or mixed, begins a storage of its own. Copying thus costs about one step a
+    successor can have that room, so a state hands it on once; a second one that continues from the same state, and one
+    from a state that was copied, detached or mixed, begins a new storage. Copying thus costs about one step a
     step, however long the window. Where gradients are recorded, the old window and the new steps are simply joined.
 
     To `state_tensors` and `map_state` it has one part, the window.

@@ -1,7 +1,7 @@
 """Whole passes of a TCN's blocks in C (`c/passes.c`), forward and backward, on a CPU; `run_plainly` computes the same in PyTorch.
 
 What it saves: PyTorch's convolutions fill channels up to a multiple of the register, compute the zeros before a row, and
-leave rectifiers, dropout and additions to passes of their own over memory. Here 16 steps fill a register, zeros are left out,
+leave rectifiers, dropout and additions to separate passes over memory. Here 16 steps fill a register, zeros are left out,
 a row stops at its own length, and it goes through all blocks while it is in the cache. Sums of gradients are made in an order
 that depends on the batch but not on the number of threads.
 """

@@ -1,6 +1,6 @@
 """Layers: maps from `Sequence` to `Sequence` under one contract (`Layer`), and poolings to one vector a row.
 
-`check(layer)` holds any layer, this library's or your own, against the laws of the contract.
+`check(layer)` checks any layer, of carryover or yours, against the laws of the contract.
 """
 
 from carryover.kernels.step_buffer import StepBuffer

@@ -21,7 +21,7 @@ State = Any
 
 
 class Layer(nn.Module, ABC):
-    """A map from `Sequence` to `Sequence` that treats every row by itself and ignores padding.
+    """A map from `Sequence` to `Sequence` that treats every row independently and ignores padding.
 
     Attributes
     ----------
@@ -130,8 +130,8 @@ class Layer(nn.Module, ABC):
         """Raise TypeError when `state` is not of the layer's `state_type`."""
         if not isinstance(state, self.state_type):
             raise TypeError(
-                f"{type(self).__name__} was given a state of type {type(state).__name__}, which is none of its own: "
-                f"begin with initial_state({x.batch_size})"
+                f"{type(self).__name__} cannot use a state of type {type(state).__name__}; "
+                f"start from `initial_state({x.batch_size})`"
             )
 
     def check_batch_size(self, x: Sequence, state: State) -> None:

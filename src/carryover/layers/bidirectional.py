@@ -26,7 +26,7 @@ class Bidirectional(Layer):
     """y_t = [→h_t ; ←h_t]: one layer's outputs beside those of another that reads the row backwards.
 
     Schuster, Paliwal 1997, "Bidirectional recurrent neural networks". Each row is reversed within its own length, so
-    padding never stands before a row's end. Values [B, T, in_size] to [B, T, forward.out_size + backward.out_size].
+    padding never comes before a row's end. Values [B, T, in_size] to [B, T, forward.out_size + backward.out_size].
     Not causal; with layers that see r and s steps it sees r + s − 1. ValueError unless both layers are causal, read the
     same number of features and keep the number of steps.
 

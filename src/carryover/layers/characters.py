@@ -19,7 +19,7 @@ from carryover.layers.prepared import forget, prepared
 from carryover.sequence import Sequence
 
 # Numbers of words and of places are rounded up to multiples of these: oneDNN compiles a kernel for every shape and
-# keeps a thousand of them, a gigabyte of memory when every batch has a shape of its own. Besides, matrix products round the
+# keeps a thousand of them, a gigabyte of memory when every batch has a different shape. Besides, matrix products round the
 # last few rows of a table differently; with the rows filled up, a word's vector does not depend on its place in the table.
 WORDS_STEP = 32
 _PLACES_STEP = 4

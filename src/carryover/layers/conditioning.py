@@ -31,7 +31,7 @@ class Conditioned(Layer):
     """A causal layer over x [B, T, in_size] and one vector a row, [B, condition_size].
 
     `layer(x, vector)` is the whole pass, `layer.begin(vector)` the state with which rows about these vectors begin; from
-    there `step` goes on without them. `initial_state` begins with vectors of zeros. Raises ValueError for a layer that is
+    there `step` continues without them. `initial_state` begins with vectors of zeros. Raises ValueError for a layer that is
     not causal or changes the number of steps, and for a vector of another shape.
     """
 

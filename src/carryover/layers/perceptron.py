@@ -1,4 +1,4 @@
-"""The multi-layer perceptron, applied to every step by itself."""
+"""The multi-layer perceptron, applied to every step independently."""
 
 from __future__ import annotations
 

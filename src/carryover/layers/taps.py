@@ -51,10 +51,10 @@ def taps(layer: nn.Module, names: str | Iterable[str]) -> Iterator[Taps]:
 
     A name is one of `layer.named_modules()`, "" for the layer itself; attention weights are the module `weights` of each
     attention layer. A value is what the module answered, a Sequence or a tensor with its gradient history. Fused paths
-    are off inside `layer` as long as the context lasts (`last_path` says so) and come back at its end, also after an
+    are off inside `layer` as long as the context lasts (`last_path` shows it) and come back at its end, also after an
     exception. It costs the speed of the plain paths, for recurrent layers a loop over the steps.
 
-    Only modules that are called show: what a layer computes without calling a module of its own has no name, and
+    Only modules that are called show: what a layer computes without calling a submodule has no name, and
     a module whose parameters another reads directly stays silent. LookupError when such a value is asked for. ValueError
     names a module that is not there, with the nearest that are.
     """

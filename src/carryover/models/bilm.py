@@ -281,7 +281,7 @@ class BiLanguageModel(nn.Module):
     ) -> tuple[Sequence, BiLanguageModelState]:
         """`representations` that begin with `state`, as the published code does, and the state after them.
 
-        Row b of the batch goes on from row b of the state: forward from the end of what that row held before, backward
+        Row b of the batch continues from row b of the state: forward from the end of what that row held before, backward
         from its beginning. Then a sentence's vectors depend on what was read before it.
         """
         check_borders(batch)

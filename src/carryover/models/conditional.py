@@ -76,7 +76,7 @@ class ConditionalLanguageModel(nn.Module, ABC):
 
 
 def build_conditioned(stack: StackConfig, in_size: int, condition_size: int, how: str) -> Conditioned:
-    """A causal stack that reads `in_size` features and is told a vector in one of the ways `CONDITIONS`.
+    """A causal stack that reads `in_size` features and is conditioned on a vector in one of the ways `CONDITIONS`.
 
     Raises UsageError for a stack that is bidirectional, and for "first-state" where no layer is recurrent.
     """

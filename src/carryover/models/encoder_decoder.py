@@ -49,9 +49,9 @@ class EncoderDecoder(ConditionalLanguageModel):
         source_size : ids of the source, or with `source` "values" features of a step. target_size : ids that are written.
         embedding_size : features of an id on both sides. encoder, decoder : stacks; the decoder's is causal.
         attention : one of `ATTENTIONS`; "heads" is for a Transformer. attention_size : of the network of "additive".
-        input_feeding : of "multiplicative": what came of looking is read at the next step too, so training takes steps.
+        input_feeding : of "multiplicative": the result of attention is read at the next step too, so training takes steps.
         pooling, how : without attention, the source's vector (see `carryover.layers.pooling.POOLINGS`) and in which of
-            the ways `CONDITIONS` the decoder is told. dropout : of the target's embeddings and of what the output reads.
+            the ways `CONDITIONS` the decoder is conditioned. dropout : of the target's embeddings and of what the output reads.
         """
 
         source_size: int

@@ -16,9 +16,9 @@ from carryover.sequence import Sequence
 
 
 class LabelToSequence(ConditionalLanguageModel):
-    """A decoder that is told a vector a row: the row of a table for a label, or a learned map of a vector given.
+    """A decoder conditioned on one vector per row: the row of a table for a label, or a learned map of a vector given.
 
-    `source` is labels [B] (int64) or vectors [B, n]; how the decoder is told is the matter of its kind, see
+    `source` is labels [B] (int64) or vectors [B, n]; how the decoder uses it depends on its kind, see
     `carryover.layers.Conditioned`. Parameters as in `ConditionalLanguageModel`, and `condition.weight`: of a table of
     labels [labels, condition_size], of a map [condition_size, n] with `condition.bias`. ValueError for labels out of range.
     """
@@ -28,7 +28,7 @@ class LabelToSequence(ConditionalLanguageModel):
         """What the model is made of. Raises UsageError naming the field that is wrong.
 
         labels : how many there are; or vector_size : features of a vector given, with `labels` left out.
-        target_size : ids that are written. how : one of `CONDITIONS`, in which way the decoder is told.
+        target_size : ids that are written. how : one of `CONDITIONS`, how the decoder is conditioned.
         embedding_size : features of an id. condition_size : features of a label, or of a vector once mapped.
         decoder : a causal stack. dropout : of embeddings and of what the output layer reads.
         """

@@ -1,6 +1,6 @@
 """The parameters that turn a hidden state into a distribution over the vocabulary.
 
-They belong to the model (they are saved, carried over and tuned with it); how a loss is computed from them stands in
+They belong to the model (they are saved, carried over and tuned with it); how a loss is computed from them is in
 `carryover.objectives`, so that one set of weights can be trained with a sampled softmax and judged with the exact one.
 """
 

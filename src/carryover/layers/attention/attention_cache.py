@@ -18,8 +18,8 @@ _room = WeakTensorKeyDictionary()
 class AttentionState(NamedTuple):
     """Cache of causal self-attention: `keys` and `values` [B, S, heads, d], and `steps` [B] (int64), how many were read so far.
 
-    Without a horizon S is the largest of `steps`: the key of position p stands in slot p, and the cache grows with what was
-    read. With a horizon S is the horizon for ever: position p stands in slot p mod S and pushes out position p − S.
+    Without a horizon S is the largest of `steps`: slot p holds the key of position p, and the cache grows with what was
+    read. With a horizon S is the horizon for ever: position p takes slot p mod S and pushes out position p − S.
     Slots not written are zero.
 
     A state may never change, yet copying the whole cache for every new step would cost as much as looking at it. Without gradients
@@ -34,7 +34,7 @@ class AttentionState(NamedTuple):
 
 
 def cached_positions(state: AttentionState, horizon: int | None) -> Tensor:
-    """int64 [B, S]: the position whose key stands in each slot, negative where there is none."""
+    """int64 [B, S]: the position whose key is in each slot, negative where there is none."""
     count = state.steps.unsqueeze(1)
     slots = torch.arange(state.keys.shape[1], device=count.device)
     if horizon is None:
@@ -73,7 +73,7 @@ def _write(cache: Tensor, new: Tensor, slots: Tensor, width: int) -> Tensor:
 
 
 def in_step(state: AttentionState, lengths: Tensor, time: int) -> bool:
-    """Whether all rows fill the whole cache and go on by all of `time` steps."""
+    """Whether all rows fill the whole cache and advance by all of `time` steps."""
     return bool(((state.steps == state.keys.shape[1]) & (lengths == time)).all())
 
 

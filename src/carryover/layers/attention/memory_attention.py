@@ -30,7 +30,7 @@ class MemoryAttention(Layer):
     state is restarted, exchanged or reordered like that of any other layer. The memory is no attribute of the layer: two
     streams can use one layer, and a saved model holds no sentence. `initial_state` is the empty memory.
 
-    A row whose memory is empty gets exactly zero. What stands in the memory's padding may be anything.
+    A row whose memory is empty gets exactly zero. The memory's padding may hold anything.
 
     A subclass implements `prepare` and `look`. `weights` names the attention weights for `carryover.layers.taps`;
     `last_path` says what the latest call ran, "fused" or "plain".

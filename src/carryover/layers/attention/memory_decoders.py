@@ -1,7 +1,7 @@
-"""Layers of a decoder: any causal layer that is told of a memory, at every step by attention or once by a summary.
+"""Layers of a decoder: any causal layer with access to a memory, at every step by attention or once by a summary.
 
 Each is a layer of two inputs, as `CrossAttention` and a `Transformer` with `memory_size` are: `layer(x, memory)` for the whole
-pass, `layer.remember(memory)` for the state from which `step` goes on.
+pass, `layer.remember(memory)` for the state from which `step` continues.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class LuongDecoder(MemoryDecoder):
 
 @final
 class SummaryDecoder(MemoryDecoder):
-    """A conditioned layer that is told one vector of the memory: y_1 … y_T = layer(x_1 … x_T, pooling(memory)).
+    """A layer conditioned on one vector of the memory: y_1 … y_T = layer(x_1 … x_T, pooling(memory)).
 
     The encoder–decoder without attention: Sutskever, Vinyals & Le 2014, "Sequence to sequence learning with neural networks",
     with `LastPooling` and `FirstStateCondition`; Cho et al. 2014 with `RepeatedCondition`. An empty memory is a vector of

@@ -154,7 +154,7 @@ class Transformer(Layer):
 
     The options are those of `TransformerBlock`, the same in every block. `causal` makes it a decoder that can be stepped:
     its state is the tuple of the blocks' states. A horizon of h gives a receptive field of 1 + depth · (h − 1) when
-    causal, else 1 + depth · 2(h − 1). It knows no order by itself: choose positions, or put `SinusoidalPositions` or
+    causal, else 1 + depth · 2(h − 1). Alone, it ignores order: choose positions, or put `SinusoidalPositions` or
     `LearnedPositions` below it with `Stacked`.
 
     Parameters: `blocks.k.…`, k from 0, and with norm="pre" `top_norm.…`. ValueError for a depth below 1.

@@ -76,7 +76,7 @@ class Convolution(Layer):
     in_size, out_size, kernel : sizes; a kernel of 1 is causal whatever the padding.
     padding : see above. "centred" needs an even s−1: an odd kernel or an even dilation.
     dilation, stride : steps between the inputs of a window, and between windows; ratio = 1 / stride.
-    groups : inputs and outputs in so many groups that do not see each other.
+    groups : number of groups of inputs and outputs that do not see each other.
     weight_norm : learn direction and length of every output's weights apart, w = g v / ‖v‖ (Salimans, Kingma 2016).
     bias : whether b is learned or absent.
 

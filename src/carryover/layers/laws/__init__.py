@@ -1,4 +1,4 @@
-"""The laws of the layer contract, for this library's layers and for anybody's own.
+"""The laws of the layer contract, for the layers of carryover and for yours.
 
 | law | what is checked |
 |---|---|

@@ -70,7 +70,7 @@ def reference(case: Case, oracle: Reference) -> None:
 
 
 def _unregistered(layer: nn.Module) -> Iterator[str]:
-    """Names of tensors that stand in attributes, lists, tuples or dictionaries of any module inside."""
+    """Names of tensors held in attributes, lists, tuples or dictionaries of any module inside."""
     internal = {"_parameters", "_buffers", "_modules"}
     for path, module in layer.named_modules():
         for name, value in vars(module).items():

@@ -60,7 +60,7 @@ def receptive_field(case: Case) -> None:
 def reversal(case: Case) -> None:
     """A layer made of `forward_layer` and `backward_layer` reverses each row within the row's own length.
 
-    Its outputs are those of the two layers on each unpadded row, the second one on the row turned around by itself.
+    Its outputs are those of the two layers on each unpadded row, the second one on the reversed row.
     """
     law = "reversal"
     forward_layer, backward_layer = case.layer.forward_layer, case.layer.backward_layer

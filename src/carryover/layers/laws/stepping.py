@@ -28,7 +28,7 @@ def step_equals_whole(case: Case) -> None:
 
     Outputs, gradients of the input and of every parameter, and the last state agree with one step over everything; a row
     moves its state by its own length, whatever padding follows. No state that was handed in is ever changed, so one may
-    go on from it twice; both hold with and without gradients. A layer that is not causal refuses both methods with
+    continue from it twice; both hold with and without gradients. A layer that is not causal refuses both methods with
     TypeError.
     """
     law = "step = whole"
@@ -90,7 +90,7 @@ def _require_refusal(case: Case) -> None:
 
 
 def _in_chunks(case: Case, layer: Layer, x: Sequence, decoy: Sequence | None = None) -> tuple[list[Sequence], State]:
-    """Outputs and last state; after every chunk another input, if any, goes on from the same state and is forgotten."""
+    """Outputs and last state; after every chunk another input, if any, continues from the same state and is forgotten."""
     law = "step = whole"
     state = _initial(case, law, layer, x)
     parts, made = [], [(state, _copies(state))]
@@ -114,7 +114,7 @@ def _copies(state: State) -> list[Tensor]:
 
 
 def reset(case: Case) -> None:
-    """Restarting one row's state leaves the other rows alone, and that row goes on as if newly begun."""
+    """Restarting one row's state leaves the other rows alone, and that row continues as if newly begun."""
     law = "reset"
     layer = case.causal_layer
     assert layer is not None
@@ -126,7 +126,7 @@ def reset(case: Case) -> None:
     restarted = torch.tensor([False, True, False, False], device=second.device)
     mixed = choose_rows(restarted, _initial(case, law, layer, second), state)
     found, _ = layer.step(second, mixed)
-    case.require_equal(law, "output of the rows that go on", found.values[~restarted], untouched.values[~restarted])
+    case.require_equal(law, "output of the rows that continue", found.values[~restarted], untouched.values[~restarted])
     case.require_equal(law, "output of the restarted row", found.values[restarted], new.values[restarted])
 
 

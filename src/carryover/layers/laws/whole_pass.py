@@ -75,7 +75,7 @@ def _feature_axis(case: Case) -> int:
 
 
 def padding(case: Case) -> None:
-    """What stands in the padding, and how much of it there is, changes no output and no gradient.
+    """The content and the amount of padding change no output and no gradient.
 
     Padding full of NaN (impossible numbers for ids) against padding of zeros, and five more steps of it; padded
     outputs are exactly zero and no gradient reaches padded inputs, whatever the loss does with padded outputs.

@@ -2,7 +2,7 @@
 
 Ba, Kiros & Hinton 2016, "Layer normalization", section 3.1 and the supplementary material. N(a; γ) = γ ⊙ (a − mean(a)) / √(var(a) + ε),
 mean and variance over the units that stand in a, so that neither the scale of the weights nor the length of the row moves the
-sums into saturation. The paper gives every N a bias of its own; where two are only ever added, here one parameter holds
+sums into saturation. The paper gives every N a separate bias; where two are only ever added, here one parameter holds
 their sum.
 
 There is no fused kernel: the products of the input and their normalization are computed for all steps at once ("scan"), and
