@@ -22,7 +22,7 @@ class BucketSampler:
     ----------
     lengths : tokens of each example.
     token_budget : a batch's number of examples times its longest length stays within this. An example longer than the
-        budget is a batch by itself: none is ever dropped.
+        budget is a batch alone: none is ever dropped.
     largest_batch : most examples in a batch, however short; None for no bound.
     seed : of the order. `epoch(k)` is a pure function of (seed, k).
 
@@ -40,7 +40,7 @@ class BucketSampler:
         self.at_batch = 0
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """All batches of an epoch; every position stands in exactly one."""
+        """All batches of an epoch; every position is in exactly one."""
         count = len(self.lengths)
         noise = 1 + _NOISE * (uniform(count, self.seed, epoch, 1) - 0.5)
         order = np.argsort(self.lengths * noise, kind="stable").tolist()

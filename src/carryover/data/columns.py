@@ -1,4 +1,4 @@
-"""Where text and labels stand in a file of labelled examples."""
+"""Where text and labels are in a file of labelled examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carryover.setting import DATA, column, option
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Where text and labels stand in a file; see `carryover.data.formats.reading`."""
+    """Where text and labels are in a file; see `carryover.data.formats.reading`."""
 
     text_column: str | int = field(
         default="text",

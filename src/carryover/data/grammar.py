@@ -38,7 +38,7 @@ _VERBS_OF_THOUGHT = ("say", "think", "know")
 _IN_TOPIC = 0.95
 """Share of a sentence's content words that come from its topic."""
 _HOMOGRAPH_EVERY = 2
-"""One in so many verbs and adjectives is a noun as well."""
+"""One in this many verbs and adjectives is a noun as well."""
 
 Tagged = list[tuple[str, str]]
 

@@ -90,7 +90,7 @@ def hold_out(raw: RawText, share: float) -> tuple[LinesByHash, LinesByHash]:
 
 @dataclass(frozen=True)
 class Passages:
-    """The lines of a corpus that stand in its passages from `starts` to `stops`, or all others (`inside`), exactly as they are.
+    """The lines of a corpus inside its passages from `starts` to `stops`, or all others (`inside`), exactly as they are.
 
     Starts and stops count the lines with text; blank ones belong to the line before them. Can be read any number of times.
     """

@@ -1,4 +1,4 @@
-"""Words as an encoder reads them that came with tables of its own: of characters, and perhaps of whole words.
+"""Words for an encoder that came with tables: of characters, and perhaps of whole words.
 
 The published ELMo reads the bytes of a word; the models of ELMoForManyLangs (Che et al. 2018, "Towards better UD parsing",
 CoNLL shared task) read its characters by a table of those in their training text, and beside them the word as a whole by a
@@ -48,7 +48,7 @@ class Lexicon:
 
     def rows(self, words: Iterable[str]) -> np.ndarray:
         """Numbers of words, int32 [n, width]: one more than in the table of characters, 0 being no word at all; at the end
-        the word's own number as it stands in the table of words.
+        the word's own number in the table of words.
 
         The programs of ELMoForManyLangs put the sign `<eow>` before a word and `<bow>` behind it, in training too, so that
         is what their weights know.

@@ -1,4 +1,4 @@
-"""Does one text stand in another? Runs of words, compared by 64-bit fingerprints in one pass over a stream."""
+"""Does one text occur in another? Runs of words, compared by 64-bit fingerprints in one pass over a stream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class RawScan:
-    """Finds which of some groups of texts stand in raw text that is shown line by line.
+    """Finds which of some groups of texts occur in raw text that is shown line by line.
 
     A text of at least 8 words is found by any run of 8 of its words, so also inside a paragraph or in part; a shorter one
     of at least 3 words only as a whole line. Case, punctuation and the spacing of clitics do not matter; duplicate lines differ

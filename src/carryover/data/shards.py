@@ -4,8 +4,8 @@ A folder of shards holds, all little-endian and without headers,
 
 ==================== =============== ==========================================================================
 `ids.int32`          [tokens]        word types in text order, every non-empty line as `<s>` … `</s>`
-`line_offsets.int64` [lines + 1]     where each line's `<s>` stands in `ids`; the last entry is the number of tokens
-`counts.int64`       [types]         how often each type stands in the corpus
+`line_offsets.int64` [lines + 1]     where each line's `<s>` is in `ids`; the last entry is the number of tokens
+`counts.int64`       [types]         how often each type occurs in the corpus
 `characters.uint16`  [types, 50]     character ids of each type's spelling (kind "characters" only)
 `types.json`         list            spelling of each type
 `shards.json`        object          the sizes above, the vocabulary, the fingerprint
@@ -138,7 +138,7 @@ class Shards:
 
     @computed_once
     def counts(self) -> NDArray[np.int64]:
-        """How often each type stands in the corpus, [types]."""
+        """How often each type occurs in the corpus, [types]."""
         return np.fromfile(self.folder / "counts.int64", dtype="<i8")
 
     @computed_once

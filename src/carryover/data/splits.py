@@ -198,7 +198,7 @@ def _round_to_sum(fractions: NDArray[np.float64], count: int) -> list[int]:
 
 
 def _put_every_class_first(parts: NDArray[np.int64], strata: list[str]) -> None:
-    """Exchange examples, in place, until every class stands in part 0 or no class there has two to give."""
+    """Exchange examples, in place, until every class is in part 0 or no class there has two to give."""
     inside = Counter(stratum for stratum, part in zip(strata, parts.tolist(), strict=True) if part == 0)
     for missing in sorted(set(strata) - set(inside)):
         rich, many = max(inside.items(), key=lambda item: (item[1], item[0]), default=("", 0))

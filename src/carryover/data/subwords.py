@@ -23,8 +23,8 @@ _MOST_STEPS = 32
 _LONGEST_MARK = 64  # characters that are put before, after or in the place of something
 _LONGEST_MATCHED = 1000  # characters of a word of WordPiece, which takes the square of their number
 
-# What a tokenizer from elsewhere may be made of. Left out on purpose: anything with a regular expression of its own (it
-# can be made to run for ever), compiled character maps, types added by later versions of the library, and steps that make
+# What a tokenizer from elsewhere may be made of. Left out on purpose: anything with a regular expression (it
+# can be made to run for ever), compiled character maps, types added by later versions of tokenizers, and steps that make
 # a text longer each time: forty of them in a row double it forty times.
 _ALLOWED: dict[str, frozenset[str | None]] = {
     "normalizer": frozenset({
@@ -155,7 +155,7 @@ class SubwordTokenizer(Tokenizer):
         return tokens
 
     def pieces_of_words(self, words: list[str]) -> list[list[int]]:
-        """Ids of each word's pieces, every word cut by itself as if a space stood before it; may be empty for a word.
+        """Ids of each word's pieces, every word cut separately, as if a space came before it; may be empty for a word.
 
         No word becomes padding or a border: what is spelled like one is `UNKNOWN_ID`. An exact tokenizer sets no space before
         and cuts what is spelled like a fixed entry into bytes.
@@ -202,7 +202,7 @@ class SubwordTokenizer(Tokenizer):
 
 
 def _guard(what: str, call: Callable[[], Result]) -> Result:
-    """Result of a call into the library; its errors, of which PanicException is not an Exception, become BadData."""
+    """Result of a call into tokenizers; its errors, of which PanicException is not an Exception, become BadData."""
     try:
         return call()
     except (CarryoverError, KeyboardInterrupt, SystemExit, MemoryError):
@@ -348,7 +348,7 @@ def _train(texts: Iterable[str], kind: str, size: int, split: Tokenizer | None) 
 
 
 def _count_words(texts: Iterable[str], split: Tokenizer | None) -> dict[str, int]:
-    """How often each word, or token of `split`, stands in the texts, in the order of code points."""
+    """How often each word, or token of `split`, occurs in the texts, in the order of code points."""
     counts: Counter[str] = Counter()
     for text in texts:
         safe = _safe(text).replace("\0", " ")

@@ -61,7 +61,7 @@ class SpacedTokenizer(Tokenizer):
     """The tokens of another tokenizer with all white space kept, for text in which it means something: code, LaTeX, verse.
 
     A single space belongs to the token after it (` x`); any other white space between two tokens, and all at the beginning and
-    the end of the text, is a token of its own (an indentation is one). So every character is in exactly one token.
+    the end of the text, is a separate token (an indentation is one). So every character is in exactly one token.
     """
 
     kind: ClassVar[str] = "spaced"

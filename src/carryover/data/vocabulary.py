@@ -15,7 +15,7 @@ class Vocabulary:
     """Distinct tokens numbered from 0. The ids 0, 1, 2, 3 are always padding, unknown, begin and end of a sentence.
 
     Immutable. `tokens` may be given with or without the four fixed entries in front. Raises UsageError when a token
-    stands twice, or when a fixed entry stands anywhere but in its place.
+    occurs twice, or when a fixed entry is not in its place.
     """
 
     PAD: ClassVar[str] = "<pad>"

@@ -21,7 +21,7 @@ import numpy as np
 from carryover import storage
 from carryover.errors import BadData, CarryoverError, ExtraMissing, InputMissing
 
-_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # those that are part of the library itself
+_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # those that are part of HDF5
 _MOST_DEFLATE_SAVES = 1032  # times: the limit of its format
 _MOST_OBJECTS = 10_000
 
@@ -49,7 +49,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
             yield file
     except CarryoverError:
         raise
-    except Exception as error:  # the library answers damage with OSError, RuntimeError, KeyError, ValueError, …
+    except Exception as error:  # h5py answers damage with OSError, RuntimeError, KeyError, ValueError, …
         message = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadData(f"is not a whole HDF5 file: {message}", path=path, repair="fetch it again") from error
 
@@ -123,7 +123,7 @@ def _is_inside(h5py: Any, file: Any, name: str) -> bool:
 def _check_storage(found: Any, name: str, path: str) -> None:
     """Refuse what lies in other files, what needs a foreign filter, and what claims more than the file holds."""
     if found.external or found.is_virtual:
-        raise BadData(f"data set {name!r} lies in another file", path=path, repair="fetch a file that is whole by itself")
+        raise BadData(f"data set {name!r} lies in another file", path=path, repair="fetch a file that contains all its data")
     properties = found.id.get_create_plist()
     filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
     for number in filters:

@@ -36,7 +36,7 @@ def _kinds() -> dict[torch.dtype, str]:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` in the safetensors format, by rename. Raises CannotWrite, DiskFault.
 
-    The file is written tensor by tensor (the library's own writer would hold a second copy of a whole checkpoint), widest
+    The file is written tensor by tensor (the writer of safetensors would hold a second copy of a whole checkpoint), widest
     numbers first so that all are aligned, in an order that depends on names only: equal tensors make equal bytes.
     """
     import torch
@@ -76,7 +76,7 @@ def save_array(path: Path, array: numpy.ndarray[Any, Any]) -> None:
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, in private memory (not mapped: later changes of the file cannot reach them).
 
-    They are read one by one into memory of their own, which is all the memory it takes; the library looks only at the header.
+    They are read one by one into fresh memory, which is all the memory it takes; safetensors looks only at the header.
     Raises InputMissing, or BadData when the file is cut short, its header is larger than 32 MiB or anything disagrees.
     """
     import safetensors
@@ -105,14 +105,14 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def open_tensors(path: Path, framework: str) -> Iterator[Any]:
-    """A safetensors file opened by the library, which takes no name that is not UTF-8: such a file by its descriptor.
+    """A safetensors file, opened by its name, or by its descriptor where the name is not UTF-8, which safetensors cannot open.
 
     Raises OSError, safetensors.SafetensorError.
     """
     import safetensors
 
     with path.open("rb") as file:
-        os.close(os.dup(file.fileno()))  # the library would say that the file is missing where no more can be opened
+        os.close(os.dup(file.fileno()))  # safetensors would report a missing file when no more files can be opened
         name = str(path) if printable(path) == str(path) else f"/dev/fd/{file.fileno()}"
         with safetensors.safe_open(name, framework=framework) as stored:
             yield stored
@@ -125,7 +125,7 @@ def _read_tensor(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> Tensor
     types = {name: dtype for dtype, name in _kinds().items()}
     if entry["dtype"] not in types:
         raise ValueError(f"numbers of type {entry['dtype']} cannot be read")
-    # Memory of its own lies where torch lays tensors; a matrix product may round otherwise where it begins elsewhere.
+    # Fresh memory lies where PyTorch lays tensors; a matrix product may round otherwise where it begins elsewhere.
     tensor = torch.empty(entry["shape"], dtype=types[entry["dtype"]])
     first, stop = entry["data_offsets"]
     if tensor.numel():

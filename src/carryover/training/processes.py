@@ -116,7 +116,7 @@ class Processes(ABC):
 
 @final
 class OneProcess(Processes):
-    """A run by itself: every sum is what was given."""
+    """A run of one process: every sum is what was given."""
 
     rank, size = 0, 1
 
@@ -164,7 +164,7 @@ class ManyProcesses(Processes):
         number, present = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
         if number >= present:
             raise ExtraMissing(
-                f"process {number} on this machine has no GPU of its own: PyTorch sees {present}",
+                f"process {number} on this machine has no GPU left: PyTorch sees {present}",
                 repair=f"start at most {present} processes a machine, or give --device cpu",
             )
         torch.cuda.set_device(number)

@@ -2,11 +2,11 @@
 
 A sampled softmax looks up some thousand rows of an output layer of hundreds of thousands; the gradient of the others is zero.
 A parameter whose gradient is sparse (coalesced: ascending distinct rows) is updated here row by row, any other parameter as
-the library's optimiser of the same name does.
+the PyTorch optimiser of the same name does.
 
-Leaving a row alone whose gradient is zero is what Adagrad and plain descent do anyway, so `RowAdagrad` and `RowSGD` are the
-library's optimisers up to rounding. Adam is not: there a row goes on moving by its decaying moments. `LazyAdam` is another optimiser
-of its own: the moments of a row decay when the row is touched, and the row moves only then.
+Leaving a row alone whose gradient is zero is what Adagrad and plain descent do anyway, so `RowAdagrad` and `RowSGD` equal
+PyTorch's optimisers up to rounding. Adam does not: there a row keeps moving by its decaying moments. `LazyAdam` is a different
+optimiser: the moments of a row decay when the row is touched, and the row moves only then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class _RowWise(torch.optim.Optimizer):
-    """Mixed in before an optimiser of the library: `step` gives it the parameters with other than sparse gradients."""
+    """Mixed in before a PyTorch optimiser: `step` gives it the parameters with other than sparse gradients."""
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = closure() if closure is not None else None

@@ -189,7 +189,7 @@ def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) 
                 yield folder
             except (BadData, InputMissing, UsageError):
                 if not checkpoint_folders(folder.checkpoints):
-                    folder.discard()  # nothing came of it: the input was wrong
+                    folder.discard()  # the input was wrong, so the run left nothing
                 raise
     except CarryoverError:
         if not exists:

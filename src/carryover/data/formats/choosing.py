@@ -1,4 +1,4 @@
-"""The one table of formats: what each holds, and how it is told by option, by the file's name, or by how the file begins."""
+"""The one table of formats: what each holds, and how it is recognised: by option, by the file's name, or by how the file begins."""
 
 from __future__ import annotations
 

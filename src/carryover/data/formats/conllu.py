@@ -164,7 +164,7 @@ def _parse(path: FilePath, raw: str, line: int) -> Any:
     parsers: dict[str, Any] = {"head": head, "xpos": as_is, "misc": as_is, "feats": as_is}
     try:
         parsed = conllu.parse(raw, field_parsers=parsers)
-    except Exception as error:  # the library raises many kinds
+    except Exception as error:  # conllu raises many kinds
         raise BadData(
             f"the sentence cannot be read ({error})", path=path, line=line, repair="see the CoNLL-U format"
         ) from error

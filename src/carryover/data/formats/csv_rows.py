@@ -62,7 +62,7 @@ def csv_rows(path: FilePath) -> Iterator[tuple[int, list[str] | BadData, str]]:
                 try:
                     whole = next(csv.reader((text,), dialect))
                 except csv.Error:
-                    whole = None  # it may go on in the next line
+                    whole = None  # it may continue in the next line
             if whole is not None:
                 if len(whole) > 1 or text.strip():
                     if seen.rows < _ROWS:

@@ -39,7 +39,7 @@ def inner_suffix(path: FilePath) -> str:
 
 @contextmanager
 def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
-    """The uncompressed bytes of a file, of `-` for standard input. Compression is told by the first bytes, not the name.
+    """The uncompressed bytes of a file, of `-` for standard input. Compression is recognised by the first bytes, not the name.
 
     Raises InputMissing when it cannot be opened, BadData when it is of a kind that cannot be read or is damaged, also
     when the damage shows only while the body of the `with` statement reads on.
