@@ -40,7 +40,7 @@ def spelled_out(text: str) -> str:
 
 
 TableCell = str | tuple[str, ...]
-"""A text, or values that stand in one cell with commas between them."""
+"""A text, or the values of one cell with commas between them."""
 
 
 def one_cell(cell: TableCell) -> str:

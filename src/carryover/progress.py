@@ -14,7 +14,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(message: str) -> None:
-    """One line on standard error, whatever foreign text is in it. Work goes on where that is closed, full or gone."""
+    """One line on standard error, whatever foreign text is in it. Work continues if that is closed, full or gone."""
     stream = sys.stderr
     if stream is None:
         return

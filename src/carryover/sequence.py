@@ -1,4 +1,4 @@
-"""The one value that flows through the library: a padded batch of sequences with their lengths."""
+"""The one value that flows through carryover: a padded batch of sequences with their lengths."""
 
 from __future__ import annotations
 

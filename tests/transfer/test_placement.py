@@ -146,7 +146,7 @@ def test_refusals() -> None:
         ({"placement": "outptu"}, "did you mean 'output'?"),
         ({"placement": "output", "mode": "head"}, "needs a task LSTM, and mode head has none"),
         ({"placement": "both", "mode": "scratch"}, "mode scratch has none"),
-        ({"placement": "output", "own_words": False}, "nothing to read; use placement 'both'"),
+        ({"placement": "output", "own_words": False}, "no input; use placement 'both'"),
         ({"mix_l2": -1.0}, "mix_l2 is -1.0"),
         ({"mix_l2": float("nan")}, "mix_l2 is nan"),
     ):

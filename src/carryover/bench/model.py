@@ -79,7 +79,7 @@ def _recurrent(recipe: Recipe, in_size: int) -> Layer:
         cell = _CELLS[recipe.model](parts[-1].out_size if parts else in_size, recipe.size)
         if isinstance(cell, LSTM) and recipe.forget_bias is not None:
             with torch.no_grad():
-                cell.bias[recipe.size : 2 * recipe.size] = recipe.forget_bias  # gates stand in the order i, f, g, o
+                cell.bias[recipe.size : 2 * recipe.size] = recipe.forget_bias  # gates are in the order i, f, g, o
         parts.append(cell)
         if recipe.dropout:
             parts.append(Dropout(recipe.size, recipe.dropout))

@@ -197,7 +197,7 @@ def progress_of(store: ReplicationStore, cell: Replication) -> dict[str, Any] | 
     found: dict[str, Any] = {}
     for place in reversed(checkpoint_folders(run.checkpoints)):
         if not (place / "state.json").is_file():
-            continue  # a run that goes on meanwhile has just removed it
+            continue  # another running process has just removed it
         found["step"] = read_json(place / "state.json")["step"]
         found["epochs"] = read_json(run.settings_file)["settings"]["epochs"]
         for line in _measurements(run):

@@ -2,7 +2,7 @@
 
 A step of training needs the same tens of megabytes as the step before. By default glibc gives them back to the system at the end
 of each and gets them anew, page by page, which took a tenth to a quarter of the time on a CPU. A process that is a command of
-ours may keep what it has; in somebody else's process (the library's use from Python) nothing of this is touched.
+ours may keep what it has; in somebody else's process (carryover imported in Python) nothing of this is touched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 COMMANDS = ("bench", "compare", "pretrain", "train")
 NEEDS_LITTLE = frozenset({"doctor", "version", "--version", "--help", "-h"})
-"""Words of command lines that do without PyTorch."""
+"""Words of command lines that need no PyTorch."""
 _PYTORCH = 800 << 20
 """Bytes of address space for its libraries and threads: 640 MiB loaded, 870 MiB at work on the smallest model. With less than this
 some of the libraries end the process without a word."""

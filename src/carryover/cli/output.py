@@ -87,7 +87,7 @@ def let_output_go() -> None:
 
 
 def say_when_waiting(source: str) -> None:
-    """A command that waits for somebody to type says so."""
+    """Tell the user when the command waits for typed input."""
     if source == "-" and sys.stdin is not None and sys.stdin.isatty():
         say("reading from the terminal, one text a line; end with Ctrl-D")
 

@@ -33,7 +33,7 @@ class Trial:
 
 
 def run_trial(trial: Trial) -> CellFailure | None:
-    """Run and store a cell; None when that went well. An error becomes a stored failure, so that other cells go on.
+    """Run and store a cell; None when that went well. An error becomes a stored failure, so that other cells continue.
 
     Faults of the output place (full disk, no permission) are raised: every other cell would meet them too.
     """

@@ -68,7 +68,7 @@ def pair_gradients(centre: Tensor, context: Tensor, negatives: Tensor, weight: f
 def context_pairs(
     ids: np.ndarray, lines: np.ndarray, window: int, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All (centre, context) pairs of a chunk: `ids` [n] word ids, `lines` [n] the line each stands in.
+    """All (centre, context) pairs of a chunk: `ids` [n] word ids, `lines` [n] the line of each.
 
     Each centre draws its own window from 1 … window; a context never crosses the border of a line.
     """

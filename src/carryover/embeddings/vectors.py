@@ -40,7 +40,7 @@ class WordVectors:
         return [(self.vocabulary.tokens[i], float(cosine[i])) for i in best]
 
     def spelled(self, word: str) -> str:
-        """The word as it stands in the vocabulary: itself, else the most frequent in another case. KeyError when neither."""
+        """The word as spelled in the vocabulary: itself, else the most frequent in another case. KeyError when neither."""
         if word in self.vocabulary:
             return word
         # the vocabulary is in the order of frequency

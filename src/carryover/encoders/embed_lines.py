@@ -112,7 +112,7 @@ def embed_carrying(
 ) -> Iterator[list[Tensor]]:
     """All layers' vectors of batches of sentences, [words, L+1, 2P] each, as the published programs compute them.
 
-    They never reset the state of their LSTMs: row b of a batch goes on from row b of the last batch that had one, forward
+    They never reset the state of their LSTMs: row b of a batch continues from row b of the last batch that had one, forward
     from the sentence's end, backward from its beginning, and only the first batch begins with zeros. So the vectors depend
     on all that was read before, and on how it was cut into batches; `Encoder.embed` knows neither. Long sentences are read
     in pieces, and `choose` makes of [words, L+1, …] what is kept, as there.

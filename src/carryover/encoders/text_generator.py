@@ -111,7 +111,7 @@ class TextGenerator(CausalEncoder):
         return [number for number in range(len(self.coder.vocabulary)) if self._reads(number) == wanted] if wanted else []
 
     def _reads(self, number: int) -> str:
-        """The text of an id by itself; nothing for those that mark places."""
+        """The text of a single id; nothing for those that mark places."""
         if number < len(Vocabulary.FIXED):
             return ""
         if self.coder.subwords is not None:

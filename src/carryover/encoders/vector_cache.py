@@ -76,7 +76,7 @@ class Representations:
 
 @dataclass(frozen=True)
 class _Place:
-    values: np.ndarray  # [words, L, D], memory-mapped when it stands in a pack
+    values: np.ndarray  # [words, L, D], memory-mapped when it is in a pack
     start: int
     words: int
     pack: Path | None = None

@@ -62,11 +62,11 @@ def save_embedded(
 ) -> dict[str, int]:
     """Embed `lines` into the file `path`, in the format that its name asks for; how many lines and words there were.
 
-    Killed or failed, the same call goes on with what was done (but with `carry_rows`); where the file is already there from
+    Killed or failed, the same call continues with what was done (but with `carry_rows`); where the file is already there from
     the same model, choice and lines, and `lines` can be read twice, it reports that and stops. `cut_words` of the answer counts
     words of which only the beginning was read, `long_lines` lines that were read in pieces.
 
-    Raises UsageError for another ending, ExtraMissing without the library of the format, BadData when there is not one
+    Raises UsageError for another ending, ExtraMissing without the package of the format, BadData when there is not one
     line, Busy, CannotWrite, DiskFault.
     """
     write = _writer(path)

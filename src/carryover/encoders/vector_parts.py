@@ -1,4 +1,4 @@
-"""Vectors of a corpus in parts on the disk: memory does not follow the corpus, and a killed run goes on where it was.
+"""Vectors of a corpus in parts on the disk: memory does not follow the corpus, and a killed run continues where it was.
 
 A part holds whole lines, as many as make `PART_BYTES` of vectors, and stands below `.NAME.parts` beside the file NAME that
 will be made of all of them. Its name is a hash of encoder, choice and words, so the same command finds what it did before,

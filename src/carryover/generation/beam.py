@@ -7,7 +7,7 @@ Of Y with log-probability log p(Y) (its stop token included) and |Y| tokens, α 
     normalised   score = log p(Y) / |Y|^α                     with α = 1 the mean log-probability of a token
 
 At each step the continuations of all beams of a prompt are ranked together. One of the `beams` best that has ended is set
-aside; the best continuations that go on fill the beams again, so that none is lost to one that has ended. The
+aside; the best unfinished continuations fill the beams again, so that none is lost to one that has ended. The
 search ends when no beam can overtake what is set aside: log p only falls and the divisor grows with |Y|, so no continuation
 of a beam scores better than its log p over the divisor of the greatest length.
 """
@@ -40,7 +40,7 @@ NORMALISATIONS = ("wu", "normalised")
 
 @dataclass(frozen=True)
 class _Beam:
-    """A continuation that goes on. `place` is its row in the batch of all prompts' beams."""
+    """An unfinished continuation. `place` is its row in the batch of all prompts' beams."""
 
     tokens: tuple[int, ...]
     log_probability: float

@@ -109,7 +109,7 @@ def _stream(
     # The mode without gradients holds during our own work only: a generator must not change it for whoever is between.
     with torch.inference_mode():
         log_probabilities, state = read_prompts(model, prompts, device)
-    rows = list(range(len(prompts)))  # those that go on
+    rows = list(range(len(prompts)))  # the unfinished ones
     for made in range(limits.max_tokens):
         allowed = limits.allow(log_probabilities, made)
         if sampling is None:

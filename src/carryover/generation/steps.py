@@ -1,4 +1,4 @@
-"""What every way of generating does: read the prompts, mask what may not come, advance the rows that go on.
+"""What every way of generating does: read the prompts, mask what may not come, advance the rows that continue.
 
 A row never depends on the rows beside it: rows that have ended leave the batch, rows of unequal length are padded, and both
 change nothing by the laws that every layer obeys (`padding`, `batch`, `step = whole`). What remains is rounding: a product of

@@ -1,4 +1,4 @@
-"""A word in its contexts: where it stands in a corpus, the vector it has there, and which other places are nearest.
+"""A word in its contexts: where it occurs in a corpus, the vector it has there, and which other places are nearest.
 
 A static vector is one a word; a contextual one is another at each occurrence, so that the neighbours of "play" in a theatre
 are other plays and those on a field are games (Peters et al. 2018, table 4).
@@ -61,7 +61,7 @@ def find_occurrences(
     most: int = MOST,
     seed: int = 0,
 ) -> Occurrences:
-    """Where `word` stands in numbered lines (running text, or words); the same sentence counts once.
+    """Where `word` occurs in numbered lines (running text, or words); the same sentence counts once.
 
     At most `most` are kept, each with the same chance (reservoir sampling); of the others only a hash is. Where the word
     does not stand as it is spelled, it is taken in any other case. Raises BadData when there is none of these either.

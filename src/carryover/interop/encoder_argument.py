@@ -1,4 +1,4 @@
-"""A language model for those who come with scikit-learn or a model of their own: given, in a folder, or learned from texts."""
+"""A language model for users of scikit-learn or of another PyTorch model: given, in a folder, or learned from texts."""
 
 from __future__ import annotations
 

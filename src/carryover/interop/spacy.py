@@ -7,7 +7,7 @@
     doc[1]._.elmo     # [size]
     doc[0:2]._.elmo   # [2, size]
 
-spaCy's tokens are the words. Each sentence is read by itself where sentences are marked (put the component behind `senter`,
+spaCy's tokens are the words. Each sentence is read separately where sentences are marked (put the component behind `senter`,
 `parser` or `sentencizer`), else the whole Doc as one. Tokens of white space, which no language model here has seen, are
 not read and have zeros, so rows and tokens always agree. Needs `pip install carryover[spacy]`.
 """
@@ -41,7 +41,7 @@ class ElmoComponent:
 
     def __init__(self, embedder: ElmoEmbedder, *, batch_size: int = 64) -> None:
         if embedder.pool is not None:
-            raise UsageError(f"pool is {embedder.pool!r}", repair="leave it out: every token has a vector of its own")
+            raise UsageError(f"pool is {embedder.pool!r}", repair="leave it out: every token has a vector")
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}", repair="give at least 1")
         self.embedder, self.batch_size = embedder, batch_size

@@ -17,7 +17,7 @@ from carryover.transfer.trainable_encoders import layers_of
 
 
 class ElmoModule(nn.Module):
-    """Sentences as lists of words in; `mixes` mixtures γ Σ_j s_j h_j of one pass out, each with weights of its own.
+    """Sentences as lists of words in; `mixes` mixtures γ Σ_j s_j h_j of one pass out, each with separate weights.
 
     Peters et al. 2018, section 3.3: one mixture for the input of a task's model, another for its output, dropout on them,
     and λ ‖w‖² added to the loss to keep the shares s = softmax(w) near an even mixture.

@@ -5,7 +5,7 @@ E. Grave et al., "Efficient softmax approximation for GPUs", ICML 2017. With clu
     p(w | h) = p_head(w | h)                                      for the frequent words
     p(w | h) = p_head(C_i | h) · softmax(T_i R_i h)[w]            for w in cluster i
 
-It is a proper distribution of its own, not an approximation of another: training loss and evaluation are the same exact
+It is a proper distribution, not an approximation of another: training loss and evaluation are the same exact
 numbers. Each part goes through the chunked cross entropy of `carryover.objectives.softmax`.
 """
 

@@ -299,7 +299,7 @@ def perplexities(forward_nats: float, forward_tokens: int, backward_nats: float,
 def lines_perplexity(
     model: BiLanguageModel, coder: TokenCoder, lines: SequenceOf[str], *, batch_size: int = 32
 ) -> dict[str, float]:
-    """Exact perplexities of lines of text, each read by itself from the zero state; the measure of the carry-over proof.
+    """Exact perplexities of lines of text, each read separately from the zero state; the measure of the carry-over proof.
 
     Words, the border before and the border behind are predicted as in pretraining: forward every word and the end of the
     line, backward every word and its beginning. Empty lines are left out. Besides the keys of `evaluate` it returns

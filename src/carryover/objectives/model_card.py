@@ -129,8 +129,8 @@ carryover generate FOLDER --prompt "The" --max-tokens 200 --temperature 0.8
 ```
 
 `heldout.txt` holds {check["lines"]} held-out lines. Read one by one, they have perplexity {check["perplexity"]:.4f}. You can
-measure that again after loading the model. It writes and gives no vectors: `embed`, `train` and `compare` want a model
-pretrained with the objective bilm.
+measure that again after loading the model. `carryover embed FOLDER` and
+`carryover train --encoder FOLDER` use it as an encoder that reads from left to right.
 
 ## Data
 

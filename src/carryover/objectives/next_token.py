@@ -177,7 +177,7 @@ def evaluate_next_token(
 def lines_next_token(
     model: LanguageModel, coder: TokenCoder, lines: SequenceOf[str], *, batch_size: int = 32
 ) -> dict[str, float]:
-    """The same figures for lines of text, each read by itself from its beginning, and `lines`, how many were scored.
+    """The same figures for lines of text, each read separately from its beginning, and `lines`, how many were scored.
 
     Every token and the end of the line are predicted. Empty lines are left out. The result does not depend on
     `batch_size` beyond rounding.

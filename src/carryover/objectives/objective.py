@@ -271,7 +271,7 @@ class Objective(ABC, Generic[C]):
         """The artefact's README, as Markdown."""
 
     def details(self, figures: Mapping[str, Any]) -> str:
-        """What stands in brackets behind the deciding figure."""
+        """The text in brackets after the deciding figure."""
         return f"{figures['tokens']:,} targets"
 
     def held_out_line(self, figures: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Scheduled sampling: a decoder learns while it reads some of its own words in place of the true ones.
 
-Teacher forcing shows a decoder true beginnings only, and in use it must go on from its own. Bengio, Vinyals, Jaitly & Shazeer
+Teacher forcing shows a decoder true beginnings only, and in use it must continue from its own. Bengio, Vinyals, Jaitly & Shazeer
 2015, "Scheduled sampling for sequence prediction with recurrent neural networks", let it read before each step the true id
 with probability ε, else one drawn from what it predicts itself, and lower ε in the course of training (section 2.4):
 

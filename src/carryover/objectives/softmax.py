@@ -31,7 +31,7 @@ BLOCK_ROWS = 512
 """Rows that a block of words is multiplied with where not all words of a few rows have room."""
 
 ROWS_STEP = 32
-"""Rows are multiplied in multiples of this many, the last ones empty: the library compiles a kernel for every shape and keeps
+"""Rows are multiplied in multiples of this many, the last ones empty: oneDNN compiles a kernel for every shape and keeps
 a thousand of them, a gigabyte of memory when the number of targets is another in every batch."""
 
 

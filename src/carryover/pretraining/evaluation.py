@@ -1,4 +1,4 @@
-"""What a pretrained language model scores on texts: each file by itself, and all of them one after another."""
+"""What a pretrained language model scores on texts: each file separately, and all of them one after another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from carryover.pretraining.soundness import clip_notes, doubts_of_figures, doubt
 def measure_files(
     files: ListOf[Source], model: Any, coder: Any, objective: Objective[Any], **how: Any
 ) -> list[dict[str, Any]]:
-    """`Objective.measure` of each file by itself, with its `fingerprint`."""
+    """`Objective.measure` of each file separately, with its `fingerprint`."""
     return [{**objective.measure(model, coder, [file], **how), "fingerprint": content_fingerprint(file)} for file in files]
 
 
@@ -42,7 +42,7 @@ def evaluate_language_model(
 ) -> dict[str, Any]:
     """Perplexities of the pretrained model `found`, which was loaded from `folder`, as the JSON document of the command.
 
-    Each file by itself, and `together`. On its own held-out file a model has the figures of its record. `doubts` are
+    Each file separately, and `together`. On its own held-out file a model has the figures of its record. `doubts` are
     sentences about figures that do not fit together, there or here, `notes` about clipped states beside figures that do. Raises UsageError for weights that came without an
     output layer.
     """

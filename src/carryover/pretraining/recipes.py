@@ -1,6 +1,6 @@
 """The objectives of pretraining by name. Nothing else in carryover knows their names.
 
-A further objective is a class in a file of its own and one line of `RECIPES`.
+A further objective is a class in a new file and one line of `RECIPES`.
 """
 
 from __future__ import annotations

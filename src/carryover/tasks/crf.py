@@ -189,7 +189,7 @@ def _scaled_tables(values: Tensor, transitions: Tensor, start: Tensor, end: Tens
     final = emissions.with_values(forward).last() * (end - border_peaks[1, 0, 0]).exp()
     log_z = (logs + final.sum(1).log() + border_peaks[1, 0, 0]).masked_fill(lengths == 0, 0)
 
-    # Each step is normalised by itself: no difference of two sums over the sentence loses digits.
+    # Each step is normalised separately: no difference of two sums over the sentence loses digits.
     unary = (forward.log() + backward.log() - values).softmax(2).masked_fill(~emissions.expand_mask(), 0)
     left, right = forward[:, :-1], backward[:, 1:]
     together = (left @ factors * right).sum(2, keepdim=True)

@@ -58,7 +58,7 @@ class Task(ABC):
     """Module and class of its head, `module:Class`: imported when one is built, for it needs torch."""
     head_options: ClassVar[tuple[str, ...]]
     input_columns: ClassVar[tuple[str, ...]] = ()
-    """The settings of `Columns` that say where the input stands in a file."""
+    """The settings of `Columns` that say where the input is in a file."""
     weighs_classes: ClassVar[bool] = False
     """Whether the loss can give every class the same weight."""
     main_score: str

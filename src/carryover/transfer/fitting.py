@@ -285,7 +285,7 @@ def standard_error(score: float, answers: int) -> float:
 
 
 def _as_of_one_loop(state: dict[str, Any]) -> dict[str, Any]:
-    """The state of a checkpoint that was stored when tasks had a loop of their own, as the loop stores it now."""
+    """The state of a checkpoint that was stored when tasks had a separate loop, as the loop stores it now."""
     if "counts" not in state:
         return state
     counts = state["counts"]

@@ -124,7 +124,7 @@ def _carried_encoder(
 
 
 def _given_vectors(plan: CarryPlan, settings: FitSettings, words: Counter[str], vectors: Vectors) -> InitialModel:
-    """Every word that has a vector keeps it, whether it stands in the training data or not."""
+    """Every word that has a vector keeps it, whether it occurs in the training data or not."""
     given, array = vectors
     # Words without a vector get one only where vectors are trained: else it could learn nothing, and they read as unknown.
     absent = Counter({word: count for word, count in words.items() if word not in given})

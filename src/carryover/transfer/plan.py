@@ -115,7 +115,7 @@ class CarryPlan:
     slanted_triangular : raise and lower the learning rate over the run instead of keeping it.
     mix_layer_norm : normalise each layer's vectors before mixing them.
     placement : where a mixture of the layers joins the task's own LSTM (Peters et al. 2018, sections 3.3 and 5.2): "input",
-        beside what it reads; "output", beside what it gives; "both", with a mixture of its own at each, of one pass.
+        beside what it reads; "output", beside what it gives; "both", with a separate mixture at each, of one pass.
     mix_l2 : λ of λ ‖w‖² added to the loss for the mixtures' weights w, where s = softmax(w); it keeps the shares s even.
     own_words : whether word vectors learned by the task stand beside the mixture; None for the mode's default: frozen.
     context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default: frozen.
@@ -190,8 +190,7 @@ class CarryPlan:
             )
         if self.placement == "output" and not self.has_own_words:
             raise UsageError(
-                "with the mixture only at the output of the task's LSTM and no task word vectors, that LSTM has "
-                "no input",
+                "with the mixture only at the output of the task's LSTM and no task word vectors, that LSTM has no input",
                 repair="use placement 'both', or own_words",
             )
 

@@ -74,7 +74,7 @@ def score_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[Example[Any, Labels]]:
-    """What stands in a file or, for `-`, on standard input, in order.
+    """The content of a file or, for `-`, of standard input, in order.
 
     A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
     anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises

@@ -1,11 +1,11 @@
-"""A model for a task: encoder, perhaps an LSTM of its own, and the task's head; and what predicts with it and stores it.
+"""A model for a task: encoder, perhaps a task LSTM, and the task's head; and what predicts with it and stores it.
 
     words → language model (fixed or tuned) → γ Σ s_j h_j → dropout ┐
     words → word vectors and spelling → LSTM                        ┴→ [LSTM] → head
 
 A second mixture of the same layers may stand beside the output of the LSTM (`CarryPlan.placement`).
 
-A row is computed by itself, so a prediction does not depend on what else is in its batch or in which order it comes, but for
+A row is computed independently, so a prediction does not depend on what else is in its batch or in which order it comes, but for
 the rounding of products of another size (below 1e-6 in a probability).
 """
 
@@ -101,7 +101,7 @@ class TaskModel(nn.Module):
 
     def description(self) -> dict[str, Any]:
         task = self.head.to_json()
-        task.pop("labels")  # they have a file of their own
+        task.pop("labels")  # they have a separate file
         return {"encoder": self.encoder.description(), "context_size": self.context_size, "task": task}
 
 

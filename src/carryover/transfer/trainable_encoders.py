@@ -125,7 +125,7 @@ class MixedEncoder(TaskEncoder):
     be given ready-made. With `own` the mixture stands beside vectors of the task's own, [x_k; ELMo_k] as in section 3.3 of
     the paper. The encoder's output layer is taken off: a task has no use for it.
 
-    `placement` "output" or "both": a mixture with weights of its own is for the output of the task's LSTM. `at_output` puts it
+    `placement` "output" or "both": a mixture with separate weights is for the output of the task's LSTM. `at_output` puts it
     there, of the same pass over the encoder; with "output" it is the only one and `forward` gives `own` alone.
     """
 

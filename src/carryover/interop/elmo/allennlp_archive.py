@@ -66,7 +66,7 @@ def _remarks(config: dict[str, Any]) -> tuple[str, ...]:
         return ()
     return (
         "its task mixed the layers with do_layer_norm, by mean and variance over all words of a batch; here a mixture "
-        "normalises each word by itself or not at all, so its learned weights do not carry over and vectors of the mix differ",
+        "normalises each word separately or not at all, so its learned weights do not carry over and vectors of the mix differ",
     )
 
 

@@ -1,4 +1,4 @@
-"""The published layout of ELMo: what `options.json` says, and where each number of the model stands in the weight file.
+"""The published layout of ELMo: what `options.json` says, and where each number of the model is in the weight file.
 
 M. E. Peters et al., "Deep contextualized word representations", NAACL 2018; the files are those of its first
 implementation, read by many programs since. Against our own layout
@@ -99,7 +99,7 @@ def options_of(config: BiLanguageModel.Config) -> dict[str, Any]:
         )
     if config.word_forms or config.characters != CHARACTER_IDS:
         raise UsageError(
-            "the model reads words by tables of its own and the published layout has the bytes of words only",
+            "the model reads words through word tables, but the published layout has only the bytes of words",
             repair="export a model that was pretrained here or imported from that layout",
         )
     return {

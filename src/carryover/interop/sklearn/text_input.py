@@ -1,4 +1,4 @@
-"""What scikit-learn is told of estimators that read texts, and the language model that they learn of them."""
+"""What scikit-learn learns about estimators that read texts, and the language model that they learn of them."""
 
 from __future__ import annotations
 

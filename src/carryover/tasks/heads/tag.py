@@ -1,4 +1,4 @@
-"""The heads of tagging: a linear layer with each word by itself (softmax), or with all of a sentence together (random field)."""
+"""The heads of tagging: a linear layer with each word separately (softmax), or with all of a sentence together (random field)."""
 
 from __future__ import annotations
 
