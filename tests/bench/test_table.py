@@ -103,7 +103,7 @@ def test_data_lie_in_the_folder_or_in_one_within(data: Path) -> None:
 def test_a_damaged_file_ends_with_65(shell: Shell, data: Path) -> None:
     (data / "JSB_Chorales.mat").write_bytes(b"MATLAB 5.0, but cut short")
     done = shell(*BENCH, "--task", "jsb-chorales", "--model", "tcn", "--data", data, "--out", "o")
-    assert done.code == 65 and "JSB_Chorales.mat: is no MATLAB 5 file" in done.err and done.err.count("\n") == 1
+    assert done.code == 65 and "JSB_Chorales.mat: is not a readable MATLAB 5 file" in done.err and done.err.count("\n") == 1
 
 
 def test_the_command_runs_cells_and_prints_the_table(shell: Shell, data: Path) -> None:

@@ -136,7 +136,7 @@ def test_piano_rolls_that_are_none(tmp_path: Path, pieces: list[np.ndarray], wor
 
 def test_piano_rolls_of_no_cells_and_of_no_file(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", dict.fromkeys(NAMES, np.eye(3)))
-    with pytest.raises(BadData, match="traindata is no cell array"):
+    with pytest.raises(BadData, match="traindata is not a cell array"):
         read_piano_rolls(tmp_path / "a.mat")
     with pytest.raises(InputMissing):
         read_piano_rolls(tmp_path / "b.mat")
