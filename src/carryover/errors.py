@@ -206,7 +206,7 @@ def check_fields(what: str, given: Iterable[str], settings: type) -> None:
 def check_schema(what: str, found: object, *known: str, path: str | PathLike[str] | None = None) -> None:
     """Raise BadData unless a document's schema is one of those that this version reads ("carryover.artefact/1").
 
-    A schema of a later version of carryover is told apart from one of something else.
+    A schema of a later version of carryover is distinguished from any other schema.
     """
     if found in known:
         return

@@ -15,7 +15,7 @@ from carryover.forking import computed_once
 class Sequence:
     """A batch of sequences of unequal length: `values` [B, T, ...] and `lengths` [B] (int64).
 
-    Row b is real at steps 0 … lengths[b]−1; what stands after that is padding and may hold anything. A length of 0 is
+    Row b is real at steps 0 … lengths[b]−1; the rest is padding and may hold anything. A length of 0 is
     legal. Raises ValueError when the shapes disagree; `validate` also checks the range of the lengths.
     """
 

@@ -1,4 +1,4 @@
-"""Settings that are options of the command line too: the sentence of `--help` stands beside the field and its default.
+"""Settings that are options of the command line too: the sentence of `--help` is next to the field and its default.
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:

@@ -146,7 +146,7 @@ def run_cells(
 ) -> Outcome:
     """Run the cells that `out` does not hold yet, one after the other, for at most `time_limit` seconds.
 
-    Of several, one that fails, that another process holds or, with `skip_missing`, that lacks its data is told and passed
+    Of several, one that fails, that another process holds or, with `skip_missing`, that lacks its data is reported and passed
     over; a single one raises. Raises also `Interrupted` and `Terminated`, everything saved.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit

@@ -13,7 +13,7 @@ class Verb(TyperCommand):
     """A command whose help shows the options of each group of `GROUPS` together, on a terminal and in a pipe alike."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Arguments, then options by group; `--help` itself stands among those about the output."""
+        """Arguments, then options by group; `--help` itself is among those about the output."""
         found: list[Any] = super().get_params(ctx)
         for parameter in found:
             if parameter.rich_help_panel is None and parameter.param_type_name == "option":

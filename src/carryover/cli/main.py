@@ -1,4 +1,4 @@
-"""The command line: one typed function a verb, gathered here; what every verb shares stands here too.
+"""The command line: one typed function a verb, gathered here, with what every verb shares.
 
 torch is imported inside the verbs only, so that `--help` answers at once.
 """

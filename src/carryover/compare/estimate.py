@@ -114,7 +114,7 @@ def _encoder(plan: ComparePlan, folder: Path) -> Any:
 
 
 def _pretraining(plan: ComparePlan, folder: Path) -> float:
-    """Seconds of pretraining that are still to come; 0 where the language model stands already."""
+    """Seconds of pretraining that are still to come; 0 where the language model exists already."""
     if plan.encoder is not None or (folder / ENCODER_FOLDER / "config.json").exists():
         return 0.0
     from carryover.compare.resources import pretrain_settings

@@ -63,7 +63,7 @@ class ComparePlan:
     Work: `time_limit` in seconds after which no new cell starts, `jobs` cells at once (None: one a core) on the joblib
     backend `backend`. `metric` is a name of `carryover.data.metric_names.METRICS` or "auto"; `class_weights` "balanced" makes
     rare classes weigh as much as frequent ones in every rung. `pretraining`, `vectors` and `fitting` override single settings of pretraining, of the static
-    vectors and of fitting. `placement` is where the mixture stands in the rung frozen (`CarryPlan.placement`).
+    vectors and of fitting. `placement` is the place of the mixture in the rung frozen (`CarryPlan.placement`).
     """
 
     task: str = field(metadata=same_option(TaskRun, "task"))
@@ -226,7 +226,7 @@ class ComparePlan:
 
 
 def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
-    """Whether a folder that holds the plan `stored` may go on with `asked`. Raises UsageError naming the difference.
+    """Whether a folder that holds the plan `stored` may continue with `asked`. Raises UsageError naming the difference.
 
     Rungs, budgets and seeds may be extended; everything under "question" must be the same (names of files may change
     as long as their content does not). Only a language model may be named later, while no rung used one.

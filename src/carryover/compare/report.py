@@ -79,7 +79,7 @@ def _content(result: CompareResult) -> dict[str, Any]:
 
 
 def _with_code(sentence: str) -> Markup:
-    """A sentence of the verdict: what stands between backticks is a name, everything else is text."""
+    """A sentence of the verdict: text between backticks is a name, everything else is text."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))

@@ -357,7 +357,7 @@ def _difference(example: Example, lines: dict[tuple[str, ...], int]) -> str:
 
 
 def _kinds(examples: Sequence[Example], scheme: Scheme | None) -> Counter[str]:
-    """How often each label stands there; of span tags, how many spans of each type."""
+    """How often each label occurs; of span tags, how many spans of each type."""
     labels = Counter(label for example in examples for label in _labels(example))
     if scheme is None:
         return labels

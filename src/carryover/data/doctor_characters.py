@@ -89,7 +89,7 @@ def without_case(label: str) -> str:
 
 
 def examine_label_names(report: Report, name: str, counts: Mapping[str, int], first: Mapping[str, int]) -> None:
-    """Labels with unseen characters, and labels that look the same. `first` is the line where a label stands first."""
+    """Labels with unseen characters, and labels that look the same. `first` is the line where a label first occurs."""
     unseen = [Case(first.get(label, 0), label, note) for label in counts if (note := _unseen_note(label)) is not None]
     report.add_cases(WARNING, f"{name}: labels with invisible characters", unseen)
     same = _groups(counts, as_seen)

@@ -12,7 +12,7 @@ slept"). Only the words around them tell which. Two tasks are cut from it:
   but raw text shows which words go together.
 
 A sentence comes from rules with random choices (a probabilistic context-free grammar). Everything is a pure function of the
-seed and the sizes; raw and labelled sentences are drawn apart and no labelled sentence stands among the raw ones.
+seed and the sizes; raw and labelled sentences are drawn apart and no labelled sentence is among the raw ones.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class Scheme:
         return sorted({self.outside, *(self.write(letter, kind) for kind in types for letter in LETTERS[self.name])})
 
     def first_fault(self, tags: Sequence[str]) -> tuple[int, str] | None:
-        """Place and description of the first tag that cannot stand where it stands, None when all can."""
+        """Place and description of the first tag that is not allowed in its place, None when all are."""
         letters = LETTERS[self.name]
         before, kind_before = OUTSIDE, ""
         for place, tag in enumerate((*tags, self.outside)):

@@ -119,7 +119,7 @@ class Shards:
 
     @computed_once
     def line_offsets(self) -> NDArray[np.int64]:
-        """Where each line's `<s>` stands, then the number of tokens, [lines + 1], memory-mapped."""
+        """Place of each line's `<s>`, then the number of tokens, [lines + 1], memory-mapped."""
         return np.memmap(self.folder / "line_offsets.int64", dtype="<i8", mode="r")
 
     def line_end_chunks(self) -> Iterator[NDArray[np.int64]]:

@@ -88,7 +88,7 @@ class SubwordTokenizer(Tokenizer):
     ) -> SubwordTokenizer:
         """Learn at most `size` pieces (the four fixed entries included) from texts.
 
-        Pieces are learned of what stands between white space, or with `split` of its tokens exactly as they are. Raises
+        Pieces are learned of the text between white space, or with `split` of its tokens exactly as they are. Raises
         UsageError for an unknown kind, a size too small and a `split` that is not exact or goes with another kind than "bpe",
         BadData when the texts hold nothing to learn from.
         """

@@ -216,7 +216,7 @@ def learn_coder(reading: TextReading, lines: Iterable[tuple[int, str]]) -> Token
     from carryover.data.subwords import SubwordTokenizer
 
     texts = (line for _, line in lines if line.strip() or reading.keep_spaces)
-    # What generates must give the text back, so its pieces are of what stands between spaces, not of words and marks.
+    # What generates must give the text back, so its pieces are of the text between spaces, not of words and marks.
     tokenizer: Tokenizer | None = WhitespaceTokenizer() if reading.exact else None
     if reading.keep_spaces:
         tokenizer = SpacedTokenizer(WordTokenizer())

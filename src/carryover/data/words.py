@@ -28,7 +28,7 @@ class WordTokenizer(Tokenizer):
     """Words, numbers and punctuation as in the Penn Treebank and Universal Dependencies, from one compiled expression.
 
     * Clitics stand apart: `do|n't`, `she|'s`, `they|'ll`, `can|not`, `l'|homme`; `o'clock` and `O'Brien` stay whole.
-    * Punctuation stands apart; runs of one mark (`...`, `--`, `!!!`) are one token, emoticons and emoji too.
+    * Punctuation is separate; runs of one mark (`...`, `--`, `!!!`) are one token, emoticons and emoji too.
     * Web and mail addresses, `@names`, `#tags`, numbers (`1,200.50`, `10:30`, `3rd`), `U.S.`, `Mr.` and `<unk>` are whole.
     * Hyphenated words stay whole (Penn Treebank) or fall apart around the hyphen (`hyphens="split"`, as in UD English).
     * Chinese characters are one word each; scripts without spaces are not segmented further.

@@ -30,7 +30,7 @@ _OBJECTS = ("heldout_check", "settings", "corpus", "columns", "plan", "versions"
 
 
 def check_vocabulary(kind: str, entries: int, config: BiLanguageModel.Config | LanguageModel.Config) -> None:
-    """Raise BadData where the tokenizer, which has so many entries of a kind, and the configuration disagree."""
+    """Raise BadData where the tokenizer, which has this many entries of a kind, and the configuration disagree."""
     if kind != config.input or entries != config.vocabulary_size:
         raise BadData(
             f"tokenizer.json has {kind} with {entries} entries, config.json {config.input} with {config.vocabulary_size}",

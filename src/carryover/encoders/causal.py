@@ -1,7 +1,7 @@
 """A causal language model as an encoder: a word's vectors are the states of the layers after its last id.
 
 The ids of a text are its words, the pieces of its words, or its characters. Whatever they are, there is one position for each
-word: where the model has read the word to its end. So a vector knows the word and what stands before it, and nothing after.
+word: where the model has read the word to its end. So a vector knows the word and the text before it, and nothing after.
 """
 
 from __future__ import annotations

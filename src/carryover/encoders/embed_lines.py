@@ -52,8 +52,8 @@ def embed_lines(
     """Vectors of every line, in order; an empty line has no words. A line is a running text or a sentence as words.
 
     `layers` is "mix" (mean over all), "top", "all" or the number of one, 0 the tokens. `pool` "mean" or "max" makes one
-    vector a line of those of its words. With `carry_rows` so many lines at a time are a batch of `embed_carrying`: line i
-    goes on from line i − `carry_rows`. With `precision` "bfloat16" products are of numbers rounded to 8 bits: faster where
+    vector a line of those of its words. With `carry_rows` that many lines at a time are a batch of `embed_carrying`: line i
+    continues from line i − `carry_rows`. With `precision` "bfloat16" products are of numbers rounded to 8 bits: faster where
     the processor has them, and near the exact vectors. What comes out is float32. Raises UsageError for a choice that
     does not exist.
     """
@@ -100,7 +100,7 @@ def pieces_of(words: ListOf[str], steps: int | None = None) -> int:
 
 
 def steps_of(rows: int) -> int:
-    """Words that are read at once of each of so many long lines side by side."""
+    """Words that are read at once of each of a number of long lines side by side."""
     return max(FEWEST_STEPS, LONG // max(1, rows))
 
 

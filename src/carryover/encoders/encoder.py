@@ -142,7 +142,7 @@ class Encoder(ABC):
     ) -> tuple[list[Tensor], State]:
         """Vectors of every row, [words, L, D] each, read on from `state`, and the state after them.
 
-        With `steps` at most so many are read at a time, without gradients, so that what stands between takes the memory of a
+        With `steps` at most that many are read at a time, without gradients, so that what lies between takes the memory of a
         piece. `choose` makes of [words, L, D] what is kept, word by word and number by number.
         """
 

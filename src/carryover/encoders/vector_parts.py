@@ -1,6 +1,6 @@
 """Vectors of a corpus in parts on the disk: memory does not follow the corpus, and a killed run continues where it was.
 
-A part holds whole lines, as many as make `PART_BYTES` of vectors, and stands below `.NAME.parts` beside the file NAME that
+A part holds whole lines, as many as make `PART_BYTES` of vectors, and is below `.NAME.parts` next to the file NAME that
 will be made of all of them. Its name is a hash of encoder, choice and words, so the same command finds what it did before,
 from a pipe too, and a part of another text or model is never taken for it. Vectors that depend on what was read before
 (`carry_rows`) cannot be entered in the middle: then every part is computed anew.

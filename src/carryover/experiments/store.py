@@ -48,7 +48,7 @@ class CellStore(ABC, Generic[C, R]):
 
     @abstractmethod
     def failure_path(self, cell: C) -> Path:
-        """Where the error stands that the cell ended in."""
+        """The file of the error that the cell ended in."""
 
     @abstractmethod
     def holds(self, cell: C) -> bool:

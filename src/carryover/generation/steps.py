@@ -95,7 +95,7 @@ class Limits:
     """Where generation ends. Raises UsageError naming the field that is wrong.
 
     max_tokens : how many tokens are taken at most, the stop token among them.
-    min_tokens : so many come before a stop token may.
+    min_tokens : fewest tokens before a stop token may come.
     stop : ids that end a row. forbidden : ids that never come.
     """
 

@@ -25,7 +25,7 @@ class ElmoModule(nn.Module):
     Parameters
     ----------
     encoder : folder of a pretrained language model, or the model itself, which is copied and stays untouched.
-    mixes : how many mixtures; `forward` gives so many sequences.
+    mixes : how many mixtures, and so how many sequences `forward` gives.
     dropout : on each mixture, in training.
     layer_norm : normalise each layer's vectors before they are mixed.
     l2 : λ of `penalty`.

@@ -193,7 +193,7 @@ def _pairs(panels: Tensor, first: Tensor) -> Tensor | None:
 
 
 def _panels(columns: int) -> tuple[int, int]:
-    """How many panels of at most 64 columns, a multiple of a register's, hold so many with the least room to spare."""
+    """How many panels of at most 64 columns, a multiple of a register's, hold this many with the least room to spare."""
     count = math.ceil(columns / COLUMNS)
     return count, math.ceil(columns / (count * _REGISTER)) * _REGISTER
 

@@ -12,7 +12,7 @@ With low-precision products (bfloat16, float16) gates and cells stay in float32.
 
 Notation, with σ of the four gates i, f, s, o (s of the doubled candidate, so that g = 2s − 1) and the half cell z = c/2:
     z_t = clip(f ⊙ z_{t−1} + i ⊙ (s − ½)),   u = σ(4 z_t),   m = o ⊙ (u − ½) = (o ⊙ tanh c_t)/2,   h_t = clip(2 W_p m).
-Every tensor may have a leading axis: so many independent scans side by side, in batched products.
+Every tensor may have a leading axis of independent scans, which run side by side in batched products.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from carryover.kernels.lstm_elementwise import CompiledSteps
 from carryover.kernels.packed_steps import PackedSteps
 from carryover.kernels.products import prepare, product, product_type, wants_gradients
 
-# When nothing is kept for a backward pass, at most so many numbers are spent on the gates of the steps at hand.
+# When nothing is kept for a backward pass, at most this many numbers are spent on the gates of the steps at hand.
 GATES_AT_ONCE = 1 << 22
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input

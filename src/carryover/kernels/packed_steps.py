@@ -11,7 +11,7 @@ from carryover.forking import computed_once
 
 
 class PackedSteps:
-    """Where each real step of a batch [B, T] stands when steps lie one below the other, longest row first.
+    """Place of each real step of a batch [B, T] when steps lie one below the other, longest row first.
 
     Attributes
     ----------

@@ -74,7 +74,7 @@ class StepBuffer:
         return storage.as_strided((rows, features, taps), strides, (end - (taps - 1) * spacing) * features), after
 
     def holds(self, rows: int, size: int, features: int) -> bool:
-        """Whether this is the window of `size` steps of so many rows, in float32 in the memory of the CPU."""
+        """Whether this is the window of `size` steps of that number of rows, in float32 in the memory of the CPU."""
         storage = self._storage
         return (
             self._size == size

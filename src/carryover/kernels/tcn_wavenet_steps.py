@@ -78,7 +78,7 @@ class GatedWeights(NamedTuple):
 
 
 def may_run(values: Tensor, weights: int) -> bool:
-    """Whether the kernel might make a step of full rows [B, T, in_size] with so many weights; those have not been looked at."""
+    """Whether the kernel might make a step of full rows [B, T, in_size] with that number of weights; those have not been looked at."""
     return (
         values.size(1) == 1
         and values.size(0) > 0
@@ -177,7 +177,7 @@ def _product(weights: LinearWeights | None, inputs: int, outputs: int) -> tuple[
 
 
 def _place(tensor: Tensor, numbers: int | None = None) -> int:
-    """Where a tensor of so many numbers begins. Raises Unreadable for one that the kernel cannot read."""
+    """Where a tensor of this many numbers begins. Raises Unreadable for one that the kernel cannot read."""
     if (
         (type(tensor) is not Parameter and type(tensor) is not Tensor)
         or tensor.dtype is not torch.float32

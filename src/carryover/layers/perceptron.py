@@ -17,7 +17,7 @@ from carryover.layers.element import ElementLayer
 class Perceptron(ElementLayer):
     """Affine maps with an activation between them, the same at every step; [B, T, in_size] to [B, T, out_size].
 
-    h_0 = x;  h_k = f(W_k h_{k−1} + b_k) for the hidden layers;  y = W h + b. No activation stands after the last map.
+    h_0 = x;  h_k = f(W_k h_{k−1} + b_k) for the hidden layers;  y = W h + b. No activation follows the last map.
     Without `hidden` the layer is one affine map.
 
     Parameters

@@ -298,7 +298,7 @@ class BiLanguageModel(nn.Module):
         return self._of_layers(batch, between(tokens), [(between(one), between(other)) for one, other in layers])
 
     def _of_layers(self, batch: TokenBatch, words: Sequence, layers: list[tuple[Sequence, Sequence]]) -> Sequence:
-        """[B, W, L+1, 2P] from vectors of what stands between the borders, those of the backward layers reversed.
+        """[B, W, L+1, 2P] from the vectors between the borders, those of the backward layers reversed.
 
         Their padding is zero, as that of all layers is, and so is that of the result.
         """

@@ -114,7 +114,7 @@ class SequenceModel(nn.Module):
         return below, self.layer.initial_state(batch_size, device=device, dtype=dtype)
 
     def step(self, x: Sequence, state: State) -> tuple[Sequence, State]:
-        """The next outputs [B, T, out_size]; with a delay they stand for the inputs so many steps before.
+        """The next outputs [B, T, out_size]; with a delay they stand for the inputs that many steps before.
 
         With `readout="last"` each is what the answer would be if the row ended there. Raises TypeError for another pooling.
         """

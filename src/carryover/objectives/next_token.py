@@ -151,7 +151,7 @@ def evaluate_next_token(
 ) -> dict[str, float]:
     """Exact figures over one pass of a stream (epoch 0 of seed 0) or over given batches in order.
 
-    Keys: `perplexity`, `bits_per_character` (of a text of so many `characters`) and `tokens` (targets). The model is put
+    Keys: `perplexity`, `bits_per_character` (of a text of `characters` characters) and `tokens` (targets). The model is put
     into evaluation mode meanwhile. `all_reduce` adds up sums over the processes that share the stream's lanes. Raises
     ValueError when there is nothing to score.
     """

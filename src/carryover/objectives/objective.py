@@ -234,7 +234,7 @@ class Objective(ABC, Generic[C]):
 
     @abstractmethod
     def held_out(self, wanted: Request, corpus: C, rows: int, part: Callable[[int], range] = range) -> Any:
-        """What `evaluate` reads of the held-out part; `part` says which of so many rows are read here."""
+        """What `evaluate` reads of the held-out part; `part` says which of how many rows are read here."""
 
     # ------------------------------------------------------------------ training and measuring
 

@@ -90,7 +90,7 @@ def draw_inputs(
 ) -> Sequence:
     """`inputs`, ids [B, T], as a decoder reads them that trusts each true id after the first with probability `truth`.
 
-    Elsewhere stands the id drawn by `sampling` from what the model predicts there after the ids before, drawn ones among
+    Elsewhere is the id drawn by `sampling` from what the model predicts there after the ids before, drawn ones among
     them; None takes the likeliest, which is always so where `truth` is 0 a free run. What is drawn for row b, step t depends
     on `seed`, b and t, and on the model. Steps are taken one by one, without gradients, in the mode the model is in. Raises
     UsageError for a share that is none.

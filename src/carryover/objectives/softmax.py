@@ -256,7 +256,7 @@ class GradientSums:
         return self.whole[: rows.stop - rows.start]
 
     def add(self, rows: slice) -> None:
-        """Take in the gradient of the logits of these rows, which stands where `logits` gave them."""
+        """Take in the gradient of the logits of these rows, which is where `logits` gave them."""
         gradient, rounded = self.whole, self._rounded(rows)
         gradient[rows.stop - rows.start :] = 0
         if self.of_states is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What stands behind a name: the objective, as `module:Class`, what it makes in a few words, and its models' named sizes."""
+    """What a name means: the objective, as `module:Class`, what it makes in a few words, and its models' named sizes."""
 
     objective: str
     summary: str

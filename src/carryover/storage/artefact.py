@@ -209,7 +209,7 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _finish(folder: Path) -> None:
-    """Move what stands whole in `.next` to its places. Repeating it after a death at any point ends the same."""
+    """Move what is complete in `.next` to its places. Repeating it after a death at any point ends the same."""
     following = folder / _NEXT
     if not following.is_dir():
         return

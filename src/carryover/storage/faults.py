@@ -82,7 +82,7 @@ def write_some(file: BinaryIO, data: memoryview) -> int:
 
 class OutputFile(io.RawIOBase):
     """A new file for a library that is handed one to write to (zipfile, NumPy, PyArrow, HDF5). Every byte passes `write_some`,
-    so whatever the library makes of a full disk, it meets the system's own error first. Not buffered.
+    so whatever that library makes of a full disk, it meets the system's own error first. Not buffered.
     """
 
     def __init__(self, path: Path) -> None:

@@ -11,7 +11,7 @@ log Z follows from the forward recursion
 and the marginals from it together with the backward one, which is the same recursion over the reversed sentence. The fast
 path runs both side by side on probabilities scaled to sum 1 at every step (Rabiner 1989), one small matrix product a step,
 and writes the gradient of log Z by hand: it is the table of marginals. Scaled probabilities cannot span more than
-float32 does, so a batch whose states lie further apart takes `log_partition_by_recursion`, the formula as it stands.
+float32 does, so a batch whose states lie further apart takes `log_partition_by_recursion`, the formula as written.
 An empty sentence has log Z = 0.
 """
 
@@ -85,7 +85,7 @@ class LinearChainCRF(nn.Module):
         return result
 
     def log_partition_by_recursion(self, emissions: Sequence) -> Tensor:
-        """`log_partition` as the formula stands, differentiated by autograd: any range of values, and the reference."""
+        """`log_partition` as the formula is written, differentiated by autograd: any range of values, and the reference."""
         emissions = self._clean(emissions)
         if not emissions.time:
             return emissions.values.sum((1, 2))
@@ -120,7 +120,7 @@ class LinearChainCRF(nn.Module):
             origins.append(origin)
         tag = (Sequence(torch.stack(scores, 1), emissions.lengths).last() + self.end).argmax(1)
         path = [tag]
-        # Walking back, a row joins in at its own last step; before that its tag just stands still.
+        # Walking back, a row joins in at its own last step; before that its tag does not change.
         for step in range(emissions.time - 1, 0, -1):
             previous = origins[step - 1].gather(1, tag.unsqueeze(1)).squeeze(1)
             tag = torch.where(step < emissions.lengths, previous, tag)

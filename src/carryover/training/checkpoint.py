@@ -89,7 +89,7 @@ def load_checkpoint(place: Path) -> Checkpoint:
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands below `folder`."""
+    """The path of the checkpoint of a step below `folder`."""
     return folder / f"step-{step:09d}"
 
 

@@ -85,7 +85,7 @@ class Processes(ABC):
 
     @abstractmethod
     def of_part(self, function: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-        """`function`, what it draws at random being that of this process's part of so many lanes."""
+        """`function`, drawing at random what this process's share of the lanes needs."""
 
     @abstractmethod
     def backward(self, model: nn.Module, loss: Tensor, figures: Mapping[str, float], digest: int) -> Update:

@@ -169,7 +169,7 @@ class Fitting:
         return epoch, update - begins[epoch]
 
     def epochs_after(self, updates: int) -> float:
-        """How often the examples have been read after so many updates."""
+        """How often the examples have been read after a number of updates."""
         epoch, position = self.place(updates)
         return epoch + position / len(self._epochs[epoch])
 

@@ -54,7 +54,7 @@ class Mode:
 
     uses_encoder, uses_vectors : whether an encoder, or a table of word vectors, is carried over; neither: nothing is.
     tuned : which of the encoder's groups are trained, of `CarryPlan.top` and all groups, topmost first.
-    own_parts : whether word vectors and an LSTM of the task's own stand beside and over the mixture unless the plan says so.
+    own_parts : whether the task has word vectors and an LSTM besides the mixture where the plan leaves that open.
     defaults : of `FitSettings`.
     """
 
@@ -118,7 +118,7 @@ class CarryPlan:
         beside what it reads; "output", beside what it gives; "both", with a separate mixture at each, of one pass.
     mix_l2 : λ of λ ‖w‖² added to the loss for the mixtures' weights w, where s = softmax(w); it keeps the shares s even.
     own_words : whether word vectors learned by the task stand beside the mixture; None for the mode's default: frozen.
-    context : whether an LSTM of the task's own stands between the mixture and the head; None for the mode's default: frozen.
+    context : whether there is a task LSTM between the mixture and the head; None for the mode's default: frozen.
     """
 
     mode: str = "frozen"
@@ -209,7 +209,7 @@ class CarryPlan:
 
     @property
     def has_context(self) -> bool:
-        """Whether the task's own LSTM stands over the mixture. (Words have theirs in the encoder.)"""
+        """Whether the task LSTM reads the mixture. (Words have theirs in the encoder.)"""
         return self.uses_encoder and (self.kind.own_parts if self.context is None else self.context)
 
     @property

@@ -1,4 +1,4 @@
-"""What stands between words and a task's head: an encoder's mixed layers, or one learned from labels alone."""
+"""What lies between words and a task's head: an encoder's mixed layers, or one learned from labels alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from carryover.transfer.plan import PLACEMENTS
 class OwnWords(nn.Module):
     """Word vectors that a task learns for the words of its own training data.
 
-    In training a word that stands there only once (`rare`, bool [vocabulary]) is read as unknown half of the time, so that
+    In training a word that occurs there only once (`rare`, bool [vocabulary]) is read as unknown half of the time, so that
     the vector of the unknown word learns from something (Lample et al. 2016, section 4.1).
     """
 
@@ -61,7 +61,7 @@ def layers_of(encoder: Encoder, sentences: ListOf[Words], *, fixed: bool) -> Seq
 
 
 class TaskEncoder(nn.Module, ABC):
-    """What stands between the words of a sentence and the task's own LSTM or head.
+    """What lies between the words of a sentence and the task LSTM or head.
 
     `own` are word vectors learned by the task that stand beside what was carried over, `out_size` is the size of a word's
     state, `output_size` that of what `at_output` puts beside the output of the task's LSTM.
@@ -122,7 +122,7 @@ class MixedEncoder(TaskEncoder):
     """An encoder whose layers are mixed into one vector a word, γ Σ_j s_j h_j (Peters et al. 2018, equation 1).
 
     `fixed`: the encoder is in evaluation mode and without gradients even while the rest is trained; then its vectors may also
-    be given ready-made. With `own` the mixture stands beside vectors of the task's own, [x_k; ELMo_k] as in section 3.3 of
+    be given ready-made. With `own` the mixture is concatenated with the task's word vectors, [x_k; ELMo_k] as in section 3.3 of
     the paper. The encoder's output layer is taken off: a task has no use for it.
 
     `placement` "output" or "both": a mixture with separate weights is for the output of the task's LSTM. `at_output` puts it

@@ -48,7 +48,7 @@ class NeuralRung(Rung):
         return MODES[self.mode].own_parts
 
     def plan(self, placement: str = CarryPlan.placement) -> CarryPlan:
-        """What it carries over and what it trains; `placement` counts where the task has an LSTM of its own."""
+        """What it carries over and what it trains; `placement` counts where there is a task LSTM."""
         placed: dict[str, Any] = {"placement": placement} if self.has_placement else {}
         return CarryPlan(mode=self.mode, **placed, **self.plan_options)
 

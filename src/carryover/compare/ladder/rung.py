@@ -110,7 +110,7 @@ class Rung(LadderRow):
 
     @property
     def has_placement(self) -> bool:
-        """Whether an LSTM of the task's own stands over a mixture of layers, so that this can be placed before or behind it."""
+        """Whether a task LSTM reads a mixture of layers, so that this can be placed before or behind it."""
         return False
 
     def named(self, text: str) -> Rung | None:

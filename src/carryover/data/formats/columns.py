@@ -218,7 +218,7 @@ def to_iob2(
     """The same sentences with span tags as IOB2; tags that name no spans stay as they are.
 
     `lines`: for each sentence of the file, the line of every word, the sentence known by the first of them. `scheme` and `like`
-    as in `find_scheme`. A tag that cannot stand where it stands makes its sentence faulty: BadData when `on_error` is
+    as in `find_scheme`. A tag that is not allowed in its place makes its sentence faulty: BadData when `on_error` is
     "stop", else it is set aside. Raises UsageError for an unknown scheme.
     """
     tags = [sentence.gold or () for sentence in result.examples]

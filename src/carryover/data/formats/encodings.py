@@ -6,7 +6,7 @@ import re
 
 KINDS = {
     b"PK\x03\x04": "a zip archive",
-    b"BZh1AY&": "compressed with bzip2",  # behind the third byte stands a digit
+    b"BZh1AY&": "compressed with bzip2",  # a digit follows the third byte
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"\xff\xfe\x00\x00": "UTF-32 text",
     b"\x00\x00\xfe\xff": "UTF-32 text",

@@ -57,7 +57,7 @@ def read_texts(
     """Labelled texts of a TSV, CSV, JSONL, Parquet or label-first file, or lines without labels; .gz and .xz of each.
 
     Numbers as columns (from 0) say that there is no header. `multi_label` is what separates several labels in a cell;
-    without it a row has exactly one. `coarse` keeps of each label what stands before that sign (`NUM:dist` → `NUM`). With
+    without it a row has exactly one. `coarse` keeps of each label the part before that sign (`NUM:dist` → `NUM`). With
     `require_labels=False` the label column may be absent or empty. The format follows from the name, else from how the file
     begins (see `choosing`); other `.txt` files are label-first when labels are required (tab separated when they have tabs),
     else plain lines. `on_error="skip"` sets faulty rows aside

@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Record:
-    """The wanted cells of one row (None for an absent one), where it stands, and the row as it was."""
+    """The wanted cells of one row (None for an absent one), its place, and the row as it was."""
 
     line: int
     cells: tuple[Any, ...]
@@ -46,7 +46,7 @@ class Record:
 def read_records(path: FilePath, columns: Sequence[Column], format: str) -> Iterator[Record | Faulty]:
     """The cells of the wanted columns, row by row. Blank lines are no rows.
 
-    TSV has no quoting: a cell is what stands between two tabs. CSV follows RFC 4180 (see `csv_rows`); a row may span lines
+    TSV has no quoting: a cell is the text between two tabs. CSV follows RFC 4180 (see `csv_rows`); a row may span lines
     and is reported at its first. A line that repeats the header is no row: it comes from joining files. Raises BadData,
     InputMissing, ExtraMissing for faults of the file.
     """

@@ -99,7 +99,7 @@ def _named_options(config: Any) -> str:
 
 
 def _values_of(config: Any, name: str) -> Iterator[Any]:
-    """What stands under `name` anywhere in the configuration."""
+    """The value of `name` anywhere in the configuration."""
     waiting = [config]
     while waiting:
         part = waiting.pop()
@@ -112,7 +112,7 @@ def _values_of(config: Any, name: str) -> Iterator[Any]:
 
 
 def _prefix(tensors: Mapping[str, Tensor], archive: Path) -> str:
-    """What stands before the names of ELMo's own tensors."""
+    """The prefix of the names of ELMo's own tensors."""
     found = [name.removesuffix(_TABLE) for name in tensors if name.endswith(_TABLE)]
     if len(found) != 1:
         raise BadData(

@@ -52,7 +52,7 @@ def read_options(path: Path) -> BiLanguageModel.Config:
 
 
 def parse_options(options: dict[str, Any], path: Path) -> BiLanguageModel.Config:
-    """As `read_options`, from the document itself; `path` is where it stands. Raises BadData naming the field."""
+    """As `read_options`, from the document itself; `path` is its file. Raises BadData naming the field."""
     lstm, characters = _part(options, "lstm", path), _part(options, "char_cnn", path)
     embedding = _part(characters, "embedding", path, "char_cnn.")
     number = _required(characters, "n_characters", path, "char_cnn.")
@@ -263,7 +263,7 @@ def from_state(state: Mapping[str, Tensor], config: BiLanguageModel.Config) -> d
 
 
 def _cell(side: int, layer: int) -> str:
-    """Where an LSTM stands: side 0 reads forward, side 1 backward."""
+    """The place of an LSTM: side 0 reads forward, side 1 backward."""
     return f"RNN_{side}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
 
 

@@ -69,7 +69,7 @@ def import_many_langs(folder: Path, out: Path, *, options: Path | None = None, t
 
 
 def _structure(folder: Path, options: Path | None) -> tuple[dict[str, Any], Path]:
-    """The document with `encoder` and `token_embedder`, and the file it stands in."""
+    """The document with `encoder` and `token_embedder`, and the file it comes from."""
     if not folder.is_dir():
         raise InputMissing("is no folder", path=folder, repair="give the folder of a model of ELMoForManyLangs")
     if options is not None:

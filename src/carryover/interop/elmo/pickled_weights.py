@@ -20,7 +20,7 @@ from carryover.errors import BadData, CarryoverError, InputMissing
 
 _MOST_FILES = 10_000
 _GROWTH, _ROOM = 100, 64 << 20
-"""An archive may unpack to so many times its own size and so many bytes more; weights hardly shrink at all."""
+"""An archive may unpack to this multiple of its size plus this number of bytes; weights hardly shrink at all."""
 
 
 class _Limited(io.RawIOBase):

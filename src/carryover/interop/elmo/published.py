@@ -226,7 +226,7 @@ def _identity(imported: Any) -> Any:
 
 
 def _check_free(out: Path) -> None:
-    """Raise CannotWrite or UsageError when something else than an earlier export stands at `out`."""
+    """Raise CannotWrite or UsageError when `out` holds anything but an earlier export."""
     if not out.exists():
         return
     if not out.is_dir():

@@ -1,4 +1,4 @@
-"""Where a step stands, told by waves, by a learned table, or by turning queries and keys."""
+"""The position of a step: as waves, as a learned table, or by rotating queries and keys."""
 
 from __future__ import annotations
 

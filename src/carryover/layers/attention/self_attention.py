@@ -117,7 +117,7 @@ class SelfAttention(Layer):
         steps = torch.arange(x.time, device=x.device)
         queries, keys, values = self._project(x, steps)
         if self.causal and self.horizon is None and self.relative is None:
-            # Padding stands after a row's end, where a causal layer does not look: no mask is needed.
+            # Padding comes after a row's end, where a causal layer does not look: no mask is needed.
             return self._finish(x, *self._attend(queries, keys, values, causal=True))
         if self.horizon is not None and self.fast and x.time > 3 * self.horizon:
             return self._finish(x, self._attend_in_blocks(x, queries, keys, values, self.horizon), "blocks")

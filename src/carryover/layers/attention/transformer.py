@@ -40,7 +40,7 @@ class TransformerBlock(Layer):
         norm="pre"    h = x + f(N_1(x)),   y = h + g(N_3(h))            Xiong et al. 2020, which trains without warm-up
 
     and g(h) = W_2 φ(W_1 h + b_1) + b_2 with `hidden` features inside, φ = "relu" or "gelu". With `memory_size` a
-    cross-attention of the same form (N_2) stands between f and g: the block of a decoder, called as `block(x, memory)`
+    cross-attention of the same form (N_2) comes between f and g: the block of a decoder, called as `block(x, memory)`
     and stepped after `state = block.remember(memory)`.
 
     `causal`, `horizon` and `positions` are those of `SelfAttention`, as is the state (with the memory beside it) and what

@@ -60,7 +60,7 @@ class StridedState(NamedTuple):
 class Convolution(Layer):
     """y_t = b + Σ_j W_j x_{t·stride − before + j·dilation}, j = 0 … kernel−1; values [B, T, in_size] to [B, T', out_size].
 
-    The window spans s = (kernel−1)·dilation + 1 steps. Where it stands depends on the padding, which always is that of
+    The window spans s = (kernel−1)·dilation + 1 steps. Its place depends on the padding, which always is that of
     each row's own length, never of the batch:
 
         "causal"     before = s−1: ends at step t·stride. ⌈l / stride⌉ outputs of l steps, zeros before the first.
