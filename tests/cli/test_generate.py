@@ -218,10 +218,10 @@ def test_samples_and_tying_are_chosen_by_flag(shell: Shell, material: Material) 
     assert carryover.load(shell.folder / "b").model.config.samples == 11
     assert "--untied is for --objective lm" in shell(*both[:-1], "c", "--untied").err
     on = ["pretrain", "--raw", material.raw, "--begin-with", "u", "--epochs", 1, "-q", "--out", "c"]
-    assert "--tied is decided by the model to begin with" in shell(*on, "--tied").err
-    assert "--stack gru is decided by the model to begin with" in shell(*on, "--stack", "gru").err
+    assert "--tied is fixed by the model to begin with" in shell(*on, "--tied").err
+    assert "--stack gru is fixed by the model to begin with" in shell(*on, "--stack", "gru").err
     assert "softmax is full, which draws none" in shell(*on, "--softmax", "full", "--samples", 12).err
-    assert "--keep-spaces is decided by the model to begin with" in shell(*on, "--keep-spaces").err
+    assert "--keep-spaces is fixed by the model to begin with" in shell(*on, "--keep-spaces").err
     done = shell(*on, "--samples", 12)
     assert done.code == 0, done.err
     assert carryover.load(shell.folder / "c").model.config.samples == 12
@@ -259,7 +259,7 @@ def test_words_may_have_an_adaptive_softmax(shell: Shell, material: Material) ->
     assert on.code == 0, on.err
     assert carryover.load(shell.folder / "c").model.config.softmax == "adaptive"
     wrong = shell("pretrain", "--raw", material.raw, "--begin-with", "a", "--out", "d", "--layers", 3)
-    assert wrong.code == 2 and "--layers is decided by the model to begin with" in wrong.err
+    assert wrong.code == 2 and "--layers is fixed by the model to begin with" in wrong.err
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_pretrain_goes_on_with_a_model(shell: Shell, material: Material) -> None
         (["--size", "small"], "size small has character_size = 16, but the model to begin with has 8; leave --size out"),
         (["--input", "words"], 'input is "characters" in the model to begin with, "words" was asked for'),
         (["--objective", "lm"], 'objective is "bilm" in the model to begin with'),
-        (["--objective", "lm", "--stack", "gru"], "--stack gru is decided by the model to begin with"),
+        (["--objective", "lm", "--stack", "gru"], "--stack gru is fixed by the model to begin with"),
     ):
         wrong = shell(*line[:-1], "wrong", *more)
         assert wrong.code == 2 and message in wrong.err and not Path("wrong").exists()
@@ -358,7 +358,7 @@ def test_the_doctor_suggests_nothing_after_an_error(shell: Shell, material: Mate
     Path("bad.tsv").write_text(material.train.read_text() + "one column\n")
     Path("new.tsv").write_text(material.test.read_text() + "a text\tnever seen\n")
     for more, message in (
-        (["--train", "bad.tsv"], "1 finding is an error; correct first what is named there"),
+        (["--train", "bad.tsv"], "1 finding is an error; correct the errors first"),
         (["--train", "bad.tsv", "--test", "new.tsv"], "2 findings are errors; correct"),
     ):
         done = shell("doctor", *more)

@@ -215,7 +215,7 @@ def test_every_case_is_named_with_its_line(tmp_path: Path) -> None:
     assert cases(report, "never occurs in train") == [(13, "B", "train has 'b'"), (14, "new", "")]
     assert cases(report, "raw: duplicate lines") == [(4, "", "repeats line 1"), (6, "", "repeats line 1")]
     assert cases(report, "test: texts that occur in the raw text") == [(3, sentence(101), "line 3 of raw")]
-    assert cases(report, "train: words that raw does not hold")[0] == (0, "w28x", "3 times")
+    assert cases(report, "train: words that do not occur in raw")[0] == (0, "w28x", "3 times")
     document = json.loads(json.dumps(report.to_json()))
     assert {"line": 42, "text": sentence(0).upper(), "note": "repeats line 2"} in [
         case for finding in document["findings"] for case in finding["cases"]

@@ -58,7 +58,7 @@ def doctor(
         one = report.errors == 1
         raise BadData(
             f"{report.errors} {'finding is an error' if one else 'findings are errors'}",
-            repair="correct these findings first, or leave faulty rows out with --on-error skip",
+            repair="correct the errors first, or leave faulty rows out with --on-error skip",
         )
     if any(path is not None and is_stream(path) for path in (raw, train, dev, test)):
         return  # a command with a stream in it cannot be given again
