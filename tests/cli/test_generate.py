@@ -127,7 +127,7 @@ def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: 
         assert shell(*line, "--across-lines", "--stop", spelled).document["texts"][0] == one_line
     wrong = shell(*line, "--stop", r"\\n")
     assert (
-        wrong.code == 2 and r"'\\n' is nothing that this model can write" in wrong.err
+        wrong.code == 2 and r"cannot write '\\n'" in wrong.err
     )  # a backslash and an n, as Python writes it
     assert r"'\t' is nothing that" in shell(*line, "--stop", r"\t").err  # a tab, which this text does not have
     place = across["text"].index("\n")
@@ -148,8 +148,8 @@ def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: 
         ("--top-p 1.5", "top_p is 1.5"),
         ("--max-tokens 0", "max_tokens is 0"),
         ("--min-tokens 9 --max-tokens 3", "min_tokens is 9"),
-        ("--greedy --top-k 3", "--top-k is for drawing"),
-        ("--beam 3 --temperature 1", "--temperature is for drawing"),
+        ("--greedy --top-k 3", "--top-k is for sampling"),
+        ("--beam 3 --temperature 1", "--temperature is for sampling"),
         ("--greedy --beam 3", "choose one"),
         ("--beam 0", "beams is 0"),
         ("--beam 2 --number 3", "beams is 2 and best 3"),
