@@ -45,7 +45,7 @@ def test_blank_lines_stay_as_borders(tmp_path: Path) -> None:
 
 def test_nothing_to_hold_out_is_said(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("same\nsame\nsame\n")
-    with pytest.raises(BadData, match="3 lines and not two different ones"):
+    with pytest.raises(BadData, match="3 lines, no two of them different"):
         hold_out(RawText((tmp_path / "text",)), 0.5)
 
 
@@ -77,5 +77,5 @@ def test_passages_are_held_out_as_they_stand(tmp_path: Path, lines: int, held: i
 
 def test_no_passage_of_a_single_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("\none\n\n")
-    with pytest.raises(BadData, match="1 lines and not two different ones"):
+    with pytest.raises(BadData, match="1 lines, no two of them different"):
         hold_out_passages(RawText((tmp_path / "text",), exact=True), 0.5)

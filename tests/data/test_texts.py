@@ -296,7 +296,7 @@ def test_labels_of_fasttext(tmp_path: Path) -> None:
 HEADER_FAULTS = [
     ("a.tsv", "txt\tlabel\nx\ta\n", r":1: no column 'text'; did you mean 'txt'\? the columns are: txt, label; .*numbers"),
     ("a.tsv", "Text\tlabel\nx\ta\n", r"did you mean 'Text'\?"),
-    ("a.tsv", "text\tlabel\ttext\nx\ta\ty\n", r"the column 'text' stands twice"),
+    ("a.tsv", "text\tlabel\ttext\nx\ta\ty\n", r"the column 'text' occurs twice"),
     ("a.csv", "text,lab\nx,a\n", r"no column 'label'"),
     ("a.tsv", "one two three\t0\n", r"no column 'text'; the columns are: one two three, 0; for a file without a header"),
     ("a.tsv", "", r"the file holds no examples"),

@@ -130,7 +130,7 @@ def hold_out_passages(raw: RawText, share: float) -> tuple[Passages, Passages]:
 
 def _nothing_to_hold_out(raw: RawText, lines: int) -> BadData:
     return BadData(
-        f"{lines} lines, all the same: nothing can be held out" if lines else "there is no line of text",
+        f"{lines} lines, no two of them different: nothing can be held out" if lines else "there is no line of text",
         path=str(raw),
         repair="give more text, or separate held-out text with --valid",
     )
