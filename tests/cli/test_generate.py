@@ -126,9 +126,7 @@ def test_it_ends_at_the_end_of_a_line_when_that_is_a_stop(shell: Shell, writer: 
     for spelled in (r"\n", "\n"):
         assert shell(*line, "--across-lines", "--stop", spelled).document["texts"][0] == one_line
     wrong = shell(*line, "--stop", r"\\n")
-    assert (
-        wrong.code == 2 and r"cannot write '\\n'" in wrong.err
-    )  # a backslash and an n, as Python writes it
+    assert wrong.code == 2 and r"cannot write '\\n'" in wrong.err  # a backslash and an n, as Python writes it
     assert r"cannot write '\t'" in shell(*line, "--stop", r"\t").err  # a tab, which this text does not have
     place = across["text"].index("\n")
     over = across["text"][place - 2 : place + 2]

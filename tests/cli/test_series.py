@@ -101,7 +101,7 @@ def test_doctor_over_series(shell: Shell, files: dict[str, Path], tmp_path: Path
     assert found["train: missing values, which are refused"] == ("error", 1)
     assert found["train: copies with different labels"] == ("warning", 1)
     assert found["train: channels with one value throughout"] == ("warning", 1)
-    assert found["test: series that also stand in train"] == ("warning", 3)
+    assert found["test: series that also occur in train"] == ("warning", 3)
     assert shell("doctor", "--train", table, "--missing", "interpolate").code == 0
 
 

@@ -158,7 +158,7 @@ def test_adaptive_softmax(tmp_path: Path, folder: Path) -> None:
         ("lm", {"objective": "lm"}, r'objective is "bilm" in the model to begin with, "lm" was asked for'),
         ("lm", {"model": {"cells": 9}}, r"cells is 8 in the model to begin with, 9 was asked for"),
         ("lm", {"softmax": "adaptive"}, r"softmax 'adaptive' needs another output layer"),
-        ("writer", {"vocabulary_size": 30}, r"reads words with objective lm: its vocabulary is what it reads"),
+        ("writer", {"vocabulary_size": 30}, r"reads words with objective lm: its vocabulary defines its input"),
         ("elmo", {"new_vocabulary": False}, r"has no output layer and therefore no vocabulary to keep"),
     ],
 )

@@ -238,7 +238,7 @@ def test_wrong_input_is_one_clear_line(tmp_path: Path, text: Path) -> None:
         (tmp_path / "gone.txt", InputMissing, r"gone\.txt"),
         (tmp_path / "empty.txt", BadData, r"empty\.txt: .*no text"),
         (tmp_path / "blank.txt", BadData, r"blank\.txt: .*no (text|line)"),
-        (tmp_path / "one.txt", BadData, r"one\.txt: 1 lines and not two"),
+        (tmp_path / "one.txt", BadData, r"one\.txt: 1 lines, no two of them"),
         (tmp_path / "latin.txt", BadData, r"latin\.txt:2: "),
         ("builtin:nothing", Exception, "builtin:nothing"),
     ]

@@ -41,7 +41,7 @@ def examine_series(files: dict[str, FilePath], columns: Columns) -> Report:
             both = [
                 _case(one, f"series of line {known[one.input]:,} of {first}") for one in read[second] if one.input in known
             ]
-            report.add_cases(WARNING, f"{second}: series that also stand in {first}", both)
+            report.add_cases(WARNING, f"{second}: series that also occur in {first}", both)
     return report
 
 
@@ -112,7 +112,7 @@ def _examine_labels(report: Report, read: dict[str, list[Labelled]]) -> None:
     for name in others or ["train"]:
         labelled = [one for one in read[name] if one.gold]
         unseen: list[Any] = [_case(one, str(one.gold[0])) for one in labelled if one.gold and one.gold[0] not in known]
-        report.add_cases(ERROR, f"{name}: series whose label never stands in train", unseen)
+        report.add_cases(ERROR, f"{name}: series whose label never occurs in train", unseen)
         if labelled:
             score = majority_score(train, labelled)
             report.figures[name]["majority"] = {
