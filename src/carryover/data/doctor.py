@@ -50,7 +50,9 @@ def examine(
     multi_label: str | None = None,
     coarse: str | None = None,
     scheme: str = AUTO,
-    **series: Any,
+    series_column: str = "series",
+    time_column: str | None = None,
+    missing: str = "stop",
 ) -> Report:
     """Examine raw text and labelled files together.
 
@@ -59,7 +61,7 @@ def examine(
     unseen in training, encoding faults, lengths. Faulty rows are counted, not raised. Raw text is read once as a stream;
     memory grows by sixteen bytes a line and by the table of distinct words.
 
-    `series` are further fields of `Columns`, for files of series (see `doctor_series`).
+    `series_column`, `time_column` and `missing` are for files of series (see `doctor_series`).
     `task` is "classify" or "tag"; without it the files' names tell. `raw_column` and `raw_format` are for raw text that is no
     plain text.
     Raises UsageError when there is nothing to examine, InputMissing and BadData when a file cannot be read at all.
@@ -70,7 +72,14 @@ def examine(
     if task not in (None, "classify", "tag"):
         raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
     columns = Columns(
-        text_column=text_column, label_column=label_column, format=format, multi_label=multi_label, coarse=coarse, **series
+        text_column=text_column,
+        label_column=label_column,
+        format=format,
+        multi_label=multi_label,
+        coarse=coarse,
+        series_column=series_column,
+        time_column=time_column,
+        missing=missing,
     )
     if any(is_no_text(path, columns) for path in given.values() or (raw,) if path is not None):
         from carryover.data.doctor_series import examine_series

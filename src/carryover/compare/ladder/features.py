@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from carryover.classical.feature_models import feature_model
 from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, Style
 from carryover.compare.ladder.task import RungTask
 from carryover.data.metric_names import metric_of_labels
@@ -32,6 +31,8 @@ class Features(Rung):
     baseline = 1
 
     def fit(self, task: RungTask, train: Sequence[Any], seed: int, resources: Resources) -> Fitted:
+        from carryover.classical.feature_models import feature_model
+
         inputs, targets = [example.input.content for example in train], [(example.gold or ()) for example in train]
         started = time.perf_counter()
         metric = task.metric
@@ -74,6 +75,7 @@ class Features(Rung):
 
     def _mib(self, calibration: Calibration, labels: int) -> float:
         """MiB of a process that fits `labels` examples, measured from this one, which has fitted a few."""
+        from carryover.classical.feature_models import feature_model
         from carryover.experiments.process import PeakMemory
 
         sample = [example.input.content for example in calibration.sample(labels, most=_EXAMPLES_FOR_MEMORY)]
