@@ -256,7 +256,7 @@ def test_it_is_no_model_to_export_or_to_pretrain_further(tmp_path: Path) -> None
     from carryover.pretraining.pretrain import pretrain
 
     import_many_langs(write_model(tmp_path / "144"), tmp_path / "elmo")
-    with pytest.raises(UsageError, match="reads words through word tables and the published layout"):
+    with pytest.raises(UsageError, match="reads words through word tables, but the published layout"):
         export_elmo(tmp_path / "elmo", tmp_path / "files")
     (tmp_path / "text.txt").write_text("a line\nanother line\n" * 3)
     assert read_initial_model(tmp_path / "elmo").predicts is False
