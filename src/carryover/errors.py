@@ -223,7 +223,7 @@ def check_schema(what: str, found: object, *known: str, path: str | PathLike[str
 def refuse_string(what: str, values: object) -> None:
     """Raise TypeError where a list was wanted and one string given, which would be taken letter by letter, or a dictionary."""
     if isinstance(values, str | bytes):
-        raise TypeError(f"{what} is the string {values[:40]!r}: give a list, also of one text")
+        raise TypeError(f"{what} is the string {values[:40]!r}: give a list, even for one text")
     if isinstance(values, Mapping):
         raise TypeError(f"{what} is a dictionary: give a list")
 

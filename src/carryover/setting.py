@@ -104,5 +104,5 @@ def sources(text: str) -> tuple[str, ...]:
         return (text,)
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise UsageError(f"{text!r} names no file at one of its commas", repair="write one.txt,two.txt")
+        raise UsageError(f"{text!r} has an empty file name at one of its commas", repair="write one.txt,two.txt")
     return names

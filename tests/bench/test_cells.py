@@ -153,7 +153,7 @@ def test_another_recipe_or_file_is_refused_in_the_same_folder(tmp_path: Path) ->
     begun = tmp_path / "begun"
     with pytest.MonkeyPatch.context() as patch:
         assert _run_for(5, begun, "tcn", patch) is None
-    with pytest.raises(UsageError, match=r"started with epochs = 3, now it is 4; remove the folder to begin the cell anew"):
+    with pytest.raises(UsageError, match=r"started with epochs = 3, now it is 4; remove the folder to run the cell again"):
         run_cell(cell, replace(recipe, epochs=4), problem, begun, quiet=True)
 
 

@@ -53,7 +53,7 @@ def test_all_cells_of_the_table_in_its_order() -> None:
         (["--task", ""], "there is no task ''"),
         (["--task", "adding", "--length", "300"], "adding has no length 300; published are 200, 600"),
         (["--task", "nottingham", "--length", "200"], "nottingham has no length 200; leave --length out"),
-        (["--length", "many"], "--length 'many' is no whole number"),
+        (["--length", "many"], "--length 'many' is not a whole number"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--seed", "-1"], "seeds are [-1]"),
         (["--epochs", "0"], "--epochs 0"),

@@ -230,7 +230,7 @@ def test_evaluate_a_language_model(shell: Shell, material: Material) -> None:
     assert shell(*line, "one.txt", "--require", 1e6).code == 0
     for more, message in (
         (["one.txt", "--require", 0.5], "--require is 0.5"), (["one.txt", "--label-column", 1], "--label-column is for a"),
-        (["one.txt,"], "names no file at one of its commas"),
+        (["one.txt,"], "has an empty file name at one of its commas"),
     ):  # fmt: skip
         wrong = shell(*line, *more)
         assert wrong.code == 2 and message in wrong.err

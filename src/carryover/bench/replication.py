@@ -35,7 +35,7 @@ from carryover.training.stopping import StopRequest
 
 SCHEMA = "carryover.bench-cell/1"
 FAILED = "failed.json"
-OTHER_SETTINGS = "remove the folder to begin the cell anew, or choose another --out"
+OTHER_SETTINGS = "remove the folder to run the cell again, or choose another --out"
 _LOGS_AN_EPOCH = 5
 _LEAST_SHARE = 1e-4  # of the rate: what annealing leaves then moves no figure, and most of the published 100 epochs are such
 

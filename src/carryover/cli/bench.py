@@ -149,5 +149,5 @@ def _numbers(text: str) -> list[int]:
     words = _words(text)
     for word in words:
         if not (word.isascii() and word.isdigit()):
-            raise UsageError(f"--length {word!r} is no whole number", repair="write 600, or 200,600")
+            raise UsageError(f"--length {word!r} is not a whole number", repair="write 600, or 200,600")
     return [int(word) for word in words]

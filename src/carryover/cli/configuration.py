@@ -59,7 +59,7 @@ def read_defaults(verbs: Mapping[str, Mapping[str, Entry]], folder: Path) -> dic
             raise UsageError(f"cannot be read as TOML: {error}", path=path, repair="correct the file there") from error
         for command, values in tables.items():
             if command not in verbs:
-                raise UsageError(f"{command!r} is no command", path=path, repair=nearest(command, sorted(verbs)))
+                raise UsageError(f"{command!r} is not a command", path=path, repair=nearest(command, sorted(verbs)))
             if not isinstance(values, dict):
                 raise UsageError(f"{command} must be a table of options", path=path, repair=f"write [{command}]")
             merged.setdefault(command, {}).update(_table(path, command, values, verbs[command]))
@@ -88,7 +88,7 @@ def _table(path: Path, command: str, values: dict[str, Any], entries: Mapping[st
         name = str(wrong["loc"][0]).removesuffix("_")
         if wrong["type"] == "extra_forbidden":
             known = nearest(name, sorted(entries))
-            raise UsageError(f"{name!r} is no option of [{command}]", path=path, repair=known) from error
+            raise UsageError(f"{name!r} is not an option of [{command}]", path=path, repair=known) from error
         value, entry = wrong["input"], entries[name]
         shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
         raise UsageError(
