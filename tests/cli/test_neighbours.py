@@ -60,12 +60,12 @@ def test_refusals(shell: Shell, material: Material) -> None:
         (["boat"], 2, "nothing to compare with; give --in-context"),
         (["boat", "--in-context", "--raw", "raw.txt"], 2, "--in-context needs --encoder"),
         (["boat", "--in-context", "--encoder", material.encoder], 2, "--in-context needs --raw"),
-        (["ship", *context], 65, "raw.txt: the text does not hold the word 'ship', in whatever case"),
+        (["ship", *context], 65, "raw.txt: the word 'ship' does not occur in the text, in upper or lower case"),
         (["boat", *context, "--layers", "all"], 2, "is not one vector a word"),
         (["boat", *context, "--top", 0], 2, "--top is 0"),
         (["boat", *context[:3], "--raw", "nowhere.txt"], 66, "nowhere.txt: no such file"),
         (["boat", "--in-context", "--encoder", material.tagger, "--raw", "raw.txt"], 2, "is a task model"),
-        (["yacht", "--vectors", vectors(shell.folder / "v")], 65, "'yacht' has no vector, in whatever case"),
+        (["yacht", "--vectors", vectors(shell.folder / "v")], 65, "'yacht' has no vector, in upper or lower case"),
     ):
         done = shell("neighbours", *line)
         assert done.code == code and message in done.err and done.out == "", (line, done)

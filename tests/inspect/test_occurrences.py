@@ -63,9 +63,9 @@ def test_the_case_counts_where_the_word_occurs_so() -> None:
 
 
 def test_a_word_that_is_not_there() -> None:
-    with pytest.raises(BadData, match="does not hold the word 'ship', in whatever case"):
+    with pytest.raises(BadData, match="the word 'ship' does not occur in the text, in upper or lower case"):
         find_occurrences(numbered("the boat"), "ship", str.split)
-    with pytest.raises(BadData, match="is it one word as the tokenizer cuts it"):
+    with pytest.raises(BadData, match="check that the tokenizer keeps it as one word"):
         find_occurrences(numbered("the boat"), "the boat", str.split)
 
 

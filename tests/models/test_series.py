@@ -76,7 +76,7 @@ def test_the_output_layer_can_be_taken_off() -> None:
     [
         ({"stack": "lstms"}, "stack is 'lstms'"),
         ({"size": 0}, "size is 0"),
-        ({"stack": "lstm", "causal": False, "size": 5}, "size is 5 and both ways are read"),
+        ({"stack": "lstm", "causal": False, "size": 5}, "size is 5 and the model is bidirectional"),
         ({"stack": "cnn", "causal": False, "kernel": 4}, "kernel is 4 and has no middle step"),
     ],
 )

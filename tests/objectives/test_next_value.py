@@ -132,7 +132,7 @@ def test_a_run_beats_the_guess_that_nothing_changes_and_continues_to_the_bit(raw
     held_out = whole.record["held_out"]
     assert held_out["mse"] < 0.5 * held_out["persistence_mse"]
     assert whole.record["objective"] == "next-value"
-    assert "guess that nothing changes" in (tmp_path / "whole" / "README.md").read_text()
+    assert "persistence (the last value repeated)" in (tmp_path / "whole" / "README.md").read_text()
     pretrain(settings(raw, epochs=5), tmp_path / "parts", quiet=True)
     parts = pretrain(settings(raw, epochs=5), tmp_path / "parts", quiet=True)
     assert parts.resumed_from == parts.steps
@@ -153,7 +153,7 @@ def test_the_scale_and_the_score_come_from_their_own_parts(raw: Path, tmp_path: 
 
 def test_an_estimate_and_what_is_refused(raw: Path, tmp_path: Path) -> None:
     assert estimate(settings(raw))["tokens"] == 29 * 49 * 2
-    with pytest.raises(UsageError, match="reads both ways"):
+    with pytest.raises(UsageError, match="a bidirectional model would see"):
         pretrain(settings(raw, model={"causal": False}), tmp_path / "no", quiet=True)
     np.save(tmp_path / "short.npy", np.arange(12.0)[:, None])
     with pytest.raises(BadData, match="no series has two steps"):

@@ -80,7 +80,7 @@ class BucketSampler:
             if state.get(name) != value:
                 raise BadData(
                     f"the saved position has {name.replace('_', ' ')} {state.get(name)!r}, these batches have {value!r}",
-                    repair="continue with the data and settings it was saved with, or start anew",
+                    repair="continue with the data and settings it was saved with, or start again",
                 )
         self.at_epoch, self.at_batch = int(state["epoch"]), int(state["batch"])
 

@@ -69,7 +69,7 @@ class SeriesScaler:
         mean, deviation = _numbers(content.get("mean")), _numbers(content.get("deviation"))
         if len(mean) != len(deviation) or not mean or min(deviation) <= 0:
             raise BadData(
-                "mean and deviation are no lists of finite numbers of one length, the latter positive",
+                "mean and deviation must be lists of finite numbers of equal length, the deviations positive",
                 repair="restore the folder from a copy",
             )
         return cls(mean, deviation)

@@ -47,7 +47,7 @@ class WordVectors:
         for token in self.vocabulary:
             if token.casefold() == word.casefold():
                 return token
-        raise KeyError(f"{word!r} has no vector, in whatever case: it is not among the {len(self.vocabulary)} words")
+        raise KeyError(f"{word!r} has no vector, in upper or lower case: it is not among the {len(self.vocabulary)} words")
 
     def save(self, folder: Path) -> None:
         """Write `vectors.safetensors`, `vocabulary.json` and their manifest, whole or not at all."""

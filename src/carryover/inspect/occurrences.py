@@ -79,7 +79,8 @@ def find_occurrences(
     drawn = exact if exact.total else folded
     if not drawn.total:
         raise BadData(
-            f"the text does not hold the word {word!r}, in whatever case", repair="is it one word as the tokenizer cuts it?"
+            f"the word {word!r} does not occur in the text, in upper or lower case",
+            repair="check that the tokenizer keeps it as one word",
         )
     return Occurrences(sorted(drawn.kept, key=lambda one: (one.line, one.position)), drawn.total, dict(drawn.spellings))
 

@@ -106,7 +106,7 @@ class SeriesModel(nn.Module):
             self.check_positive("in_size", "size", "layers", "kernel")
             self.check_probability("dropout")
             if not self.causal and self.stack != "cnn" and self.size % 2:
-                raise UsageError(f"size is {self.size} and both ways are read", repair="give an even size")
+                raise UsageError(f"size is {self.size} and the model is bidirectional", repair="give an even size")
             if not self.causal and self.stack == "cnn" and self.kernel % 2 == 0:
                 raise UsageError(f"kernel is {self.kernel} and has no middle step", repair="give an odd kernel")
 

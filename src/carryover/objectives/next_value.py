@@ -3,7 +3,7 @@
     loss = Σ_t ‖x_{t+1} − f(x_1 … x_t)‖² / number of values predicted
 
 over windows of series, in units of the training part's deviation: the negative log likelihood of a Gaussian of fixed width. A
-guess of the mean of everything has about 1; the figure `persistence_mse` is that of the guess that nothing changes, which is the
+guess of the mean of everything has about 1; the figure `persistence_mse` is that of persistence (the last value repeated), which is the
 one to beat.
 """
 
@@ -103,7 +103,7 @@ class NextValueObjective(Objective[SeriesCorpus]):
         given = {**SeriesModel.Config.of_size(wanted.size, in_size=in_size or 1).to_json(), **wanted.model}
         config = SeriesModel.Config.from_json(given)
         if not config.causal:
-            raise UsageError("a model that reads both ways would see the value that it guesses", repair="leave causal true")
+            raise UsageError("a bidirectional model would see the value that it predicts", repair="set causal to true")
         return config
 
     def build(self, config: SeriesModel.Config) -> SeriesModel:
@@ -217,13 +217,13 @@ class NextValueObjective(Objective[SeriesCorpus]):
         corpus, held_out, versions = record["corpus"], record["held_out"], record["versions"]
         return f"""# Model of series
 
-Guesses the next values of {corpus["channels"]} {"channel" if corpus["channels"] == 1 else "channels"}: {config["layers"]} layers
+Predicts the next values of {corpus["channels"]} {"channel" if corpus["channels"] == 1 else "channels"}: {config["layers"]} layers
 ({config["stack"]}) of {config["size"]} numbers. Pretrained by carryover {versions["carryover"]} on series without labels.
 
 | | |
 |---|---|
 | held-out mean squared error, in units of the training part's variance | {held_out["mse"]:.4g} |
-| of the guess that nothing changes | {held_out["persistence_mse"]:.4g} |
+| of persistence (the last value repeated) | {held_out["persistence_mse"]:.4g} |
 | held-out values predicted | {held_out["tokens"]:,} in {held_out["series"]:,} series |
 | parameters | {record["parameters"]:,} |
 | values in the training part | {corpus["tokens"]:,} in {corpus["series"]:,} series |
@@ -249,7 +249,7 @@ carryover train --task classify --train series.ts --encoder FOLDER --mode frozen
 """
 
     def details(self, figures: Mapping[str, Any]) -> str:
-        return f"{figures['persistence_mse']:.4g} for the guess that nothing changes"
+        return f"{figures['persistence_mse']:.4g} for persistence (the last value repeated)"
 
     def after_training(self, out: Path, wanted: Request) -> list[Any]:
         return ["train", "--task", "classify", "--train", wanted.raw, "--encoder", out, "--out", f"{out}-task"]

@@ -118,12 +118,14 @@ def _words(path: FilePath, lines: _Lines) -> _Lines:
         if any(not cell.strip() or cell != cell.strip() or "  " in cell for cell in cells):
             name = next(f for f, c in zip(FIELDS, cells, strict=True) if not c.strip() or c != c.strip() or "  " in c)
             raise BadData(
-                f"the field {name} is empty or has blanks to spare", path=path, line=number, repair="write _ for empty"
+                f"the field {name} is empty or has blanks at its ends", path=path, line=number, repair="write _ for empty"
             )
         identity, expected = cells[0], len(words) + 1
         if _is_number(identity):
             if int(identity) != expected:
-                raise BadData(f"the id is {identity}, not {expected}", path=path, line=number, repair="count from 1 by ones")
+                raise BadData(
+                    f"the id is {identity}, not {expected}", path=path, line=number, repair="number the words 1, 2, 3, …"
+                )
             words.append((number, line))
         elif "-" in identity:
             low, _, high = identity.partition("-")
@@ -131,7 +133,7 @@ def _words(path: FilePath, lines: _Lines) -> _Lines:
             if not fits:
                 raise BadData(
                     f"the range {identity} does not begin at the next word {expected}", path=path, line=number,
-                    repair="put it before its first word and let ranges not overlap",
+                    repair="put it before its first word; ranges must not overlap",
                 )  # fmt: skip
             covered = int(high)
         elif not (all(_is_number(part) for part in identity.split(".")) and identity.startswith(f"{len(words)}.")):

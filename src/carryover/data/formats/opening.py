@@ -58,7 +58,7 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
             raise BadData(
                 f"something else follows the compressed text ({error})",
                 path=path,
-                repair="fetch it again, or keep the sound part: gunzip -c or xz -dc gives it and names the rest",
+                repair="fetch it again, or recover the sound part with gunzip -c or xz -dc",
             ) from error
         except (EOFError, zlib.error, lzma.LZMAError) as error:
             raise BadData(

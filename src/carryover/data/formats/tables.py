@@ -118,7 +118,7 @@ def _delimited(path: FilePath, columns: Sequence[Column], rows: Iterator[_Row]) 
             )
             continue
         if header and cells == first:
-            repair = "remove the line; of joined files only the first brings its header"
+            repair = "remove the line; when joining files, keep only the first header"
             yield Faulty(BadData("the header is repeated", path=path, line=line, repair=repair), raw)
             continue
         yield Record(line, tuple(None if place is None else cells[place] for place in places), raw)

@@ -62,7 +62,7 @@ def _as_lines(items: Iterator[tuple[int, Item]], *, named: bool) -> Iterator[tup
     except BadData as error:
         if named:
             raise
-        repair = f"{error.repair or 'check the file'}; if it is plain text, say so: --raw-format text"
+        repair = f"{error.repair or 'check the file'}; if it is plain text, give --raw-format text"
         raise BadData(error.message, path=error.path, line=error.line, repair=repair) from error
 
 

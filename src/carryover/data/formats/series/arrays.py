@@ -76,9 +76,9 @@ def _load(path: FilePath) -> dict[str, NDArray[Any]]:
         raise _wrong(path, "the arrays do not fit into memory", "split the file") from error
     except (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         if "allow_pickle" in str(error) or "pickled" in str(error):
-            reason = "cannot be read without executing what is stored in it (pickled objects), or is no numpy file"
+            reason = "cannot be read without executing what is stored in it (pickled objects), or is not a numpy file"
             raise _wrong(path, reason, "save numbers and strings, not objects: for unequal lengths see lengths") from error
-        raise _wrong(path, f"is no sound {inner_suffix(path) or 'numpy'} file ({str(error)[:120]})", _AGAIN) from error
+        raise _wrong(path, f"is not a sound {inner_suffix(path) or 'numpy'} file ({str(error)[:120]})", _AGAIN) from error
     unknown = [name for name in arrays if name not in KEYS]
     if unknown:
         raise _wrong(path, f"an array {unknown[0]!r}", f"{nearest(unknown[0], KEYS)} Arrays are named {', '.join(KEYS)}")

@@ -88,7 +88,9 @@ def read_counted(
     if format is None:
         format = series_format(path, columns)
         if format is None:
-            raise UsageError("is no file of series by its name or beginning", path=path, repair=_say_formats())
+            raise UsageError(
+                "is not recognised as a file of series by its name or first lines", path=path, repair=_say_formats()
+            )
     check_choice("format", format, SERIES_FORMATS)
     chosen = SERIES_FORMATS[format]
     reading = Reading(path, missing, require_labels, chosen.rectangle)

@@ -50,7 +50,7 @@ def _header(path: FilePath, line: int, cells: list[str] | BadData, needed: list[
     names = [cell.strip() for cell in cells]
     for name in names:
         if name and names.count(name) > 1:
-            raise BadData(f"the column {name!r} stands twice", path=path, line=line, repair="rename one of them")
+            raise BadData(f"the column {name!r} occurs twice", path=path, line=line, repair="rename one of them")
     for name in needed:
         if name not in names:
             raise missing_column(name, names, path, line)

@@ -66,7 +66,7 @@ def read_ts(path: FilePath) -> Iterator[Row | Faulty]:
 
 def _read_key(text: str, header: _Header) -> None:
     if not text.startswith("@"):
-        raise BadData("a line before @data that is no @key", repair="begin comments with #, and series after @data")
+        raise BadData("a line before @data does not begin with @", repair="begin comments with #, and series after @data")
     key, *words = text[1:].split()
     key = key.lower()
     if key not in _KEYS:
@@ -78,7 +78,7 @@ def _read_key(text: str, header: _Header) -> None:
     elif key == "univariate" and _is_true(key, words):
         header.channels = 1
     elif key == "timestamps" and _is_true(key, words):
-        raise BadData("time stamps beside the values are not read", repair="write the values alone and @timeStamps false")
+        raise BadData("time stamps with the values are not supported", repair="write the values alone and @timeStamps false")
     elif key == "classlabel":
         header.labelled, header.labels = _is_true(key, words), tuple(words[1:])
     elif key == "targetlabel":
@@ -104,11 +104,13 @@ def _row(text: str, header: _Header, line: int) -> Row:
         last = parts.pop().strip()
         label = last if header.labelled and last and last != "?" else None
         if label is not None and header.labels and label not in header.labels:
-            raise BadData(f"the class {label!r} is none of @classLabel", repair=f"use one of {', '.join(header.labels)}")
+            raise BadData(
+                f"the class {label!r} is not listed in @classLabel", repair=f"use one of {', '.join(header.labels)}"
+            )
     if not parts:
         raise BadData("the line has a class and no values", repair="write values, then : and the class")
     if header.channels is not None and len(parts) != header.channels:
-        repair = "part the channels by :" + (", and write the class last" if header.labelled else "")
+        repair = "separate the channels by :" + (", and write the class last" if header.labelled else "")
         raise BadData(f"{len(parts)} channels where the header says {header.channels}", repair=repair)
     channels = []
     for place, part in enumerate(parts, start=1):

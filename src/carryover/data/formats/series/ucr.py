@@ -31,7 +31,9 @@ def read_ucr(path: FilePath) -> Iterator[Row | Faulty]:
         cells = line.split(separator)
         try:
             if len(cells) < 2:
-                raise BadData("a single cell", repair="write the class, then the values, parted by tabs, commas or blanks")
+                raise BadData(
+                    "a single cell", repair="write the class, then the values, separated by tabs, commas or blanks"
+                )
             values = numbers(cells[1:])
         except BadData as error:
             yield Faulty(BadData(error.message, path=path, line=number, repair=error.repair), beginning(line))
