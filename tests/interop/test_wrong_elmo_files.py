@@ -143,8 +143,8 @@ WEIGHT_CASES = [
     ("whole numbers", weights(replaced(f"{CELL}/B", data=np.zeros(40, np.int32))), ("is of int32, expected float32",)),
     ("a claim without content", weights(replaced(f"{CELL}/B", shape=(40,), dtype="f4")), ("claims 160 bytes and holds 0",)),
     ("no shape", weights(replaced(f"{CELL}/B", data=h5py.Empty("f4"))), ("has shape None",)),
-    ("another file's content", weights(in_another_file), (f"data set '{CELL}/B' lies in another file",)),
-    ("a virtual data set", weights(virtual), (f"data set '{CELL}/B' lies in another file",)),
+    ("another file's content", weights(in_another_file), (f"data set '{CELL}/B' is stored in another file",)),
+    ("a virtual data set", weights(virtual), (f"data set '{CELL}/B' is stored in another file",)),
     ("a link to another file", weights(by_link), (f"has no data set '{CELL}/B'",)),
     ("a foreign filter", weights(replaced(f"{CELL}/B", data=np.zeros(40, np.float32), compression="lzf")), ("is packed with filter 32000",)),
 ]  # fmt: skip

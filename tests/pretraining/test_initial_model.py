@@ -118,7 +118,7 @@ def test_the_lineage_stands_in_record_and_card(tmp_path: Path, folder: Path) -> 
     assert third["begun_with"]["begun_with"]["fingerprint"] == fingerprint
     assert third["begun_with"]["corpus"]["fingerprint"] == storage.file_digest(folder / "new.txt")
     card = (tmp_path / "third" / "README.md").read_text()
-    assert "## Begun with" in card and third["begun_with"]["fingerprint"] in card
+    assert "## Initial model" in card and third["begun_with"]["fingerprint"] in card
     assert f"before: {third['begun_with']['before']['perplexity']:.2f}" in card
 
 

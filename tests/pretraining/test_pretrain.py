@@ -286,7 +286,7 @@ def test_a_removed_folder_is_no_success_and_the_same_call_works(
         return found
 
     monkeypatch.setattr(BiLanguageModelObjective, "evaluate", removes)
-    with pytest.raises(CannotWrite, match="was removed while the run went on; run the same command again"):
+    with pytest.raises(CannotWrite, match="was removed during the run; run the same command again"):
         pretrain(tiny(text), out, quiet=True)
     assert not out.exists()
     monkeypatch.setattr(BiLanguageModelObjective, "evaluate", real)
@@ -310,7 +310,7 @@ def test_a_run_of_an_earlier_version_on_builtin_text_goes_on(
     of_an_earlier_version(tmp_path / "lm", corpus="0" * 64)
     again = pretrain(tiny(raw), tmp_path / "lm", quiet=True)
     assert again.resumed_from == first.steps
-    assert "builtin:grammar?raw=60&words=30 is taken to be the same text" in capsys.readouterr().err
+    assert "builtin:grammar?raw=60&words=30 is still the same text" in capsys.readouterr().err
     pretrain(tiny(text), tmp_path / "file", quiet=True)
     of_an_earlier_version(tmp_path / "file", corpus="0" * 64)
     for changed in (text, raw):

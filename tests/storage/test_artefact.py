@@ -187,7 +187,7 @@ def test_where_there_is_none_the_message_says_what_there_is(tmp_path: Path) -> N
         load(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "settings.json").write_text("{}")
-    with pytest.raises(InputMissing, match="has not finished; repeat the command"):
+    with pytest.raises(InputMissing, match="has not finished; finish it by repeating the command"):
         load(tmp_path)
 
 

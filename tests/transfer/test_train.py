@@ -218,7 +218,7 @@ def test_a_removed_folder_is_no_success_and_the_same_call_works(files: Path, mon
         return found
 
     monkeypatch.setattr(TrainingLoop, "run", removes)
-    with pytest.raises(CannotWrite, match="was removed while the run went on; run the same command again"):
+    with pytest.raises(CannotWrite, match="was removed during the run; run the same command again"):
         train_task(wanted(files), out, quiet=True)
     assert not out.exists()
     monkeypatch.setattr(TrainingLoop, "run", real)
@@ -244,4 +244,4 @@ def test_a_run_of_an_earlier_version_on_builtin_examples_goes_on(
     content["settings"] |= {"version": "0.0.9", "train_content": "0" * 64}
     file.write_text(json.dumps(content))
     assert train_task(run, files / "out", quiet=True).record == json.loads(json.dumps(made))
-    assert "is taken to be the same text" in capsys.readouterr().err
+    assert "is still the same text" in capsys.readouterr().err

@@ -115,8 +115,8 @@ class RepresentationCache:
                 self._add(missing, set(keys), quiet)
             except (CannotWrite, DiskFault) as error:
                 small = size <= _IN_MEMORY
-                where = "in memory only" if small else "nowhere and recomputed in every epoch"
-                say(f"representations cannot be stored in {self.root} and are kept {where}: {error}")
+                where = "kept in memory only" if small else "recomputed in every epoch"
+                say(f"representations cannot be stored in {self.root} and are {where}: {error}")
                 if small:
                     rows = represent(self.encoder, list(missing.values()))
                     self._known |= {

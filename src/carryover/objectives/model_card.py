@@ -95,7 +95,7 @@ def _begun_with(record: dict[str, Any]) -> str:
         lines.append(f"* perplexity of the held-out lines stored with it, before: {figures[0]}; now: {figures[1]}")
     rows = "\n".join(lines)
     return f"""
-## Begun with
+## Initial model
 
 {rows}
 

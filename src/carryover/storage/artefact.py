@@ -123,7 +123,7 @@ def load_artefact(folder: Path) -> Artefact:
                 raise problem
             return found
         time.sleep(0.01 * attempt)
-    raise Busy("is being written again and again", path=folder, repair="try again when the writer has finished")
+    raise Busy("keeps changing while it is read", path=folder, repair="try again when the writer has finished")
 
 
 def has_artefact(folder: Path) -> bool:
@@ -144,7 +144,7 @@ def _check_presence(folder: Path) -> None:
     if not has_artefact(folder):
         if (folder / "run" / "settings.json").is_file():
             raise InputMissing(
-                "holds a run that has not finished", path=folder, repair="repeat the command that began it to finish it"
+                "holds a run that has not finished", path=folder, repair="finish it by repeating the command that started it"
             )
         raise InputMissing("holds no trained model: manifest.json is missing", path=folder, repair="check the path")
 

@@ -123,7 +123,9 @@ def _is_inside(h5py: Any, file: Any, name: str) -> bool:
 def _check_storage(found: Any, name: str, path: str) -> None:
     """Refuse what lies in other files, what needs a foreign filter, and what claims more than the file holds."""
     if found.external or found.is_virtual:
-        raise BadData(f"data set {name!r} lies in another file", path=path, repair="fetch a file that contains all its data")
+        raise BadData(
+            f"data set {name!r} is stored in another file", path=path, repair="fetch a file that contains all its data"
+        )
     properties = found.id.get_create_plist()
     filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
     for number in filters:
@@ -131,7 +133,7 @@ def _check_storage(found: Any, name: str, path: str) -> None:
             raise BadData(
                 f"data set {name!r} is packed with filter {number}, known are {', '.join(_FILTERS.values())}",
                 path=path,
-                repair="pack it without",
+                repair="pack it without that filter",
             )
     size, stored = found.dtype.itemsize * found.size, found.id.get_storage_size()
     if size > stored * (_MOST_DEFLATE_SAVES if filters else 1):

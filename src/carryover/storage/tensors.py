@@ -132,7 +132,7 @@ def _read_tensor(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> Tensor
         target = memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data)
         file.seek(start + first)
         if stop - first != len(target) or file.readinto(target) != len(target):  # type: ignore[attr-defined]
-            raise ValueError(f"{stop - first} bytes are no tensor of shape {entry['shape']}")
+            raise ValueError(f"{stop - first} bytes do not fit a tensor of shape {entry['shape']}")
     return tensor
 
 

@@ -71,7 +71,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
         raise BadData(
             f"no checkpoint can be read; the newest says: {damaged[0][1]}",
             path=folder,
-            repair="remove the run's folder to begin anew",
+            repair="remove the run's folder to start again",
         )
     return None
 

@@ -302,7 +302,7 @@ class TrainingLoop:
                 raise UsageError(
                     f"the checkpoint was made with another {name} ({content['identity'].get(name)}, now {value})",
                     path=self.folder.out,
-                    repair="repeat the command that began it, or choose another folder",
+                    repair="repeat the command that started it, or choose another folder",
                 )
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "carried": {}, "kept": {}}
         for name, tensor in found.tensors.items():

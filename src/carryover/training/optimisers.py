@@ -41,7 +41,7 @@ def build_optimiser(
         groups = [group for group in groups if group["params"]]
     if weight_decay and kind == "lazy-adam":
         raise UsageError(
-            f"lazy-adam leaves alone what a step does not touch, and weight decay is {weight_decay}",
+            f"lazy-adam updates only the rows that a step uses, and weight decay is {weight_decay}",
             repair="use adam or adamw, or a weight decay of 0",
         )
     if not trainable:

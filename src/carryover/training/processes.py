@@ -336,9 +336,9 @@ class ManyProcesses(Processes):
         with suppress(RuntimeError):
             if self.store.check(["failed"]):
                 rank, words, code = json.loads(self.store.get("failed"))
-                return ProcessLost(f"process {rank} of {self.size} ended, and with it the run: {words}", exit_code=code)
+                return ProcessLost(f"process {rank} of {self.size} ended the run: {words}", exit_code=code)
         return ProcessLost(
-            f"another of the {self.size} processes is gone (killed, or its machine is); what was saved last is intact "
+            f"another of the {self.size} processes is gone (it was killed, or its machine failed); what was saved last is intact "
             f"({str(error).splitlines()[0]})",
             repair="run the same command again to continue",
         )

@@ -72,7 +72,9 @@ class RunFolder:
         before = stored.get("settings") if isinstance(stored, dict) else None
         if not isinstance(before, dict) or stored.get("schema") != SCHEMA:
             raise UsageError(
-                "is not the settings of a run of this version", path=self.settings_file, repair="choose another folder"
+                "does not hold the settings of a run of this version",
+                path=self.settings_file,
+                repair="choose another folder",
             )
         for name in sorted(set(before) | set(wanted)):
             old, new = before.get(name), wanted.get(name)
@@ -82,7 +84,7 @@ class RunFolder:
                 continue
             source = (content or {}).get(name)
             if source and before.get(source) == wanted.get(source) and is_earlier_fingerprint(old, new):
-                say(f"this run was started by an earlier version, and {wanted[source]} is taken to be the same text")
+                say(f"an earlier version started this run; carryover assumes that {wanted[source]} is still the same text")
                 continue
             if name in warn_if_differ:
                 say(f"this run was started with {name} = {json.dumps(old)}, now it is {json.dumps(new)}: digits may differ")
@@ -128,7 +130,7 @@ class RunFolder:
 
 def _removed(run: Path) -> CannotWrite:
     return CannotWrite(
-        "was removed while the run went on", path=run, repair="run the same command again and leave the folder in place"
+        "was removed during the run", path=run, repair="run the same command again and leave the folder in place"
     )
 
 

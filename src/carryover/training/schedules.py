@@ -55,12 +55,12 @@ class Schedule:
         if self.total < 1 or self.warm_up < 0 or self.stairs < 1:
             raise UsageError(
                 f"a schedule of {self.total} steps with {self.warm_up} steps of warm-up, {self.stairs} stairs",
-                repair="give counts",
+                repair="give at least 1 step, 0 steps of warm-up and 1 stair",
             )
         if not 0 <= self.floor <= 1 or not 0 < self.cut < 1 or self.ratio < 1:
             raise UsageError(
                 f"floor {self.floor}, cut {self.cut}, ratio {self.ratio}",
-                repair="floor lies in 0 … 1, cut strictly between 0 and 1, ratio is at least 1",
+                repair="give a floor from 0 to 1, a cut between 0 and 1, and a ratio of at least 1",
             )
 
     def rate(self, step: int) -> float:
@@ -104,7 +104,7 @@ class Annealing:
         if not self.divisor > 1 or self.window < 1 or self.after < 0:
             raise UsageError(
                 f"annealing by {self.divisor} over {self.window} evaluations after {self.after}",
-                repair="give a divisor above 1 and counts",
+                repair="give a divisor above 1, a window of at least 1 and a count of at least 0",
             )
 
     def scale(self, figures: Sequence[float]) -> float:

@@ -47,7 +47,9 @@ class StopRequest:
             raise kind("stopped; what was saved is intact", repair="run the same command again to continue")
         self.pending = kind
         if not self.quiet:
-            say("stopping: finishing the step and saving; a second signal ends at once, back at the last checkpoint")
+            say(
+                "stopping: finishing the step and saving; a second signal stops at once and loses the steps since the last checkpoint"
+            )
 
 
 @contextmanager

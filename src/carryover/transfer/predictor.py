@@ -129,7 +129,7 @@ def build_task_model(
         own, own_size = None, described.pop("own_size")
         if (own_size > 0) != (own_vocabulary is not None) or own_size < 0:
             raise BadData(
-                f"own_size is {own_size}, and the words it is for are {'not ' if own_size else ''}in tokenizer.json",
+                f"own_size is {own_size}, but its words are {'missing from' if own_size else 'in'} tokenizer.json",
                 repair="restore the folder from a copy",
             )
         if own_vocabulary is not None:

@@ -106,7 +106,7 @@ class FitSettings:
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} is {value}", repair="give a positive number")
         if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}", repair="give a probability from 0 up to but without 1")
+            raise UsageError(f"dropout is {self.dropout}", repair="give a probability of at least 0 and below 1")
         if self.seed < 0 or self.weight_decay < 0:
             raise UsageError(f"seed is {self.seed}, weight_decay {self.weight_decay}", repair="give numbers from 0")
 
