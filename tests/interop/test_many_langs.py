@@ -302,7 +302,7 @@ def test_what_is_not_plain_tensors_is_refused(tmp_path: Path, monkeypatch: pytes
         ({"projection__weight": None}, r"'projection.weight' has shape nothing, .* asks for \[5, 18\]"),
         ({"projection__weight": torch.zeros(5, 17)}, r"'projection.weight' has shape \[5, 17\], .* asks for \[5, 18\]"),
         ({"gamma": torch.zeros(1)}, r"has a tensor 'gamma' that .* does not ask for"),
-        ({"projection__bias": torch.full((5,), torch.nan)}, r"'projection.bias' holds what is no finite number"),
+        ({"projection__bias": torch.full((5,), torch.nan)}, r"'projection.bias' holds a value that is not finite"),
         ({"char_emb_layer__embedding__weight": None}, r"has no tensor 'char_emb_layer.embedding.weight'; .*characters"),
         ({"char_emb_layer__embedding__weight": torch.zeros(9, 4)}, r"char.dic:10: number 9 for 'n', and the weights have 9"),
         ({"word_emb_layer__embedding__weight": None}, r"word_dim is 6 and token_embedder.pkl has no table of words"),
@@ -341,7 +341,7 @@ def test_tables_that_are_damaged_or_missing(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "144")
     good = (folder / "char.dic").read_bytes()
     cases = [
-        (good + b"a\tb\tc\n", r"char\.dic:22: expected a sign and its number"), (good + b"q\tx\n", r"char\.dic:22: "),
+        (good + b"a\tb\tc\n", r"char\.dic:22: expected a character or word and its number"), (good + b"q\tx\n", r"char\.dic:22: "),
         (good.replace(b"<bow>", b"<b>"), "the table of characters has no <bow>"), (b"\xff\t1\n", "is not UTF-8"),
     ]  # fmt: skip
     for content, message in cases:
@@ -354,7 +354,7 @@ def test_tables_that_are_damaged_or_missing(tmp_path: Path) -> None:
         with pytest.raises(InputMissing, match=name):
             import_many_langs(folder, tmp_path / "elmo")
         (tmp_path / name).rename(folder / name)
-    with pytest.raises(InputMissing, match="is no folder"):
+    with pytest.raises(InputMissing, match="is not a folder"):
         import_many_langs(tmp_path / "nowhere", tmp_path / "elmo")
     import_many_langs(folder, tmp_path / "elmo")
 

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused() -> None:
         LabelToSequence.Config(target_size=4, labels=3, vector_size=2)
     with pytest.raises(UsageError, match="labels is None and vector_size None"):
         LabelToSequence.Config(target_size=4)
-    with pytest.raises(ValueError, match="in which there is no recurrent layer: use RepeatedCondition"):
+    with pytest.raises(ValueError, match="which has no recurrent layer: use RepeatedCondition"):
         FirstStateCondition(SelfAttention(4, 2, causal=True), 3)
     with pytest.raises(ValueError, match="how 'multiply'"):
         RepeatedCondition(GRU(4, 3), 2, how="multiply")  # type: ignore[arg-type]

@@ -96,8 +96,7 @@ class FirstStateCondition(Conditioned):
         self.sizes = [tensor.shape[1] for part in _recurrent(layer) for tensor in state_tensors(part.initial_state(1))]
         if not self.sizes:
             raise ValueError(
-                f"FirstStateCondition was given {type(layer).__name__}, in which there is no recurrent layer: "
-                "use RepeatedCondition"
+                f"FirstStateCondition was given {type(layer).__name__}, which has no recurrent layer: use RepeatedCondition"
             )
         self.first_state = nn.Linear(condition_size, sum(self.sizes))
 

@@ -63,7 +63,7 @@ class ModelConfig:
         """Raise UsageError unless the field lies in [0, 1)."""
         value = getattr(self, name)
         if not 0 <= value < 1:
-            raise UsageError(f"{name} is {value}", repair="give a probability from 0 up to but without 1")
+            raise UsageError(f"{name} is {value}", repair="give a probability of at least 0 and below 1")
 
 
 def check_field(name: str, value: object, choices: Iterable[str]) -> None:

@@ -71,7 +71,7 @@ def import_many_langs(folder: Path, out: Path, *, options: Path | None = None, t
 def _structure(folder: Path, options: Path | None) -> tuple[dict[str, Any], Path]:
     """The document with `encoder` and `token_embedder`, and the file it comes from."""
     if not folder.is_dir():
-        raise InputMissing("is no folder", path=folder, repair="give the folder of a model of ELMoForManyLangs")
+        raise InputMissing("is not a folder", path=folder, repair="give the folder of a model of ELMoForManyLangs")
     if options is not None:
         return _document(Path(options)), Path(options)
     found = _json(folder / CONFIG)
@@ -188,7 +188,10 @@ def _read_table(path: Path, rows: int) -> dict[str, int]:
         token, value = parts if len(parts) == 2 else (_SPACE, parts[0])
         if len(parts) > 2 or not (value.isascii() and value.isdigit()):
             raise BadData(
-                f"expected a sign and its number, got {line[:40]!r}", path=path, line=number, repair="fetch it again"
+                f"expected a character or word and its number, got {line[:40]!r}",
+                path=path,
+                line=number,
+                repair="fetch it again",
             )
         if int(value) >= rows:
             raise BadData(
@@ -243,7 +246,7 @@ def _to_state(
                     repair="give options and weights of one model",
                 )
             if not found[name].is_floating_point() or not bool(torch.isfinite(found[name]).all()):
-                raise BadData(f"{name!r} holds what is no finite number", path=folder / file, repair="fetch it again")
+                raise BadData(f"{name!r} holds a value that is not finite", path=folder / file, repair="fetch it again")
             checked[name] = found[name].float()
     at = "token_encoder.spelling" if config.word_forms else "token_encoder"
     table = checked[_CHARACTER_TABLE]

@@ -75,7 +75,7 @@ def _checked_name(member: tarfile.TarInfo, path: Path) -> str:
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
         raise BadData(f"holds {member.name[:80]!r}, which leads outside", path=path, repair="do not trust this file")
     if not (member.isreg() or member.isdir()):
-        raise BadData(f"holds {member.name[:80]!r}, which is no plain file", path=path, repair="do not trust this file")
+        raise BadData(f"holds {member.name[:80]!r}, which is not a plain file", path=path, repair="do not trust this file")
     return str(name)
 
 
@@ -105,5 +105,5 @@ def read_pickled_weights(data: bytes, path: Path, name: str) -> dict[str, Tensor
         raise BadData(f"{said}holds a {type(found).__name__}, expected named tensors", path=path, repair="fetch it again")
     for key, tensor in found.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise BadData(f"{said}holds {str(key)[:80]!r}, which is no tensor", path=path, repair="fetch it again")
+            raise BadData(f"{said}holds {str(key)[:80]!r}, which is not a tensor", path=path, repair="fetch it again")
     return dict(found)

@@ -181,7 +181,9 @@ def export_elmo(folder: Path, out: Path) -> dict[str, Any]:
         _, again, _ = read_elmo(temporary / OPTIONS, temporary / WEIGHTS)
         difference = max(float((again[name] - tensor.cpu()).abs().max()) for name, tensor in state.items())
         if not difference <= 1e-6:
-            raise BadData(f"what was written reads back {difference:.3g} off", path=out, repair="report this as a fault")
+            raise BadData(
+                f"the written weights differ by {difference:.3g} when read back", path=out, repair="report this as a bug"
+            )
     return {
         "schema": "carryover.export/1",
         "folder": str(out),

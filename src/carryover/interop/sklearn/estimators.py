@@ -93,7 +93,7 @@ class _Estimator(TextInput):
         if isinstance(y, Sized) and len(X) != len(y):
             raise UsageError(f"{len(X)} inputs and {len(y)} labels", repair="give one label an input")
         if not 0 <= self.dev_share < 1:
-            raise UsageError(f"dev_share is {self.dev_share}", repair="give a share from 0 up to but without 1")
+            raise UsageError(f"dev_share is {self.dev_share}", repair="give a share of at least 0 and below 1")
         if self.mode in MODES and MODES[self.mode].uses_vectors:
             raise UsageError(
                 f"mode {self.mode} needs word vectors, which no estimator makes", repair="use `carryover train`"

@@ -132,7 +132,7 @@ class LearnedPositions(Positions):
         if end > self.positions:
             raise ValueError(
                 f"LearnedPositions has a table of {self.positions} positions and a row reaches {end}: shorten the rows, "
-                f"build it with positions={end}, or use SinusoidalPositions, which has no end"
+                f"build it with positions={end}, or use SinusoidalPositions, which has no limit"
             )
 
     def extra_repr(self) -> str:

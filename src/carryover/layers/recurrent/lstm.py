@@ -89,7 +89,7 @@ class LSTM(Layer):
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}: it must be positive (or None where it is optional)")
         if max(cell_clip or 0, projection_clip or 0) > LARGEST_CLIP:
-            raise ValueError(f"a clip is above {LARGEST_CLIP:g}, which is none: give None instead")
+            raise ValueError(f"a clip is above {LARGEST_CLIP:g}, which has no effect: give None instead")
         if projection is None and projection_clip is not None:
             raise ValueError(f"projection_clip is {projection_clip} without a projection: give both or neither")
         self.in_size, self.cell_size = in_size, cell_size

@@ -32,7 +32,7 @@ def lstm_together(
         if x.values.shape[:2] != first.values.shape[:2] or (x is not first and not torch.equal(x.lengths, first.lengths)):
             raise ValueError(
                 f"inputs of lengths {first.lengths.tolist()} and {x.lengths.tolist()} (of {first.time} and {x.time} steps) "
-                f"cannot run together: they must have the same lengths, or run by themselves"
+                f"cannot run together: give inputs of the same lengths, or run each layer alone"
             )
     alone = (layer.has_kernel(x) or layer.is_compiled(x, *s) for layer, x, s in zip(layers, inputs, states, strict=True))
     if not all(layer.fast for layer in layers) or all(alone):
