@@ -230,7 +230,7 @@ def test_joined_files(name: str, tmp_path: Path) -> None:
     """Each brings a byte order mark and its header."""
     table = "\ufefftext\tlabel\ngood\tpos\nbad\tneg\n".replace("\t", "," if ".csv" in name else "\t").encode() * 3
     path = write(tmp_path / name, gzip.compress(table) if name.endswith("gz") else table)
-    with pytest.raises(BadData, match=r":4: the header is repeated; .*joined"):
+    with pytest.raises(BadData, match=r":4: the header is repeated; .*joining files"):
         read_texts(path)
     result = read_texts(path, on_error="skip")
     assert (len(result.examples), len(result.rejected), result.rows) == (6, 2, 8)
