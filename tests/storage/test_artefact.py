@@ -173,7 +173,7 @@ def test_a_forged_part_is_refused(tmp_path: Path, name: str, content: Any, messa
 
 def test_a_kind_from_elsewhere_is_refused(tmp_path: Path) -> None:
     save(tmp_path)
-    with pytest.raises(BadData, match=r"kind 'tiny', this version knows bilm, lm, words, task"):
+    with pytest.raises(BadData, match=r"kind 'tiny', this version knows bilm, lm, words, series, task"):
         load(tmp_path)
 
 
