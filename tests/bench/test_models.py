@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from carryover.bench.model import build_model, count_parameters, matching_size, settle_size
+from carryover.bench.model import build_model, count_parameters, matching_size, recipe_size
 from carryover.bench.published import ENTRIES, MODELS, TASKS, Recipe, find_entry
 from carryover.errors import UsageError
 from carryover.layers import LSTM, TCN
@@ -30,7 +30,7 @@ def size_of(task: str, length: int | None, model: str) -> int:
     entry = find_entry(task, length)
     reads_in, out, reads, readout = SHAPES[task]
     recipe = entry.recipes[model]
-    size = settle_size(recipe, reads_in, out, reads=reads, parameters=entry.parameters)
+    size = recipe_size(recipe, reads_in, out, reads=reads, parameters=entry.parameters)
     with torch.device("meta"):
         return count_parameters(build_model(replace(recipe, size=size), reads_in, out, reads=reads, readout=readout, seed=1))
 

@@ -191,7 +191,7 @@ def test_a_terminal_keeps_its_encoding(capsys: pytest.CaptureFixture[str], monke
     """What it cannot show is spelled out."""
     import io
 
-    from carryover.cli.main import settle_streams
+    from carryover.cli.main import prepare_streams
     from carryover.progress import say
 
     class Terminal(io.TextIOWrapper):
@@ -202,6 +202,6 @@ def test_a_terminal_keeps_its_encoding(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr(sys, "stdout", Terminal(screen, encoding="cp1252"))
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     say("dobrý −3")
-    settle_streams()
+    prepare_streams()
     print("dobrý −3", flush=True)
     assert screen.getvalue().decode("cp1252").splitlines() == [r"dobrý \u22123"] * 2

@@ -18,7 +18,7 @@ _CELLS: dict[str, type[Elman | GRU | LSTM]] = {"elman": Elman, "gru": GRU, "lstm
 
 
 def build_model(recipe: Recipe, in_size: int, out_size: int, *, reads: str, readout: str, seed: int) -> SequenceModel:
-    """A new model with weights drawn by `seed`; `recipe.size` is a number (see `settle_size`).
+    """A new model with weights drawn by `seed`; `recipe.size` is a number (see `recipe_size`).
 
     Recurrent layers stand one above the other with dropout above each. A TCN whose output weights are tied to an embedding
     of another size gets a last level of that size. Tied embeddings are drawn uniformly from ±0.1, as the authors' are.
@@ -42,7 +42,7 @@ def build_model(recipe: Recipe, in_size: int, out_size: int, *, reads: str, read
     return model
 
 
-def settle_size(recipe: Recipe, in_size: int, out_size: int, *, reads: str, parameters: int) -> int:
+def recipe_size(recipe: Recipe, in_size: int, out_size: int, *, reads: str, parameters: int) -> int:
     """The size of the recipe, or where it has none, the one that `matching_size` finds."""
     return recipe.size or matching_size(recipe, in_size, out_size, reads, parameters)
 

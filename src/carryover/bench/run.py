@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from carryover.bench.model import build_model, count_parameters, settle_size
+from carryover.bench.model import build_model, count_parameters, recipe_size
 from carryover.bench.music import PianoRollProblem
 from carryover.bench.published import ENTRIES, MODELS, TASKS, Entry, Recipe, find_entry
 from carryover.bench.replication import Replication, ReplicationResult, ReplicationStore, progress_of, run_cell
@@ -129,7 +129,7 @@ def load_workload(cell: Replication, recipe: Recipe, files: Sequence[Path]) -> W
 def settled(cell: Replication, workload: Workload, epochs: int | None = None) -> Recipe:
     """The cell's recipe with its size filled in, and for a trial with fewer epochs."""
     recipe = cell.recipe
-    size = settle_size(recipe, workload.in_size, workload.out_size, reads=workload.reads, parameters=cell.entry.parameters)
+    size = recipe_size(recipe, workload.in_size, workload.out_size, reads=workload.reads, parameters=cell.entry.parameters)
     return replace(recipe, size=size, epochs=recipe.epochs if epochs is None else epochs)
 
 

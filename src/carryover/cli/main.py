@@ -95,7 +95,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script: run a command and leave with the documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    settle_streams()
+    prepare_streams()
     if sys.stdout is None:
         say("carryover: standard output is closed; send it to a file, a pipe or /dev/null")
         sys.exit(CannotWrite.exit_code)
@@ -160,7 +160,7 @@ def _command() -> Any:
     return command
 
 
-def settle_streams() -> None:
+def prepare_streams() -> None:
     """Make the standard streams safe to use: none of their numbers free for another file, and every text writable.
 
     What is written is UTF-8 whatever the locale says, as is what is read; a terminal keeps its own encoding, and characters

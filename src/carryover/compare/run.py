@@ -57,7 +57,7 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     with stop_signals(quiet), _held(folder):
         _check_folder(folder)
         sweep(folder)
-        before = _settle(plan, problem, fingerprints, folder)
+        before = _store_plan(plan, problem, fingerprints, folder)
         if problem.rejected:
             write_rejected(folder / REJECTED_FILE, problem.rejected)
         if not quiet:
@@ -66,7 +66,7 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
         try:
             resources = prepare(plan, folder, fingerprints, quiet=quiet)
         except (UsageError, BadData, InputMissing):
-            _unsettle(folder, before)
+            _restore_plan(folder, before)
             raise
         return _run(plan, problem, resources, folder, started, quiet)
 
@@ -234,7 +234,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str | None], folder: Path) -> bytes | None:
+def _store_plan(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str | None], folder: Path) -> bytes | None:
     """Store the plan of a new comparison, or check it against the stored one and extend that. Returns what was stored."""
     asked = {
         "schema": PLAN_SCHEMA,
@@ -262,7 +262,7 @@ def _settle(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str 
     return before
 
 
-def _unsettle(folder: Path, before: bytes | None) -> None:
+def _restore_plan(folder: Path, before: bytes | None) -> None:
     """Take back the plan that was just stored: what it asks for was refused, and a corrected one is to be stored."""
     if before is not None:
         atomic_write(folder / PLAN_FILE, before)

@@ -241,15 +241,15 @@ def hash_of(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 
-def read_passages(tell: Callable[[Source, str, ast.Module], None]) -> list[Passage]:
-    """The prose of everything installed; `tell` is shown every file on the way, so that all is parsed once."""
+def read_passages(visit: Callable[[Source, str, ast.Module], None]) -> list[Passage]:
+    """The prose of everything installed; `visit` is called with every file on the way, so that all is parsed once."""
     found = list(topics())
     with without_collection():
         for source in sources():
             read = parsed(source)
             if read is not None:
                 found += [Passage(source.library, tuple(kept)) for text in docstrings(read[1]) if (kept := prose(text))]
-                tell(source, *read)
+                visit(source, *read)
     return found
 
 

@@ -44,7 +44,7 @@ class Row:
 
 @dataclass
 class Reading:
-    """How gaps are treated, and what was done about missing values of a file: told once by `tell`.
+    """How gaps are treated, and what was done about missing values of a file: printed once by `_report`.
 
     `rectangle` says that missing steps at the end are none.
     """
@@ -71,7 +71,7 @@ class Reading:
                 yield self._example(row)
             except BadData as error:
                 yield Faulty(BadData(error.message, path=self.path, line=row.line, repair=error.repair), row.raw)
-        self._tell()
+        self._report()
 
     def _example(self, row: Row) -> LabelledSeries:
         values = row.values
@@ -111,7 +111,7 @@ class Reading:
         values.setflags(write=False)
         return Example(Series(values), gold, Source(str(self.path), row.line))
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self.shortened:
             say(f"{self.path}: {self.shortened:,} series end before the last step of the file")
         if self.filled_values:
