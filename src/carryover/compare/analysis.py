@@ -228,7 +228,7 @@ class Analysis:
 
     def _interval(self, cells: list[Cell]) -> Interval:
         """Of a mean score. The widened seed part can reach beyond what a score can be."""
-        return self.resampling.interval(self.resampling.replicates(cells)).within(0, 1)
+        return self.resampling.interval(self.resampling.replicates(cells)).within(*self.metric.limits)
 
     def _interval_of_difference(self, first: list[Cell], second: list[Cell]) -> Interval:
         """Of the mean of `first` less that of `second`, paired, and within what the intervals of both scores allow."""

@@ -113,7 +113,8 @@ def load_problem(plan: ComparePlan) -> Problem:
     train_labels = _check_two_labels(train, kind, train_path)
     labels = tuple(sorted({*train_labels, *kind.labels_of(test)}))
     multi_label = plan.multi_label is not None
-    question = kind.of(labels, {"multi_label": multi_label, "scheme": PLAIN if scheme_name(plan.scheme) == PLAIN else None})
+    plain = PLAIN if scheme_name(plan.scheme) == PLAIN else None
+    question = kind.of(labels, {"multi_label": multi_label, "scheme": plain, "figure": plan.metric})
     remarks += _unseen_labels(plan, question, train_labels, test, test_path)
     remarks += _shared_examples(train, test)
     remarks += _cut_words(kind, ((train_path, train), (test_path, test)))

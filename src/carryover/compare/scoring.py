@@ -27,6 +27,11 @@ class Figure:
     def title(self) -> str:
         return metric_title(self.name)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the most that it can be."""
+        return self.task.limits(self.name)
+
     def of(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """The figure [...] of added-up counts [..., K]."""
         return self.task.figures(sums)[self.name]

@@ -15,7 +15,10 @@ class Columns:
     text_column: str | int = field(
         default="text",
         metadata=option(
-            "Column of the text: a name, or a number from 0 for files without a header.", DATA, read=column, metavar="COLUMN"
+            "Column of the text: a name, or a number from 0 for files without a header. Of a pair both, separated by a comma.",
+            DATA,
+            read=column,
+            metavar="COLUMN",
         ),
     )
     label_column: str | int | None = field(

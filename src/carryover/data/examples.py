@@ -75,8 +75,8 @@ class TextPair:
     second: str
 
     @property
-    def content(self) -> tuple[str, str]:
-        return self.first, self.second
+    def content(self) -> TextPair:
+        return self
 
     @property
     def shown(self) -> str:

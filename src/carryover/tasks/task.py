@@ -74,7 +74,7 @@ class Task(ABC):
 
     @classmethod
     def of(cls, labels: Iterable[str], options: Mapping[str, Any]) -> Self:
-        """The task with those of `options` that concern it."""
+        """The task with those of `options` that concern it. `figure`, which it need not have, is what answers are compared by."""
         return cls(labels, **{name: options[name] for name in cls.options if name in options})
 
     @classmethod
@@ -235,6 +235,10 @@ class Task(ABC):
     @abstractmethod
     def count_size(self) -> int:
         """K, the number of counts of an example."""
+
+    def limits(self, figure: str) -> tuple[float, float]:
+        """The least and the most that a figure can be."""
+        return 0, 1
 
     def guessing(self, figure: str, sums: Numbers, examples: int) -> Numbers | None:
         """What the best blind guessing can be expected to score, [...], where a figure rewards it; else None."""

@@ -347,8 +347,9 @@ def task_card(predictor: TaskPredictor) -> str:
     proof = "\n".join(f"* {in_markdown(line)}" for line in record.get("proof_lines", []))
     score = record.get("dev_score")
     found = f"{metric_title(score['main_name'])} {score['main']:.4f}" if score else "not measured"
-    labels = in_markdown(", ".join(task.labels[:20]))
-    return f"""# {task.card}: {labels}{", …" if len(task.labels) > 20 else ""}
+    listed = ", ".join(task.labels[:20]) + (", …" if len(task.labels) > 20 else "")
+    limits = "It cannot answer labels that were absent from its training data." if listed else ""
+    return f"""# {task.card}{": " if listed else ""}{in_markdown(listed)}
 
 Trained by carryover {record.get("versions", {}).get("carryover", "")} on {record.get("train_examples", "?")} labelled
 examples, mode `{record.get("plan", {}).get("mode", "?")}`. On the {record.get("dev_examples", 0)} examples held out for
@@ -363,7 +364,7 @@ carryover predict FOLDER texts.txt
 carryover evaluate FOLDER --test FILE
 ```
 
-Settings, seed and versions are in `record.json`. It cannot answer labels that were absent from its training data.
+Settings, seed and versions are in `record.json`. {limits}
 """
 
 

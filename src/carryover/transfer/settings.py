@@ -77,8 +77,8 @@ class FitSettings:
     metric: str = field(
         default="auto",
         metadata=option(
-            "accuracy, macro_f1, micro_f1 or span_f1. auto: span_f1 for span tags; macro_f1 if texts have several labels, or "
-            "if more than two thirds of the texts have the same label; else accuracy.",
+            "accuracy, macro_f1, micro_f1 or span_f1; of numbers pearson or spearman. auto: span_f1 for span tags; macro_f1 if texts have several labels, or "
+            "if more than two thirds of the texts have the same label; pearson for numbers; else accuracy.",
             TRAINING,
         ),
     )
@@ -143,7 +143,11 @@ class TaskRun:
     """
 
     task: str = field(
-        metadata=option("classify: one text, one or more labels; tag: one label for each token.", DATA, metavar="TASK")
+        metadata=option(
+            "classify: one text, one or more labels; tag: one label for each token; pair: two texts, one label or number.",
+            DATA,
+            metavar="TASK",
+        )
     )
     train: str = field(metadata=option("Labelled training examples: a file, or builtin:NAME.", DATA, metavar="FILE"))
     dev: str | None = field(

@@ -49,6 +49,5 @@ class Calibration:
         vocabulary = Vocabulary.count(word for example in self.sample(self.smallest) for word in self._words(example))
         return vocabulary, np.zeros((len(vocabulary), self.vector_size), dtype=np.float32)
 
-    def _words(self, example: Any) -> list[str]:
-        seen = example.input.content
-        return seen.split() if isinstance(seen, str) else list(seen)
+    def _words(self, example: Any) -> list[Any]:
+        return list(example.input.words(str.split))

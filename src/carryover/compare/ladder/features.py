@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, Style
 from carryover.compare.ladder.task import RungTask
-from carryover.data.metric_names import metric_of_labels
 from carryover.errors import NothingToLearn
+from carryover.tasks import TASKS
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
@@ -35,9 +35,7 @@ class Features(Rung):
 
         inputs, targets = [example.input.content for example in train], [(example.gold or ()) for example in train]
         started = time.perf_counter()
-        metric = task.metric
-        if metric == "auto":
-            metric = metric_of_labels(targets, multi_label=task.multi_label)
+        metric = _metric(task, targets)
         model = feature_model(type(inputs[0]), multi_label=task.multi_label, metric=metric, class_weights=task.class_weights)
         model.fit(inputs, targets, seed)
         notes = {"chosen": str(model.chosen)}
@@ -80,5 +78,14 @@ class Features(Rung):
 
         sample = [example.input.content for example in calibration.sample(labels, most=_EXAMPLES_FOR_MEMORY)]
         kinds = len({label for example in calibration.train for label in (example.gold or ())})
-        model = feature_model(type(sample[0]), multi_label=calibration.task.multi_label)
+        task = calibration.task
+        metric = _metric(task, [example.gold or () for example in calibration.train])
+        model = feature_model(type(sample[0]), multi_label=task.multi_label, metric=metric)
         return PeakMemory().read() + float(model.foretold_mib(sample, kinds, labels))
+
+
+def _metric(task: RungTask, targets: Sequence[tuple[str, ...]]) -> str:
+    """The metric that decides between candidates."""
+    if task.metric != "auto":
+        return task.metric
+    return TASKS[task.kind].metric_of(targets, multi_label=task.multi_label) or "accuracy"
