@@ -115,6 +115,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     multi_label = plan.multi_label is not None
     plain = PLAIN if scheme_name(plan.scheme) == PLAIN else None
     question = kind.of(labels, {"multi_label": multi_label, "scheme": plain, "figure": plan.metric})
+    question.check(train, train_path)
     remarks += _unseen_labels(plan, question, train_labels, test, test_path)
     remarks += _shared_examples(train, test)
     remarks += _cut_words(kind, ((train_path, train), (test_path, test)))

@@ -151,6 +151,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     if not labels or (len(labels) < 2 and not settings.multi_label):
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
         raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
+    asked = {} if settings.metric == "auto" else {"metric": settings.metric}
+    TASKS[wanted.task].of(labels, {**settings.task_options(), **asked}).check(train, wanted.train)
     if wanted.dev is None:
         if len(train) < FEWEST_TO_DIVIDE:
             raise BadData(
