@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 
 from carryover.data.columns import Columns
-from carryover.data.examples import Source, Text, Words
+from carryover.data.examples import Source, Text, TextPair, Words
 from carryover.tasks import TASKS
 from carryover.tasks.heads import head_class, head_from_json
 
-FILES = {"classify": ("a.tsv", "text\tlabel\na b\tx\nc\ty\n"), "tag": ("a.conll", "a\tB-x\nb\tI-x\n\nc\tO\n")}
+FILES = {
+    "classify": ("a.tsv", "text\tlabel\na b\tx\nc\ty\n"),
+    "tag": ("a.conll", "a\tB-x\nb\tI-x\n\nc\tO\n"),
+    "pair": ("a.tsv", "one\ttwo\tlabel\na\tb\tx\nc\t?\ty\n"),
+}
+COLUMNS = {"pair": {"text_column": "one,two"}}
+WORDS = {"pair": [("a", "b"), ("c", "?")]}
 
 
 def test_tasks_need_no_torch() -> None:
@@ -27,9 +33,9 @@ def test_tasks_need_no_torch() -> None:
 def test_every_task_reads_its_files_and_writes_its_answers(name: str, tmp_path: Path) -> None:
     kind = TASKS[name]
     (tmp_path / FILES[name][0]).write_text(FILES[name][1])
-    found = kind.read(tmp_path / FILES[name][0], Columns()).examples
+    found = kind.read(tmp_path / FILES[name][0], Columns(**COLUMNS.get(name, {}))).examples
     assert {type(example.input) for example in found} <= set(kind.reads)
-    assert [kind.words(example, str.split) for example in found] == [("a", "b"), ("c",)]
+    assert [kind.words(example, str.split) for example in found] == WORDS.get(name, [("a", "b"), ("c",)])
     labels = kind.labels_of(found)
     assert labels == tuple(sorted({label for example in found for label in kind.gold(example)})) and len(labels) >= 2
     task = kind.of(labels, {})
@@ -46,6 +52,7 @@ def test_a_line_of_text_becomes_what_a_task_reads() -> None:
     assert TASKS["classify"].item("a b", str.split, at).input == Text("a b")
     assert TASKS["tag"].item("a b", str.split, at).input == Words(("a", "b"))
     assert TASKS["tag"].item("a b", str.split, at).source.line == 3
+    assert TASKS["pair"].item("a b\tc", str.split, at).input == TextPair("a b", "c")
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from carryover.data.examples import Series
+from carryover.data.examples import Series, TextPair
+from carryover.data.metric_names import CORRELATIONS
 
 
 class FeatureModel(Protocol):
@@ -49,9 +50,15 @@ def _series(**options: Any) -> Any:
     return SeriesClassifier(**options)
 
 
-FEATURE_MODELS: dict[type, Builder] = {str: _texts, tuple: _words, Series: _series}
+def _pairs(*, metric: str, class_weights: str, **_: Any) -> Any:
+    from carryover.classical.pair_features import LabelAnswering, NumberAnswering, PairFeatures
+
+    return PairFeatures(NumberAnswering() if metric in CORRELATIONS else LabelAnswering(metric, class_weights))
+
+
+FEATURE_MODELS: dict[type, Builder] = {str: _texts, tuple: _words, Series: _series, TextPair: _pairs}
 """By the type of an input: n-grams of the words and characters of a text, windows over the words of a sentence, statistics and
-random convolutions of a series."""
+random convolutions of a series, how the texts of a pair overlap."""
 
 
 def feature_model(

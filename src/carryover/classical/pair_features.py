@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from carryover.data.examples import TextPair
+from carryover.data.numbers import written_number
 from carryover.data.words import WordTokenizer
 from carryover.errors import NothingToLearn
 
@@ -51,6 +52,9 @@ CANDIDATES = tuple(
 class Answering(Protocol):
     """What is done with the features: one linear model of scikit-learn, and the score that picks the candidate."""
 
+    def rows(self, classes: int) -> int:
+        """Rows of weights, where so many different answers are known."""
+
     def targets(self, gold: Sequence[Any]) -> np.ndarray:
         """[N] numbers for the model. Raises NothingToLearn where all are one."""
 
@@ -69,6 +73,9 @@ class LabelAnswering:
 
     def __init__(self, metric: str, class_weights: str) -> None:
         self.metric, self.class_weights = metric, class_weights
+
+    def rows(self, classes: int) -> int:
+        return max(1, classes)
 
     def targets(self, gold: Sequence[tuple[str, ...]]) -> np.ndarray:
         self.labels = tuple(sorted({label for row in gold for label in row}))
@@ -98,10 +105,13 @@ class LabelAnswering:
 
 
 class NumberAnswering:
-    """Answers are numbers. Ridge regression, picked by the squared error."""
+    """Answers are numbers as files write them, `("3.84213",)`. Ridge regression, picked by the squared error."""
 
-    def targets(self, gold: Sequence[float]) -> np.ndarray:
-        found = np.asarray(gold, dtype=np.float64)
+    def rows(self, classes: int) -> int:
+        return 1
+
+    def targets(self, gold: Sequence[tuple[str, ...]]) -> np.ndarray:
+        found = np.array([float(row[0]) for row in gold])
         if len(set(found.tolist())) < 2:
             raise NothingToLearn(
                 f"all {len(found)} examples have the same number", repair="give examples of at least two different numbers"
@@ -116,8 +126,8 @@ class NumberAnswering:
     def score(self, gold: np.ndarray, answers: np.ndarray) -> float:
         return -float(np.mean((gold - answers) ** 2))
 
-    def answers(self, found: np.ndarray) -> list[float]:
-        return [float(number) for number in found]
+    def answers(self, found: np.ndarray) -> list[tuple[str, ...]]:
+        return [(written_number(number),) for number in found]
 
 
 class PairFeatures:
@@ -158,7 +168,7 @@ class PairFeatures:
         rows = [list(_Pair.of(one).names(self.candidates[-1].features)) for one in sample]
         entries = sum(map(len, rows)) * examples / max(1, len(sample))
         distinct = min(len({name for row in rows for name in row}) * examples / max(1, len(sample)), MOST_FEATURES)
-        weights = _NUMBER * _TABLES * max(1, classes) * distinct
+        weights = _NUMBER * _TABLES * self.answering.rows(classes) * distinct
         return float((entries * _BYTES_AN_ENTRY + distinct * _BYTES_A_NAME + weights) / 2**20)
 
     def _cross_validate(self, matrix: Any, targets: np.ndarray, candidate: Candidate, seed: int) -> float:

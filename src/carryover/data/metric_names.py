@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from carryover.errors import check_choice
 
-METRICS = ("accuracy", "macro_f1", "micro_f1", "span_f1", "pearson", "spearman")
+CORRELATIONS = ("pearson", "spearman")
+METRICS = ("accuracy", "macro_f1", "micro_f1", "span_f1", *CORRELATIONS)
 _TITLES = {
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from carryover.data.examples import Labels
 from carryover.tasks.classify import Classify
 from carryover.tasks.metrics import ConfusionMatrix, LabelScore
+from carryover.tasks.pair import Pair
 from carryover.tasks.spans import Span, extract_spans
 from carryover.tasks.tag import Tag
 from carryover.tasks.task import Task
@@ -13,5 +14,5 @@ __all__ = [
     "TASKS", "Classify", "ConfusionMatrix", "LabelScore", "Labels", "Span", "Tag", "Task", "extract_spans",
 ]  # fmt: skip
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classify, Tag)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classify, Tag, Pair)}
 """The only table of tasks."""

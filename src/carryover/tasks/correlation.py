@@ -1,15 +1,18 @@
 """Scores of numbers: correlations and errors as functions of sums over examples.
 
-Six numbers an example, [y, p, y², p², y p, 1] of the right answer y and the predicted p, add up to all that Pearson's r and
+Six numbers for each example, [y, p, y², p², y p, 1] of the right answer y and the predicted p, add up to all that Pearson's r and
 the mean squared error need, so the bootstrap can draw thousands of test splits from a table of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from carryover.data.examples import Labels
 
 Sums = NDArray[np.float64]
 Numbers = Sequence[float] | NDArray[np.float64]
@@ -63,3 +66,50 @@ def mean_squared_error(sums: Sums) -> NDArray[np.float64]:
     """Mean of (p − y)², [...], of sums [..., 6]; 0 of no example."""
     _, _, yy, pp, yp, n = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
     return np.maximum(yy + pp - 2 * yp, 0) / np.maximum(n, 1)
+
+
+class NumberScores:
+    """The scoring of answers that are numbers, `("3.84213",)`; `main` is the figure that stands for the whole.
+
+    The counts [12] of an example are its moments and those of its ranks.
+    """
+
+    count_size = 12
+    beside: tuple[str, ...] = ()
+    guess = ""
+
+    def __init__(self, main: str) -> None:
+        self.main = main
+
+    def counts(self, gold: Sequence[Labels], predicted: Sequence[Labels]) -> Sums:
+        """[N, 12]. Raises ValueError for lists of unequal length."""
+        right, found = ([float(row[0]) for row in rows] for rows in (gold, predicted))
+        return np.concatenate([count_moments(right, found), count_ranks(right, found)], axis=1)
+
+    def count(self, gold: Labels, predicted: Labels) -> Sums:
+        """[12] of an example alone."""
+        alone: Sums = self.counts([gold], [predicted])[0]
+        return alone
+
+    def figures(self, sums: Sums) -> dict[str, Sums]:
+        """Pearson's r and Spearman's ρ, [...]."""
+        found = {"pearson": pearson(sums[..., :6]), "spearman": pearson(sums[..., 6:])}
+        return {self.main: found[self.main], **found}
+
+    def limits(self, figure: str) -> tuple[float, float]:
+        """A correlation is from −1 to 1."""
+        return -1.0, 1.0
+
+    def guessing(self, figure: str, sums: Sums, examples: int) -> None:
+        """Guessing correlates with nothing."""
+
+    def never_answered(self, figure: str, sums: Sums) -> Labels:
+        return ()
+
+    def score(self, gold: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str, Any]:
+        """The figures and the mean squared error as JSON, as `Task.score` has them."""
+        sums = self.counts(gold, predicted).sum(axis=0)
+        made = self.figures(sums)
+        figures = {name: float(made[name]) for name in ("pearson", "spearman")}
+        figures["mean_squared_error"] = float(mean_squared_error(sums[:6]))
+        return {"main": figures[self.main], "main_name": self.main, **figures, "examples": len(gold), "unscored": 0}
