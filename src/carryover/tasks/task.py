@@ -59,6 +59,8 @@ class Task(ABC):
     head_options: ClassVar[tuple[str, ...]]
     input_columns: ClassVar[tuple[str, ...]] = ()
     """The settings of `Columns` that say where the input is in a file."""
+    fit_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Of `FitSettings`, in place of those of the mode of carrying over."""
     weighs_classes: ClassVar[bool] = False
     """Whether the loss can give every class the same weight."""
     main_score: str

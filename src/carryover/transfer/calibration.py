@@ -29,7 +29,7 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
     examples tell what an update costs and what comes before the first.
     """
     material = read_material(wanted, vectors)
-    usual = usual_settings(material.plan, material.encoder, material.train)
+    usual = usual_settings(wanted.task, material.plan, material.encoder, material.train)
     settings = material.settings.resolve(material.plan, usual)
     assert settings.token_budget and settings.epochs and settings.least_updates
     task = TASKS[wanted.task]

@@ -94,7 +94,7 @@ def fit_task(
         raise BadData("there is no labelled example to train on", repair="give at least a few for each label")
     if encoder is not None and plan.uses_encoder:
         check_input(encoder, [*train, *dev])
-    settings = (settings or FitSettings()).resolve(plan, usual_settings(plan, encoder, train))
+    settings = (settings or FitSettings()).resolve(plan, usual_settings(kind, plan, encoder, train))
     check_material(plan, encoder, vectors)
     began = time.monotonic()
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
@@ -168,7 +168,7 @@ def count_parameters(
     device: str = "cpu",
 ) -> tuple[int, int]:
     """Parameters of the model that `fit_task` trains with these arguments, and how many of them it trains."""
-    settings = settings.resolve(plan, usual_settings(plan, encoder, train))
+    settings = settings.resolve(plan, usual_settings(kind, plan, encoder, train))
     with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         _, model, sentences = _first_model(kind, train, dev, plan, settings, encoder, vectors, None, device)
         split = len(train) * model.head.task.sentences_of_one

@@ -9,6 +9,7 @@ from typing import Any
 from carryover.data.examples import Example, Series
 from carryover.encoders.encoder import Encoder
 from carryover.errors import UsageError
+from carryover.tasks import TASKS
 from carryover.transfer.from_labels import FromLabels, WordsFromLabels
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.series_from_labels import SeriesFromLabels
@@ -36,8 +37,9 @@ def check_input(encoder: Encoder | TaskEncoder, examples: ListOf[Example[Any, An
             )
 
 
-def usual_settings(plan: CarryPlan, encoder: Encoder | None, examples: ListOf[Example[Any, Any]]) -> Mapping[str, Any]:
-    """Settings in place of those of the plan's mode, for examples like these."""
-    if encoder is not None and plan.uses_encoder:
-        return encoder.fit_defaults
-    return learner_of(examples[0].input.words(str.split)).fit_defaults
+def usual_settings(
+    task: str, plan: CarryPlan, encoder: Encoder | None, examples: ListOf[Example[Any, Any]]
+) -> Mapping[str, Any]:
+    """Settings in place of those of the plan's mode, for examples like these; where a task has its own, they count."""
+    reader = encoder if encoder is not None and plan.uses_encoder else learner_of(examples[0].input.words(str.split))
+    return {**reader.fit_defaults, **TASKS[task].fit_defaults}

@@ -99,7 +99,9 @@ class NeuralRung(Rung):
         from carryover.transfer.learners import usual_settings
 
         plan = self.plan(calibration.placement)
-        usual = usual_settings(plan, calibration.encoder() if plan.uses_encoder else None, calibration.train)
+        usual = usual_settings(
+            calibration.task.kind, plan, calibration.encoder() if plan.uses_encoder else None, calibration.train
+        )
         settings: Any = FitSettings(**calibration.fitting).resolve(plan, usual)
         fixed, update, predict = self._pace(calibration)
         words, seconds = calibration.mean_words, 0.0
