@@ -91,7 +91,7 @@ def test_a_line_with_a_tab_is_a_pair() -> None:
 
 @pytest.mark.parametrize("numbers", [False, True])
 def test_what_the_pairs_teach_is_learned(numbers: bool) -> None:
-    settings = replace(SMALL, least_updates=200, hidden=32, word_size=16, token_budget=300, dropout=0.0)
+    settings = replace(SMALL, least_updates=200, hidden=32, word_size=16, token_budget=300, dropout=0.0, learning_rate=0.01)
     fitted = fit("scratch", numbers=numbers, settings=settings, count=200)
     held_out = pairs(60, seed=5, numbers=numbers)
     assert fitted.predictor.score(held_out)["main"] > 0.85
