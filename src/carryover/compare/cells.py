@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from carryover.compare.ladder import table_rank
 
@@ -21,8 +22,8 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the cell's folder."""
-        return f"{self.rung}-{self.budget}-{self.seed}"
+        """Name of the cell's folder, without signs that a file system could take for something else."""
+        return f"{file_name(self.rung)}-{self.budget}-{self.seed}"
 
     @property
     def point(self) -> tuple[str, int | str]:
@@ -31,6 +32,12 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rung} with {self.budget} labels, seed {self.seed}"
+
+
+def file_name(rung: str) -> str:
+    """A rung as a part of a file's name: `full:lm` is full@lm, and a folder's slash %2F."""
+    name, colon, encoder = rung.partition(":")
+    return f"{name}@{quote(encoder, safe='')}" if colon else name
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def estimate(plan: ComparePlan, out: Path | str) -> dict[str, Any]:
             peak = PeakMemory()
             seconds[rung], mib = rung_of(rung).forecast(calibration, budgets) if budgets else (0.0, 0.0)
             memory[rung] = max(peak.read(), mib)
-    once = _pretraining(plan, folder) if any(rung_of(cell.rung).needs.encoder for cell in missing) else 0.0
+    once = _pretraining(plan, folder) if any(_made_here(plan, cell.rung) for cell in missing) else 0.0
     total = once + sum(seconds.values()) / jobs
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -83,7 +83,7 @@ def _calibration(plan: ComparePlan, problem: Problem, folder: Path) -> Calibrati
         train=problem.train,
         test_examples=len(problem.test),
         smallest=min(labels.values()),
-        encoder=lambda: _encoder(plan, folder),
+        encoder=lambda name: _encoder(plan, name, folder),
         vector_size=plan.vectors.get("size", 100),
         fitting=plan.fitting,
         placement=plan.placement,
@@ -91,16 +91,20 @@ def _calibration(plan: ComparePlan, problem: Problem, folder: Path) -> Calibrati
     )
 
 
-def _encoder(plan: ComparePlan, folder: Path) -> Any:
-    """The language model if there is one, else an untrained one of the same size."""
+def _made_here(plan: ComparePlan, rung: str) -> bool:
+    """Whether the rung is over a language model that the comparison pretrains."""
+    found = rung_of(rung)
+    return found.needs.encoder and plan.rung_encoders[found.encoder] is None
+
+
+def _encoder(plan: ComparePlan, name: str, folder: Path) -> Any:
+    """The language model that a rung names if there is one, else an untrained one of the same size."""
     from carryover.encoders.loading import load_encoder
 
-    for place in (plan.encoder, folder / ENCODER_FOLDER):
-        try:
-            if place is not None:
-                return load_encoder(Path(place), device=plan.device)
-        except CarryoverError:
-            continue
+    try:
+        return load_encoder(plan.rung_encoders[name] or folder / ENCODER_FOLDER, device=plan.device)
+    except CarryoverError:
+        pass
     from carryover.compare.resources import pretrain_settings
     from carryover.encoders.loading import encoder_class
     from carryover.pretraining.recipes import build_objective
@@ -115,7 +119,7 @@ def _encoder(plan: ComparePlan, folder: Path) -> Any:
 
 def _pretraining(plan: ComparePlan, folder: Path) -> float:
     """Seconds of pretraining that are still to come; 0 where the language model exists already."""
-    if plan.encoder is not None or (folder / ENCODER_FOLDER / "config.json").exists():
+    if (folder / ENCODER_FOLDER / "config.json").exists():
         return 0.0
     from carryover.compare.resources import pretrain_settings
     from carryover.pretraining.calibration import estimate as estimate_pretraining

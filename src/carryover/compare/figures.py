@@ -12,6 +12,8 @@ from carryover.compare.ladder import families, row_of, table_rank
 from carryover.compare.verdict import points
 
 # Every colour drawn by matplotlib is a stand-in that is replaced by a CSS variable of the page.
+_FILLED = ("full", "none", "left", "top")
+"""How the markers of rungs over several encoders are filled, encoder by encoder."""
 _INK = {"ink": "#010101", "quiet": "#020202", "grid": "#030303"}
 
 
@@ -50,7 +52,7 @@ def learning_curves(analysis: Analysis, frame: Frame) -> str:
 
 def _stand_in(rung: str) -> str:
     """The colour that is drawn for a family: its place among the families, which no other colour has."""
-    place, _ = table_rank(rung)
+    place, *_ = table_rank(rung)
     return f"#{0x10 + place:02x}0101"
 
 
@@ -76,6 +78,7 @@ def _draw(axes: Any, analysis: Analysis, frame: Frame) -> None:
     position = np.log2(labels)
     span = max(position[-1] - position[0], 1.0)
     ends: list[tuple[float, str]] = []
+    encoders = sorted({row_of(rung).encoder for rung in analysis.rows if row_of(rung).needs.encoder})
     for number, rung in enumerate(analysis.rows):
         row = row_of(rung)
         have = [i for i, budget in enumerate(analysis.budgets) if (rung, budget) in analysis.points]
@@ -87,7 +90,17 @@ def _draw(axes: Any, analysis: Analysis, frame: Frame) -> None:
         high = np.array([100 * point.interval.high for point in curve])
         colour = _stand_in(rung)
         axes.vlines(x, low, high, colors=colour, linewidth=1.6, alpha=0.55)
-        axes.plot(x, y, color=colour, marker=row.style.marker, linestyle=row.style.line, linewidth=2, markersize=6)
+        filled = _FILLED[encoders.index(row.encoder) % len(_FILLED)] if row.needs.encoder else "full"
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            marker=row.style.marker,
+            linestyle=row.style.line,
+            linewidth=2,
+            markersize=6,
+            fillstyle=filled,
+        )
         ends.append((float(y[-1]) if have[-1] == len(labels) - 1 else float("nan"), rung))
     _decorate(axes, analysis, position, span)
     _name_lines(axes, [(height, rung) for height, rung in ends if height == height], position[-1] + 0.05 * span, frame)
@@ -124,7 +137,7 @@ def _name_lines(axes: Any, ends: list[tuple[float, str]], x: float, frame: Frame
         if not moved:
             break
     for height, (_, rung) in zip(heights, ends, strict=True):
-        axes.text(x, height, rung, color=_stand_in(rung), va="center", fontweight="bold", clip_on=False)
+        axes.text(x, height, rung, color=_stand_in(rung), va="center", fontweight="bold", clip_on=False, parse_math=False)
 
 
 def _to_page(svg: str, frame: Frame, words: str) -> str:

@@ -9,6 +9,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from carryover.compare.encoders import (
+    Encoders,
+    check_named,
+    encoders_by_name,
+    entry,
+    folder_of,
+    over_each,
+    parse_encoders,
+)
 from carryover.compare.ladder import RUNGS, Rung, parse_rungs, rung_of
 from carryover.data.columns import Columns
 from carryover.data.formats.spooling import is_stream
@@ -56,7 +65,7 @@ class ComparePlan:
     Data: `task` "classify" or "tag"; `train` labelled examples; `test` (without it a fifth of `train` is set aside);
     `raw` text to pretrain on; `valid` raw text held out in pretraining, both with their text in `raw_column` where
     `raw_format` or their names say that they are no plain text; `encoder` a folder with a pretrained language
-    model, used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`,
+    model, or several by name (see `carryover.compare.encoders`), used instead of pretraining one. A path may be `builtin:NAME`. Columns and formats as in `carryover.data.formats.reading`,
     `scheme` (of span tags) as in `carryover.data.schemes`.
     Trials: `rungs` (empty: all that raw text or encoder allow), `budgets` (numbers of labelled examples or "all"; empty:
     the usual ones that fit), `seeds` many seeds from `seed` on.
@@ -81,10 +90,13 @@ class ComparePlan:
     )
     raw_column: str | int = same_as(PretrainSettings, "raw_column")
     raw_format: str | None = same_as(PretrainSettings, "raw_format")
-    encoder: str | PathLike[str] | None = field(
+    encoder: str | PathLike[str] | Encoders | None = field(
         default=None,
         metadata=option(
-            "Pretrained language model to use. Default: pretrain one on --raw.", MODEL, read=Path, metavar="FOLDER"
+            "Pretrained language model to use, or several to compare: NAME=FOLDER,NAME=FOLDER. Default: pretrain one on --raw.",
+            MODEL,
+            read=parse_encoders,
+            metavar="FOLDER",
         ),
     )
     rungs: tuple[str, ...] = field(
@@ -147,7 +159,7 @@ class ComparePlan:
         if scheme_name(self.scheme) == PLAIN:  # also where tags look like spans
             object.__setattr__(self, "metric", "accuracy" if self.metric == "auto" else self.metric)
             object.__setattr__(self, "fitting", {**self.fitting, "scheme": PLAIN})
-        object.__setattr__(self, "rungs", parse_rungs(self.rungs))
+        object.__setattr__(self, "rungs", over_each(parse_rungs(self.rungs), self.encoders))
         object.__setattr__(self, "budgets", parse_budgets(self.budgets))
         least_values = (("seeds", self.seeds, 1), ("seed", self.seed, 0), ("jobs", self.jobs, 1))
         for name, value, least in (*least_values, ("replicates", self.replicates, 100)):
@@ -181,9 +193,22 @@ class ComparePlan:
     def _check_rung(self, rung: Rung) -> None:
         if not rung.fits(self.task):
             raise UsageError(f"rung {rung.name} cannot answer the task {self.task}", repair="leave it out")
-        lacking = rung.lacks(raw=self.raw is not None, encoder=self.encoder is not None)
+        lacking = rung.lacks(raw=self.raw is not None, encoder=bool(self.encoders))
         if lacking is not None:
             raise lacking
+        check_named(rung, self.encoders)
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        """The folders of the pretrained models that were given, by name; the one without a name is ""."""
+        return encoders_by_name(self.encoder)
+
+    @property
+    def rung_encoders(self) -> dict[str, Path | None]:
+        """What the rungs carry over: their `encoder` → its folder, None where it is pretrained on the raw text."""
+        rungs = (rung_of(name) for name in self.rungs)
+        names = sorted({rung.encoder for rung in rungs if rung.needs.encoder})
+        return {name: folder_of(name, self.encoders) for name in names}
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -195,7 +220,7 @@ class ComparePlan:
         A budget that equals the whole set is written "all". Raises UsageError for a budget that is larger, and for a rung
         that needs words where there are none.
         """
-        raw, encoder = self.raw is not None, self.encoder is not None
+        raw, encoder = self.raw is not None, bool(self.encoders)
         for rung in map(rung_of, self.rungs):
             if (lacking := rung.lacks(raw=raw, encoder=encoder, words=words)) is not None:
                 raise lacking
@@ -229,7 +254,7 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
     """Whether a folder that holds the plan `stored` may continue with `asked`. Raises UsageError naming the difference.
 
     Rungs, budgets and seeds may be extended; everything under "question" must be the same (names of files may change
-    as long as their content does not). Only a language model may be named later, while no rung used one.
+    as long as their content does not). Only a language model may be named later, while no rung used it.
     """
     repair = "give the same value, or choose another --out"
     if stored.get("schema") != asked["schema"]:
@@ -237,12 +262,11 @@ def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], fol
             f"its plan is {stored.get('schema')}, this version writes {asked['schema']}", path=folder, repair=repair
         )
     before, now = stored["question"], asked["question"]
+    rungs = [rung_of(rung) for rung in stored["rungs"]]
+    used = {entry(rung.encoder) for rung in rungs if rung.needs.encoder}
     for name in sorted({*before, *now}):
-        if (
-            name == "encoder"
-            and before.get(name) is None
-            and not any(rung_of(rung).needs.encoder for rung in stored["rungs"])
-        ):
+        named = name.startswith(entry("") + " ")
+        if name not in used and (named or (name == entry("") and before.get(name) is None)):
             continue
         old, new = (found.get(name, USUAL.get(name)) for found in (before, now))
         if old != new:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carryover.compare.encoders import entry
 from carryover.compare.ladder import Resources, rung_of
 from carryover.compare.plan import ComparePlan
 from carryover.compare.result import ENCODER_FOLDER, LANGUAGE_MODEL, VECTORS_FOLDER, WORD_VECTORS
@@ -33,7 +34,7 @@ _SIZES = {"vocabulary_size": 50_000, "minimum_count": 2}
 
 
 def check_material(plan: ComparePlan) -> dict[str, str | None]:
-    """Fingerprints of raw text and encoder, read before anything is written.
+    """Fingerprints of raw text and encoders, read before anything is written; those of encoders are called as in `entry`.
 
     Raises UsageError for settings that are unknown or wrong or an encoder that is no language model, InputMissing when a
     text or the encoder is not there, BadData when it is damaged.
@@ -51,30 +52,33 @@ def check_material(plan: ComparePlan) -> dict[str, str | None]:
         build_objective(wanted.objective).config(wanted, None)
     raw = None if plan.raw is None else content_fingerprint(str(plan.raw))
     valid = None if plan.valid is None else content_fingerprint(str(plan.valid))
-    return {
-        "raw": raw,
-        "valid": valid,
-        "encoder": None if plan.encoder is None else _encoder_fingerprint(Path(plan.encoder)),
-    }
+    folders = {"": None, **plan.encoders, **plan.rung_encoders}
+    encoders = {entry(name): None if folder is None else _encoder_fingerprint(folder) for name, folder in folders.items()}
+    return {"raw": raw, "valid": valid, **encoders}
 
 
 def prepare(plan: ComparePlan, out: Path, fingerprints: Mapping[str, str | None], *, quiet: bool = False) -> Resources:
     """Make, or find, what the plan's rungs need. What an interrupted run left is continued."""
     seconds: dict[str, float] = {}
-    encoder = vectors = None
-    needs = [rung_of(rung).needs for rung in plan.rungs]
-    if any(each.encoder for each in needs):
-        encoder, seconds[LANGUAGE_MODEL] = _encoder(plan, out, quiet)
-    if any(each.vectors for each in needs):
+    encoders, vectors = dict[str, Path](), None
+    for name, folder in plan.rung_encoders.items():
+        encoders[name], seconds[entry(name, LANGUAGE_MODEL)] = (
+            _pretrained(plan, out, quiet) if folder is None else (folder, _pretraining_seconds(folder))
+        )
+    if any(rung_of(rung).needs.vectors for rung in plan.rungs):
         vectors, seconds[WORD_VECTORS] = _vectors(plan, out, str(fingerprints["raw"]), quiet)
-    return Resources(encoder, vectors, plan.device, dict(plan.fitting), seconds, plan.placement)
+    return Resources(encoders, vectors, plan.device, dict(plan.fitting), seconds, plan.placement)
 
 
-def _encoder(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:
-    if plan.encoder is not None:
-        record = read_json(Path(plan.encoder) / "record.json")
-        seconds = record.get("seconds", 0.0) if isinstance(record, dict) else 0.0
-        return Path(plan.encoder), float(seconds or 0.0)
+def _pretraining_seconds(encoder: Path) -> float:
+    """What making a given encoder took, as far as its record tells."""
+    record = read_json(encoder / "record.json")
+    seconds = record.get("seconds", 0.0) if isinstance(record, dict) else 0.0
+    return float(seconds or 0.0)
+
+
+def _pretrained(plan: ComparePlan, out: Path, quiet: bool) -> tuple[Path, float]:
+    """A language model of the raw text, with the seconds that making it took."""
     from carryover.pretraining.pretrain import pretrain
 
     folder = out / ENCODER_FOLDER

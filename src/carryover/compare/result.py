@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from carryover.compare.analysis import Analysis
-from carryover.compare.cells import NOT_LEARNED, Cell, CellFailure, CellResult
+from carryover.compare.cells import NOT_LEARNED, Cell, CellFailure, CellResult, file_name
+from carryover.compare.encoders import entry, folder_of, written
 from carryover.compare.findings import Point, plain
 from carryover.compare.ladder import REFERENCE, row_of
 from carryover.compare.plan import ComparePlan
@@ -30,7 +31,7 @@ class CompareResult:
 
     `others` are the same cells by other metrics (accuracy and macro-F1 both, for classification), `never_answered` the labels
     that a rung answers in none of its cells at a budget, `changed_from` the title of the metric that would hide those.
-    `pretraining` holds the seconds of what was made once ("language model", "word vectors"), `already` how many cells an
+    `pretraining` holds the seconds of what was made once ("language model", "language model NAME", "word vectors"), `already` how many cells an
     earlier run had finished, `missing` the cells that were never started, `failures` those that ended in an error, `data`
     facts about the examples, `remarks` sentences about them worth saying aloud.
     """
@@ -86,16 +87,16 @@ class CompareResult:
 
     def pretraining_seconds(self, rung: str) -> float:
         """What had to be made once before this rung could run."""
-        needs = row_of(rung).needs
-        language_model = self.pretraining.get(LANGUAGE_MODEL, 0.0) if needs.encoder else 0.0
-        return language_model + (self.pretraining.get(WORD_VECTORS, 0.0) if needs.vectors else 0.0)
+        row = row_of(rung)
+        language_model = self.pretraining.get(entry(row.encoder, LANGUAGE_MODEL), 0.0) if row.needs.encoder else 0.0
+        return language_model + (self.pretraining.get(WORD_VECTORS, 0.0) if row.needs.vectors else 0.0)
 
     def carried_folder(self, rung: str) -> Path | None:
         """Where what a rung carries over lies: the language model, the word vectors, or nothing."""
-        needs = row_of(rung).needs
-        if needs.encoder:
-            return self.folder / ENCODER_FOLDER if self.plan.encoder is None else Path(self.plan.encoder)
-        return self.folder / VECTORS_FOLDER if needs.vectors else None
+        row = row_of(rung)
+        if row.needs.encoder:
+            return folder_of(row.encoder, self.plan.encoders) or self.folder / ENCODER_FOLDER
+        return self.folder / VECTORS_FOLDER if row.needs.vectors else None
 
     def cell_rows(self) -> list[dict[str, Any]]:
         """One row a finished cell, in table order."""
@@ -135,7 +136,7 @@ class CompareResult:
             return ["python", "-m", "webbrowser", str(self.page)]
         made = self.carried_folder(rung)
         carried = [] if made is None else ["--encoder", str(made)]
-        out = str(self.folder.parent / f"{self.folder.name}-{rung}")
+        out = str(self.folder.parent / f"{self.folder.name}-{file_name(rung)}")
         return ["carryover", "train", *_data_options(plan, training=True), *carried, *options, "--out", out]
 
     def to_json(self) -> dict[str, Any]:
@@ -178,8 +179,8 @@ def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
     """The plan's data as options of the command line."""
     words = ["--task", plan.task, "--train", str(plan.train)]
     if not training:
-        for name in ("test", "raw", "valid", "encoder"):
-            value = getattr(plan, name)
+        named = {"test": plan.test, "raw": plan.raw, "valid": plan.valid, "encoder": written(plan.encoder)}
+        for name, value in named.items():
             words += [] if value is None else [f"--{name}", str(value)]
         words += ["--rungs", ",".join(plan.rungs), "--budgets", ",".join(str(budget) for budget in plan.budgets)]
         words += ["--seeds", str(plan.seeds), *(["--seed", str(plan.seed)] if plan.seed else [])]

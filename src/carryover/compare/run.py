@@ -212,12 +212,18 @@ def _facts(plan: ComparePlan, problem: Problem) -> dict[str, Any]:
         "train_name": name_of(str(plan.train)),
         "test_name": f"a part of {name_of(str(plan.train))}" if plan.test is None else name_of(str(plan.test)),
         "raw_name": None if plan.raw is None else name_of(str(plan.raw)),
-        "encoder_name": None if plan.encoder is None else name_of(str(plan.encoder)),
+        "encoder_name": _encoder_names(plan),
         "train_examples": len(problem.train),
         "test_examples": len(problem.test),
         "labels": len(problem.labels),
         "rejected_rows": len(problem.rejected),
     }
+
+
+def _encoder_names(plan: ComparePlan) -> str | None:
+    """The folders of the given encoders, each behind its name where it has one."""
+    given = {**plan.encoders, **{name: folder for name, folder in plan.rung_encoders.items() if folder is not None}}
+    return ", ".join(f"{name}: {name_of(folder)}" if name else name_of(folder) for name, folder in given.items()) or None
 
 
 def _check_folder(folder: Path) -> None:
@@ -279,7 +285,7 @@ def question(plan: ComparePlan, problem: Problem, fingerprints: Mapping[str, str
         "test data": problem.test_fingerprint,
         "raw text": fingerprints["raw"],
         "held-out raw text": fingerprints["valid"],
-        "encoder": fingerprints["encoder"],
+        **{name: found for name, found in fingerprints.items() if name not in ("raw", "valid")},
         "metric": problem.metric.name,
         "multi-label": plan.multi_label is not None,
         "first seed": plan.seed,

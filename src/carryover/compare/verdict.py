@@ -118,8 +118,14 @@ def _which_rung(analysis: Analysis, budget: Budget) -> str:
         if dearer:
             parts.append(f"{_rungs(dearer)} {_are(dearer)} not separable from the best either")
     elif dearer:
-        cost = "costs" if len(dearer) == 1 else "cost"
-        parts.append(f"It scores highest; {_rungs(dearer)} {_are(dearer)} not separable from it and {cost} more")
+        same = [rung for rung in dearer if cost_rank(rung) == cost_rank(chosen.rung)]
+        more = [rung for rung in dearer if rung not in same]
+        said = f"It scores highest; {_rungs(same or more)} {_are(same or more)} not separable from it"
+        if same and more:
+            said += f", {_rungs(more)} {_are(more)} not either"
+        if more:
+            said += f" and {'costs' if len(more) == 1 else 'cost'} more"
+        parts.append(said)
     if cheaper:
         score = "does" if len(cheaper) == 1 else "do"
         parts.append(f"{_rungs(cheaper)} {score} not beat {_reference(analysis, budget)}")
@@ -267,7 +273,7 @@ def cost_sentences(analysis: Analysis, results: Sequence[CellResult], pretrainin
 
 def _champion(analysis: Analysis) -> str | None:
     """The rung with raw text that is best on average over the budgets and seeds that all of them have."""
-    rungs = analysis.pretrained
+    rungs = [rung for rung in analysis.rungs if rung in analysis.pretrained]
     seeds = {budget: analysis.shared_seeds(rungs, [budget]) for budget in analysis.budgets} if rungs else {}
     shared = [budget for budget, common in seeds.items() if common]
     if not shared:

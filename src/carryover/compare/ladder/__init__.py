@@ -32,11 +32,15 @@ RUNGS: dict[str, Rung] = {
 
 
 def rung_of(name: str) -> Rung:
-    """The rung that a name spells. Raises UsageError with the nearest spelling."""
+    """The rung that a name spells: `full`, or `full:ENCODER` over an encoder that has a name, or lies in a folder.
+
+    Raises UsageError with the nearest spelling.
+    """
+    name, colon, encoder = name.partition(":")
     for rung in RUNGS.values():
         found = rung.named(name)
         if found is not None:
-            return found
+            return found.over(encoder) if colon else found
     repair = nearest(name, RUNGS, otherwise=f"use {', '.join(RUNGS)} (top-k with any number)")
     raise UsageError(f"rung {name!r} is unknown", repair=repair)
 
@@ -68,7 +72,7 @@ def cost_rank(name: str) -> Cost:
     return row_of(name).cost
 
 
-def table_rank(name: str) -> tuple[int, int]:
-    """Order of rungs in tables and pages."""
+def table_rank(name: str) -> tuple[int, int, str]:
+    """Order of rungs in tables and pages; those of one family over several encoders by the names of these."""
     row = row_of(name)
-    return [each.family for each in families()].index(row.family), row.layers
+    return [each.family for each in families()].index(row.family), row.layers, row.encoder

@@ -16,13 +16,13 @@ _FEWEST = 16
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """`train` are all training examples, `smallest` the labels of the smallest budget, `test_examples` a number: no test
-    example is looked at. `encoder` gives a language model of the wanted size, trained or not."""
+    example is looked at. `encoder` gives the pretrained model that a rung names, or an untrained one of the wanted size."""
 
     task: RungTask
     train: list[Any]
     test_examples: int
     smallest: int
-    encoder: Callable[[], Any]
+    encoder: Callable[[str], Any]
     vector_size: int = 100
     fitting: Mapping[str, Any] = field(default_factory=dict)
     placement: str = "input"

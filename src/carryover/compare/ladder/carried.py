@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from carryover.compare.ladder.neural import NeuralRung
 from carryover.compare.ladder.rung import Cost, Needs, Resources, Style
+from carryover.errors import UsageError
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
@@ -18,11 +20,18 @@ class CarriedRung(NeuralRung):
 
     needs = Needs(encoder=True)
 
+    def over(self, encoder: str) -> Self:
+        if not encoder:
+            raise UsageError(f"rung {self.name}: names no encoder", repair=f"write {self.name}:NAME or {self.name}:FOLDER")
+        found = copy.copy(self)
+        found.name, found.encoder = f"{self.name}:{encoder}", encoder
+        return found
+
     def material(self, resources: Resources) -> dict[str, Any]:
-        return {"encoder": _load_encoder(str(resources.encoder), resources.device)}
+        return {"encoder": _load_encoder(str(resources.encoders[self.encoder]), resources.device)}
 
     def substitute(self, calibration: Calibration) -> dict[str, Any]:
-        return {"encoder": calibration.encoder()}
+        return {"encoder": calibration.encoder(self.encoder)}
 
 
 class Frozen(CarriedRung):
@@ -75,7 +84,7 @@ class Full(CarriedRung):
     usual = True
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)  # cells over several encoders take turns
 def _load_encoder(folder: str, device: str) -> Any:
     from carryover.encoders.loading import load_encoder
 

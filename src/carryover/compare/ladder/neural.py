@@ -100,7 +100,7 @@ class NeuralRung(Rung):
 
         plan = self.plan(calibration.placement)
         usual = usual_settings(
-            calibration.task.kind, plan, calibration.encoder() if plan.uses_encoder else None, calibration.train
+            calibration.task.kind, plan, calibration.encoder(self.encoder) if plan.uses_encoder else None, calibration.train
         )
         settings: Any = FitSettings(**calibration.fitting).resolve(plan, usual)
         fixed, update, predict = self._pace(calibration)

@@ -58,10 +58,10 @@ class Style:
 class Resources:
     """Where a cell finds what was made once, and the settings it fits with. `seconds` tell what making it took.
 
-    `placement` is that of the mixture in the rung frozen.
+    `encoders` are folders by the `encoder` of the rungs, `placement` is that of the mixture in the rung frozen.
     """
 
-    encoder: Path | None = None
+    encoders: Mapping[str, Path] = field(default_factory=dict)
     vectors: Path | None = None
     device: str = "cpu"
     fitting: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +94,8 @@ class LadderRow(ABC):
     """What the report says that it is."""
     layers: int = 0
     """Order within the family."""
+    encoder: str = ""
+    """The pretrained model that it carries over, by name or folder; empty: the one of the comparison."""
 
     def train_options(self) -> list[str] | None:
         """Options of `carryover train` that train this, None where that command does not offer it."""
@@ -117,6 +119,12 @@ class Rung(LadderRow):
         """The rung of this family that `text` spells, None where it spells none."""
         return self if text == self.name else None
 
+    def over(self, encoder: str) -> Rung:
+        """The same rung over a pretrained model of its own, by name or folder. Raises UsageError where it carries none over."""
+        raise UsageError(
+            f"rung {self.name} uses no pretrained model, and {encoder!r} names one", repair=f"write {self.name}"
+        )
+
     def lacks(self, *, raw: bool, encoder: bool, words: bool = True) -> UsageError | None:
         """What it cannot be compared without, given whether there is raw text and a pretrained language model, and whether the
         examples hold words."""
@@ -125,7 +133,7 @@ class Rung(LadderRow):
         if (self.needs.raw or self.needs.vectors) and not raw:
             purpose = " for its word vectors" if self.needs.vectors else ""
             return UsageError(f"rung {self.name} needs raw text{purpose}", repair="give --raw, or leave the rung out")
-        if self.needs.encoder and not (raw or encoder):
+        if self.needs.encoder and not (raw or encoder or self.encoder):
             return UsageError(
                 f"rung {self.name} needs a pretrained language model",
                 repair="give --raw or --encoder, or leave the rung out",
