@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,14 @@ def test_a_dry_run_knows_each_encoder(topics: Path, models: Path, tmp_path: Path
     document = estimate(wanted, tmp_path / "out")
     assert set(document["seconds_by_rung"]) == {"frozen:bilm", "frozen:lm"} and document["pretraining_seconds"] == 0
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("reads", ["characters", "words", "subwords"])
+@pytest.mark.parametrize("objective", ["bilm", "lm"])
+def test_a_dry_run_measures_what_is_not_pretrained_yet(topics: Path, tmp_path: Path, objective: str, reads: str) -> None:
+    given = {"raw": topics / "raw.txt", "pretraining": {**TINY["pretraining"], "objective": objective, "input": reads}}
+    wanted = plan(topics, rungs="frozen", budgets="12", seeds=1, fitting=TINY["fitting"], **given)
+    if reads == "subwords":
+        wanted = dataclasses.replace(wanted, pretraining={**wanted.pretraining, "vocabulary_size": 300})
+    document = estimate(wanted, tmp_path / "out")
+    assert document["seconds_by_rung"]["frozen"] > 0 and document["pretraining_seconds"] > 0

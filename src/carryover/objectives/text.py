@@ -26,6 +26,7 @@ from carryover.data.text_corpus import (
     line_units,
     open_corpus,
     prepare_corpus,
+    text_coder,
     vocabulary_length,
 )
 from carryover.data.vocabulary import Vocabulary
@@ -38,6 +39,8 @@ SAMPLE_LINES = 2000
 """Lines of a text that a calibration trains on."""
 SAMPLE_CHARACTERS = 10_000_000
 """Of a longer text, the beginning that pieces of words are learned from for a calibration."""
+_WORDS = ("the", "of", "and")
+"""The vocabulary of a model that has read nothing."""
 
 
 class TextObjective(Objective[TextCorpus]):
@@ -90,10 +93,12 @@ class TextObjective(Objective[TextCorpus]):
         return open_corpus(folder, shared)
 
     def stand_in(self, wanted: Request) -> tuple[Any, TokenCoder]:
-        kind = "words" if wanted.input == "subwords" else wanted.input
-        vocabulary = Vocabulary(("the", "of", "and"))
-        config = self.config(replace(cast(Any, wanted), input=kind), len(vocabulary))
-        return config, TokenCoder(kind, vocabulary)
+        """Pieces are learned from text, so words take their place. Nearly every word is unknown, which changes no time."""
+        input = "words" if wanted.input == "subwords" else wanted.input
+        read = replace(cast(Any, wanted), input=input)
+        coder = text_coder(self.reading(read))
+        coder = TokenCoder(coder.kind, Vocabulary(_WORDS), tokenizer=coder.tokenizer)
+        return self.config(read, len(coder.vocabulary)), coder
 
     def draft(self, wanted: Request, folder: Path, coder: TokenCoder | None) -> Draft:
         """The text is read for its length and for its vocabulary, which is counted until it is full."""
