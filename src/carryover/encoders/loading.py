@@ -22,8 +22,10 @@ KINDS = {
     "task": "carryover.transfer.predictor:TaskPredictor",
 }
 """Kind of artefact → the class whose `from_artefact` builds it, imported when it is needed."""
-KINDS_IN_TASKS = {"language-model": "bilm", "causal-language-model": "lm", "series-model": "series"}
-"""How the artefact of a task names the encoder that it holds → the kind of that encoder's own artefacts."""
+KINDS_IN_TASKS = {
+    "language-model": "bilm", "causal-language-model": "lm", "series-model": "series", "word-encoder": "words",
+}  # fmt: skip
+"""How the artefact of a task names the encoder that was carried over into it → the kind of that encoder's own artefacts."""
 
 
 @settled()

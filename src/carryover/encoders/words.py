@@ -43,7 +43,7 @@ class WordsEncoder(Encoder):
 
     kind = "words"
     description = "an encoder of words and their spelling"
-    kind_in_task = "words"
+    kind_in_task = "word-encoder"
     carries_state = False
     model: WordEncoder
 

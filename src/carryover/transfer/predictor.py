@@ -135,12 +135,12 @@ def build_task_model(
         if own_vocabulary is not None:
             own = OwnWords(own_vocabulary, own_size, dropout=described["dropout"])
         encoder = MixedEncoder(carried, own=own, **described)
-    elif kind == WordsEncoder.kind_in_task:
+    elif kind == WordsAndSpelling.kind:
         encoder = WordsAndSpelling(WordsEncoder.build(config, coder))
     else:
         raise BadData(
             f"the encoder is of kind {str(kind)[:80]!r}, this version knows "
-            f"{' and '.join((*KINDS_IN_TASKS, WordsEncoder.kind_in_task))}",
+            f"{' and '.join((*KINDS_IN_TASKS, WordsAndSpelling.kind))}",
             repair="upgrade carryover",
         )
     head = head_from_json({**description["task"], "labels": list(labels)})

@@ -226,6 +226,9 @@ class WordsAndSpelling(TaskEncoder):
     `rare` as in `OwnWords`.
     """
 
+    kind = "words"
+    """What the description of a task's model calls it; a `WordsEncoder` that was carried over has another name."""
+
     def __init__(self, encoder: WordsEncoder, *, rare: Tensor | None = None) -> None:
         super().__init__()
         self.coder, self.own = encoder.coder, None
@@ -254,4 +257,4 @@ class WordsAndSpelling(TaskEncoder):
         return [] if words is None else [LayerGroup("word vectors", 1, {"weight": words.weight})]
 
     def description(self) -> dict[str, Any]:
-        return {"kind": self.reader.kind_in_task, "model": self.encoder.config.to_json()}
+        return {"kind": self.kind, "model": self.encoder.config.to_json()}
