@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from command_line import Material, Shell
+from encoders.material import ENCODERS, stored
 
 
 def test_columns_and_rows_keep_their_words(shell: Shell, material: Material) -> None:
@@ -106,3 +107,22 @@ def test_lower_precision_is_near_and_written_down(shell: Shell, material: Materi
     assert cosines.min() > 0.999 and not np.array_equal(exact, near)
     wrong = shell("embed", material.encoder, "a.txt", "--precision", "half")
     assert wrong.code == 2 and "auto, float32, bfloat16" in wrong.err
+
+
+@pytest.mark.parametrize("name", ["transformer-characters", "lstm-subwords", "static"])
+def test_any_encoder_gives_a_vector_a_word(shell: Shell, name: str) -> None:
+    folder = stored(shell.folder / "model", ENCODERS[name](0))
+    Path("a.txt").write_text("the boat sees\nthe gull sees the boat\n")
+    rows = [json.loads(row) for row in shell("embed", folder, "a.txt", "--layers", "all").out.splitlines()]
+    assert [row["words"] for row in rows] == [["the", "boat", "sees"], ["the", "gull", "sees", "the", "boat"]]
+    assert [len(row["vectors"]) for row in rows] == [3, 5]
+    carried = shell("embed", folder, "a.txt", "--layers", "all", "--carry-state")
+    if name == "static":
+        assert rows[1]["vectors"][0] == rows[1]["vectors"][3], "a word has one vector"
+        assert carried.code == 2 and "has no state to carry" in carried.err
+        return
+    # What follows does not reach a word; with the state carried, what stands before does.
+    both = [json.loads(row)["vectors"] for row in carried.out.splitlines()]
+    np.testing.assert_allclose(rows[0]["vectors"][0], rows[1]["vectors"][0], atol=1e-6)
+    np.testing.assert_allclose(both[0], rows[0]["vectors"], atol=1e-6)
+    assert not np.allclose(both[1], rows[1]["vectors"], atol=1e-4)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from carryover.data.vocabulary import Vocabulary
 from carryover.embeddings.vectors import WordVectors
 from command_line import Material, Shell
+from encoders.material import ENCODERS, stored
 
 
 def vectors(folder: Path) -> Path:
@@ -69,3 +71,16 @@ def test_refusals(shell: Shell, material: Material) -> None:
     ):
         done = shell("neighbours", *line)
         assert done.code == code and message in done.err and done.out == "", (line, done)
+
+
+@pytest.mark.parametrize("name", ["transformer-subwords", "gru-characters", "static"])
+def test_in_context_by_any_encoder(shell: Shell, name: str) -> None:
+    """A causal model tells occurrences apart by what stands before them, static vectors do not tell them apart at all."""
+    folder = stored(shell.folder / "model", ENCODERS[name](0))
+    Path("raw.txt").write_text("the boat sees the gull\nthe boat is here\na gull sees a boat\n")
+    line = ["neighbours", "boat", "--in-context", "--encoder", folder, "--raw", "raw.txt", "--contexts", 3, "--json"]
+    document = shell(*line).document
+    assert document["occurrences"] == document["compared"] == 3
+    near = {(one["line"], other["line"]): other["cosine"] for one in document["contexts"] for other in one["neighbours"]}
+    assert near[1, 2] == pytest.approx(1, abs=1e-5) and near[2, 1] == pytest.approx(1, abs=1e-5)
+    assert (near[1, 3] > 0.9999) == (name == "static")

@@ -15,26 +15,9 @@ from carryover.compare.encoders import encoders_by_name, parse_encoders, written
 from carryover.compare.ladder import parse_rungs, rung_of
 from carryover.compare.run import estimate
 from carryover.compare.table import plain_table
-from carryover.encoders.encoder import Encoder
 from carryover.errors import InputMissing, UsageError
-from carryover.storage.artefact import save_artefact
 from compare.running import TINY, plan
-from encoders.material import ENCODERS
-
-
-def store(folder: Path, encoder: Encoder, seconds: float) -> Path:
-    save_artefact(
-        folder,
-        kind=encoder.kind,
-        config=encoder.model.config.to_json(),
-        tensors=encoder.model.state_dict(),
-        tokenizer=encoder.coder.to_json(),
-        labels=None,
-        record={**encoder.record, "seconds": seconds},
-        card="# A model\n",
-        files={"heldout.txt": "\n".join(encoder.heldout).encode()},
-    )
-    return folder
+from encoders.material import ENCODERS, stored
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seconds, (name, made) in enumerate(
         (("bilm", "bilm-words"), ("lm", "transformer-subwords"), ("other", "lstm-words"))
     ):
-        store(folder / name, ENCODERS[made](0), 10.0 + seconds)
+        stored(folder / name, ENCODERS[made](0), seconds=10.0 + seconds)
     return folder
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from carryover.encoders.words import WordsEncoder
 from carryover.models.language_model import STACKS, LanguageModel
 from carryover.models.tagger_encoder import WordEncoder
 from carryover.objectives.next_token import lines_next_token
+from carryover.storage.artefact import save_artefact
 from task_material import language_model, tagged, word_vectors
 
 LINES = [" ".join(sentence.input.tokens) for sentence in tagged(20, seed=99)]
@@ -63,6 +66,22 @@ def words_and_spelling(seed: int) -> WordsEncoder:
     vocabulary = Vocabulary.count(word for line in LINES for word in line.split())
     config = WordEncoder.Config(vocabulary_size=len(vocabulary), word_size=6, filters=((1, 4), (2, 6)), cells=5)
     return WordsEncoder(WordEncoder(config), TokenCoder("words", vocabulary), {})
+
+
+def stored(folder: Path, encoder: Encoder, **record: Any) -> Path:
+    """The folder, with the encoder in it as an artefact."""
+    save_artefact(
+        folder,
+        kind=encoder.kind,
+        config=encoder.model.config.to_json(),
+        tensors=encoder.model.state_dict(),
+        tokenizer=encoder.coder.to_json(),
+        labels=None,
+        record={**encoder.record, **record},
+        card="# A model\n",
+        files={"heldout.txt": "\n".join(encoder.heldout).encode()},
+    )
+    return folder
 
 
 def static(seed: int) -> WordsEncoder:

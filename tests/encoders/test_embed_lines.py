@@ -12,6 +12,8 @@ from carryover.encoders import embed_lines as module
 from carryover.encoders import vector_cache
 from carryover.encoders.embed_lines import embed_lines
 from carryover.errors import UsageError
+from carryover.sequence import Sequence
+from encoders.material import ENCODERS, SENTENCES
 from task_material import classified, language_model
 
 LINES = [example.input.text for example in classified(30)]
@@ -147,3 +149,25 @@ def test_a_task_reads_long_sentences_in_pieces_too(encoder: Any, monkeypatch: py
     for one, other in zip(whole, vector_cache.represent(encoder, sentences), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
     assert read == [20]
+
+
+@pytest.mark.parametrize("name", ["lstm-words", "gru-characters", "tcn-characters", "transformer-subwords"])
+def test_a_causal_model_reads_on_from_the_line_before(name: str) -> None:
+    """As in pretraining, where the sign for the beginning of the next line follows the last word of a line."""
+    encoder: Any = ENCODERS[name](0)
+    lines = [line for line in SENTENCES if line]
+    carried = list(embed_lines(encoder, lines, layers="all", carry_rows=1))
+    batches = [encoder.batch([line]) for line in lines]
+    ids = torch.cat([batch.index.values[0] for batch in batches])
+    with torch.no_grad():
+        whole = encoder.model.representations(Sequence.of(ids[None])).values[0]
+    start = 0
+    for batch, line, plain in zip(batches, carried, embed_lines(encoder, lines, layers="all"), strict=True):
+        assert torch.allclose(line.vectors, whole[start + batch.ends.values[0]], atol=2e-6)
+        assert (start == 0) == torch.allclose(line.vectors, plain.vectors, atol=2e-6)
+        start += batch.index.time
+
+
+def test_what_has_no_state_carries_none() -> None:
+    with pytest.raises(UsageError, match="an encoder of words and their spelling has no state to carry; leave it out"):
+        next(embed_lines(ENCODERS["static"](0), LINES, carry_rows=1))

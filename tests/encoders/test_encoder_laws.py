@@ -12,11 +12,10 @@ from carryover.encoders.encoder import Encoder
 from carryover.encoders.proof import measure_again
 from carryover.encoders.vector_cache import RepresentationCache
 from carryover.errors import BadData
-from carryover.storage.artefact import save_artefact
 from carryover.transfer.initial_encoder import build_initial_model
 from carryover.transfer.plan import CarryPlan
 from carryover.transfer.settings import FitSettings
-from encoders.material import CAUSAL, ENCODERS, SENTENCES, static
+from encoders.material import CAUSAL, ENCODERS, SENTENCES, static, stored
 
 NEAR = 2e-6
 """Products of another size round differently in small models."""
@@ -74,25 +73,14 @@ def test_the_same_seed_gives_the_same_vectors(name: str) -> None:
 
 
 def test_stored_loaded_and_scored_again(encoder: Encoder, tmp_path: Path) -> None:
-    save_artefact(
-        tmp_path / "model",
-        kind=encoder.kind,
-        config=encoder.model.config.to_json(),
-        tensors=encoder.model.state_dict(),
-        tokenizer=encoder.coder.to_json(),
-        labels=None,
-        record=encoder.record,
-        card="# A model\n",
-        files={"heldout.txt": "\n".join(encoder.heldout).encode()},
-    )
-    loaded = carryover.load(tmp_path / "model")
+    loaded = carryover.load(stored(tmp_path / "model", encoder))
     assert all(map(torch.equal, encoder.embed(SENTENCES), loaded.embed(SENTENCES)))
     assert loaded.fingerprint() == encoder.fingerprint() and loaded.content() == encoder.content()
     if not encoder.proved_figures:
         assert measure_again(loaded, loaded) == (None, None)
         return
-    stored, measured = measure_again(loaded, loaded)
-    assert stored and measured and set(stored) == set(encoder.proved_figures)
+    before, measured = measure_again(loaded, loaded)
+    assert before and measured and set(before) == set(encoder.proved_figures)
     with torch.no_grad():
         for parameter in loaded.groups()[0].parameters.values():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
