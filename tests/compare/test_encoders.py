@@ -111,9 +111,9 @@ def test_one_table_of_two_encoders(topics: Path, models: Path, tmp_path: Path, t
     assert again.already == len(again.results) and again.to_json()["cells"] == result.to_json()["cells"]
     more = run(rungs="features,frozen,full", encoder={**both, "other": models / "other"})
     assert more.already == len(result.results) and len(more.results) == len(result.results) + 2 * 2
-    with pytest.raises(UsageError, match=r"with encoder lm .*, now .* is asked"):
+    with pytest.raises(UsageError, match=r"with encoder lm .*, now .* was requested"):
         run(rungs="features,frozen,full", encoder={**both, "lm": models / "other", "other": models / "other"})
-    with pytest.raises(UsageError, match=r"with encoder bilm .*, now none is asked"):
+    with pytest.raises(UsageError, match=r"with encoder bilm .*, now none was requested"):
         run(rungs="features,frozen,full", encoder={"lm": models / "lm", "other": models / "other"})
 
 
