@@ -39,6 +39,19 @@ def test_the_cheapest_within_noise_is_taken() -> None:
     assert "the cheapest rung within noise of the best, `full`: " in sentence
 
 
+def test_an_encoder_of_the_same_cost_is_not_called_dearer() -> None:
+    twins = {
+        Cell(rung, 50, cell.seed): rows
+        for rung in ("frozen:a", "frozen:b", "full:a", "full:b")
+        for cell, rows in counts(rungs=("frozen",), labels={50: 50}).items()
+    }
+    sentences = verdict(Analysis(twins, {50: 50}, figure("accuracy"), replicates=1000))
+    assert "; neither are `full:a` and `full:b`, which cost more" in said(sentences, "With 50 labels")
+    two = {cell: rows for cell, rows in twins.items() if cell.rung.startswith("frozen")}
+    sentences = verdict(Analysis(two, {50: 50}, figure("accuracy"), replicates=1000))
+    assert "It scores highest; `frozen:b` is not separable from it." in said(sentences, "With 50 labels")
+
+
 def test_curves_that_cross_by_chance_are_not_separable() -> None:
     """The same chances for both: an honest comparison finds nothing."""
     base = counts(rungs=("features",), seed=1, spread=0.04)

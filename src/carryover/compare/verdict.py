@@ -121,10 +121,9 @@ def _which_rung(analysis: Analysis, budget: Budget) -> str:
         same = [rung for rung in dearer if cost_rank(rung) == cost_rank(chosen.rung)]
         more = [rung for rung in dearer if rung not in same]
         said = f"It scores highest; {_rungs(same or more)} {_are(same or more)} not separable from it"
-        if same and more:
-            said += f", {_rungs(more)} {_are(more)} not either"
         if more:
-            said += f" and {'costs' if len(more) == 1 else 'cost'} more"
+            cost = "costs" if len(more) == 1 else "cost"
+            said += f"; neither {_are(more)} {_rungs(more)}, which {cost} more" if same else f" and {cost} more"
         parts.append(said)
     if cheaper:
         score = "does" if len(cheaper) == 1 else "do"
