@@ -26,7 +26,6 @@ from carryover.data.schemes import PLAIN, scheme_name
 from carryover.errors import UsageError, check_choice
 from carryover.pretraining.settings import PretrainSettings
 from carryover.setting import COMPARISON, DATA, MODEL, RUN, SEED, option, same_as, same_option
-from carryover.tasks import TASKS
 from carryover.transfer.plan import PLACEMENTS, CarryPlan
 from carryover.transfer.settings import CLASS_WEIGHTS, FitSettings, TaskRun
 
@@ -146,6 +145,7 @@ class ComparePlan:
 
     def __post_init__(self) -> None:
         from carryover.devices import choose_device  # PyTorch: not for who only asks for a default
+        from carryover.tasks import TASKS  # NumPy: not for who only asks for help
 
         check_choice("task", self.task, TASKS)
         object.__setattr__(self, "metric", metric_name(self.metric, also=("auto",)))

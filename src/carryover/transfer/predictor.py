@@ -328,7 +328,7 @@ def _coder_reader(config: Mapping[str, Any]) -> Callable[[Any], Any]:
     """What reads the coder of the encoder that a stored task model describes; of an unknown kind, words'."""
     described = config.get("encoder")
     kind = described.get("kind") if isinstance(described, dict) else None
-    return encoder_in_task(kind).read_coder if kind in KINDS_IN_TASKS else TokenCoder.from_json
+    return encoder_in_task(kind).read_coder if isinstance(kind, str) and kind in KINDS_IN_TASKS else TokenCoder.from_json
 
 
 def _check_labels(task: Mapping[str, Any], labels: int, stored: Artefact) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from carryover.compare.ladder.rung import Cost, Fitted, Resources, Rung, Style
 from carryover.compare.ladder.task import RungTask
 from carryover.errors import NothingToLearn
-from carryover.tasks import TASKS
 
 if TYPE_CHECKING:
     from carryover.compare.ladder.calibration import Calibration
@@ -88,4 +87,6 @@ def _metric(task: RungTask, targets: Sequence[tuple[str, ...]]) -> str:
     """The metric that decides between candidates."""
     if task.metric != "auto":
         return task.metric
+    from carryover.tasks import TASKS  # NumPy: not for who only asks for help
+
     return TASKS[task.kind].metric_of(targets, multi_label=task.multi_label) or "accuracy"
