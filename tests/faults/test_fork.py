@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from pathlib import Path
 
 import pytest
 
-from carryover.forking import computed_once
+from carryover.forking import computed_once, computing
 from golden.test_artefacts import RELEASES
 
 
@@ -36,3 +40,32 @@ def test_an_attribute_is_computed_once() -> None:
     owner = Owner()
     assert owner.answer == owner.answer == 42 and owner.calls == 1 and Owner().calls == 0
     assert Owner.answer.__doc__ == "The answer."
+
+
+def test_a_fork_waits_for_what_is_computing() -> None:
+    """A lock that a library holds meanwhile is free in the child; without waiting the child would stand before it."""
+    lock, inside, release = threading.Lock(), threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with computing(), computing(), lock:  # a computation within another
+            inside.set()
+            release.wait(30)
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    inside.wait(30)
+    threading.Timer(0.2, release.set).start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12 warns of what is tried here
+        child = os.fork()
+    if not child:
+        with computing():
+            os._exit(0 if lock.acquire(timeout=5) else 3)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    with computing():  # a thread that computes itself may fork
+        child = os.fork()
+        if not child:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

@@ -14,6 +14,7 @@ from carryover.ambient import settled
 from carryover.devices import autocast
 from carryover.encoders.encoder import LONG, Choose, Encoder, every_layer
 from carryover.errors import UsageError, refuse_string
+from carryover.forking import computing
 from carryover.layers.base import State, map_state, same_width
 
 LAYERS = ("mix", "top", "all")
@@ -121,7 +122,7 @@ def embed_carrying(
     held = 0  # rows of the state
     device = encoder.device
     for sentences in batches:
-        with settled(), torch.inference_mode(), autocast(precision, str(device)):
+        with computing(), settled(), torch.inference_mode(), autocast(precision, str(device)):
             rows = len(sentences)
             if rows > held:
                 new = encoder.initial_state(rows - held)

@@ -27,6 +27,7 @@ from carryover.data.examples import Words as WordsInput
 from carryover.devices import autocast
 from carryover.encoders.batching import batches_by_length
 from carryover.errors import as_words, refuse_string
+from carryover.forking import computing
 from carryover.layers.base import State
 from carryover.sequence import Sequence
 from carryover.storage.artefact import Artefact
@@ -249,11 +250,11 @@ class Encoder(ABC):
         for chosen in batches_by_length([length + 2 for length in lengths], batch_tokens):
             if len(chosen) == 1 and lengths[chosen[0]] > longest:
                 alone = self.batch([sentences[chosen[0]]]).to(device)
-                with torch.no_grad(), autocast(precision, str(device)):
+                with computing(), torch.no_grad(), autocast(precision, str(device)):
                     (found[chosen[0]],), _ = self.advance(alone, self.initial_state(1), steps=longest, choose=choose)
                 continue
             batch = self.steady_batch([sentences[number] for number in chosen]).to(device)
-            with torch.inference_mode(), autocast(precision, str(device)):
+            with computing(), torch.inference_mode(), autocast(precision, str(device)):
                 rows = self.states(batch).rows()
             for number, row in zip(chosen, rows, strict=False):
                 found[number] = choose(row).clone()  # outside, so that a caller can train on it

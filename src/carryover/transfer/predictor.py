@@ -36,6 +36,7 @@ from carryover.encoders.loading import KINDS_IN_TASKS, encoder_in_task
 from carryover.encoders.words import WordsEncoder
 from carryover.errors import BadData, UsageError, as_words, check_schema, refuse_string
 from carryover.escaping import in_markdown
+from carryover.forking import computing
 from carryover.layers import LSTM, Bidirectional, ScalarMix
 from carryover.models.configuration import check_types, declared_types
 from carryover.sequence import Sequence
@@ -273,8 +274,9 @@ class TaskPredictor:
         self.model.eval()
         for positions in batches_by_length([sum(map(len, own)) for own in sentences], PREDICTION_TOKENS):
             chosen = [sentences[position] for position in positions]
-            hidden = self.model.hidden([sentence for own in chosen for sentence in own])
-            yield positions, [tuple(chain.from_iterable(own)) for own in chosen], hidden
+            with computing():  # the head, too, while the caller has the states
+                hidden = self.model.hidden([sentence for own in chosen for sentence in own])
+                yield positions, [tuple(chain.from_iterable(own)) for own in chosen], hidden
 
     # ------------------------------------------------------------------ storing
 
