@@ -244,9 +244,9 @@ def test_wrong_use_is_named() -> None:
         fit("rank")
     with pytest.raises(BadData, match="no labelled example"):
         fit_task("tag", [], [], plan=CarryPlan(mode="scratch"))
-    with pytest.raises(UsageError, match="mode frozen carries a language model over"):
+    with pytest.raises(UsageError, match="mode frozen needs a language model"):
         fit(mode="frozen", encoder=None)
-    with pytest.raises(UsageError, match="mode static carries word vectors over"):
+    with pytest.raises(UsageError, match="mode static needs word vectors"):
         fit(mode="static", vectors=None)
     vocabulary, array = word_vectors()
     with pytest.raises(UsageError, match=r"vectors of shape \[3, 8\]"):

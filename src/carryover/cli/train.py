@@ -60,7 +60,9 @@ def _vectors(wanted: TaskRun) -> Vectors | None:
     if not CarryPlan(mode=wanted.carry_mode).kind.uses_vectors:
         return None
     if wanted.encoder is None:
-        raise UsageError(f"mode {wanted.carry_mode} carries word vectors over", repair="give their folder with --encoder")
+        raise UsageError(
+            f"mode {wanted.carry_mode} needs word vectors, but none were given", repair="give their folder with --encoder"
+        )
     from carryover.embeddings.vectors import WordVectors
 
     stored = WordVectors.load(wanted.encoder)

@@ -179,7 +179,7 @@ def _encoder(wanted: TaskRun, plan: CarryPlan) -> Encoder | None:
             )
         return None
     if wanted.encoder is None:
-        raise UsageError(f"mode {plan.mode} carries a language model over", repair="give --encoder FOLDER")
+        raise UsageError(f"mode {plan.mode} needs a language model, but none was given", repair="give --encoder FOLDER")
     return load_encoder(wanted.encoder, device=wanted.device)
 
 
