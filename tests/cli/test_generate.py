@@ -166,7 +166,7 @@ def test_what_cannot_be_asked(shell: Shell, writer: Path, line: str, says: str) 
 def test_the_wrong_kind_of_model_is_said(shell: Shell, material: Material, writer: Path) -> None:
     for folder, what in ((material.encoder, "a bidirectional language model"), (material.classifier, "a task model")):
         done = shell("generate", folder, "--prompt", "the")
-        assert done.code == 2 and f"is {what} and cannot write" in done.err and "--objective lm" in done.err
+        assert done.code == 2 and f"is {what}, which cannot write" in done.err and "--objective lm" in done.err
         assert done.out == ""
     done = shell("export", "elmo", writer, "--out", "new")
     assert done.code == 2 and "is a causal language model" in done.err, done.err

@@ -125,7 +125,7 @@ MODELS = [
     Case("an encoder that is a task", TRAIN + " --encoder {tagger} --out new", 2, ("is a task model, not a pretrained",)),
     Case("an encoder that is a task, to compare", "compare --task tag --train {tagged} --rungs frozen --encoder {tagger} --out new",
          2, ("tagger", "give")),
-    Case("predicting without a task", "predict {encoder} {raw}", 2, ("is a pretrained model without a task", "carryover train")),
+    Case("predicting without a task", "predict {encoder} {raw}", 2, ("is a bidirectional language model, not a trained task", "carryover train")),
     Case("columns for a language model", "evaluate {encoder} --test {test} --label-column label", 2, ("--label-column is for a trained task",)),
     Case("a task to begin with", "pretrain --begin-with {tagger} --raw {raw} --out new", 2, ("is a task model, but pretraining can only begin",)),
     Case("nothing to begin with", "pretrain --begin-with nowhere --raw {raw} --out new", 66, ("nowhere: does not exist",)),

@@ -99,7 +99,7 @@ def generate(
     """Continue a prompt. The text is written to standard output while it is generated."""
     from carryover.data.formats.opening import read_lines
     from carryover.devices import choose_device
-    from carryover.encoders.loading import load
+    from carryover.encoders.loading import load, require
     from carryover.encoders.text_generator import Continuation, TextGenerator
     from carryover.generation import Sampling
 
@@ -128,13 +128,9 @@ def generate(
     sampling = None
     if not greedy and beam is None:
         sampling = Sampling(**drawn)
-    writer = load(model, device=choose_device(device))
-    if not isinstance(writer, TextGenerator):
-        raise UsageError(
-            f"is {writer.description} and cannot write",
-            path=model,
-            repair="give a language model pretrained with --objective lm",
-        )
+    repair = "give a language model pretrained with --objective lm"
+    loaded = load(model, device=choose_device(device))
+    writer = require(loaded, TextGenerator, model, but="which cannot write", repair=repair)
     beginnings = [prompt] if prompts is None else [line for _, line in read_lines(prompts)]
     if not beginnings:
         raise BadData("there is no prompt", path=prompts, repair="write one a line; an empty line is an empty prompt")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from carryover.ambient import settled
 from carryover.encoders.artefact_parts import check_record
@@ -13,6 +13,8 @@ from carryover.storage.artefact import load_artefact
 
 if TYPE_CHECKING:
     from carryover.encoders.encoder import Encoder
+
+Model = TypeVar("Model")
 
 KINDS = {
     "bilm": "carryover.encoders.bilm:BidirectionalEncoder",
@@ -75,17 +77,17 @@ def encoder_in_task(name: str) -> type[Encoder]:
 
 def load_encoder(folder: Path | str, *, device: str = "cpu") -> Encoder:
     """The encoder in a folder. Raises UsageError where there is a model of another kind, and what `load` raises."""
-    return require_encoder(load(folder, device=device), folder)
-
-
-def require_encoder(loaded: Any, folder: Path | str) -> Encoder:
-    """The model that was loaded from `folder`. Raises UsageError where it is no encoder."""
     from carryover.encoders.encoder import Encoder
 
-    if not isinstance(loaded, Encoder):
-        raise UsageError(
-            f"is {loaded.description}, not a pretrained encoder",
-            path=folder,
-            repair="give the folder of a pretrained one",
-        )
+    loaded = load(folder, device=device)
+    return require(loaded, Encoder, folder, but="not a pretrained encoder", repair="give the folder of a pretrained one")  # type: ignore[type-abstract]
+
+
+def require(loaded: Any, wanted: type[Model], folder: Path | str, *, but: str, repair: str) -> Model:
+    """The model that was loaded from `folder`, if it is of the class that is `wanted`.
+
+    Raises UsageError naming what it is, with `but`, what was needed, and the repair.
+    """
+    if not isinstance(loaded, wanted):
+        raise UsageError(f"is {loaded.description}, {but}", path=folder, repair=repair)
     return loaded

@@ -14,7 +14,8 @@ from carryover.data.formats.opening import read_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
 from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
-from carryover.errors import BadData, UsageError
+from carryover.encoders.loading import require
+from carryover.errors import BadData
 from carryover.escaping import TableCell
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.train import Columns, read_examples
@@ -24,11 +25,7 @@ ITEMS_AT_ONCE = 2048
 
 def require_task(loaded: Any, folder: Path) -> TaskPredictor:
     """The task model that was loaded. Raises UsageError when it is a pretrained one."""
-    if not isinstance(loaded, TaskPredictor):
-        raise UsageError(
-            "is a pretrained model without a task", path=folder, repair="train one with `carryover train` first"
-        )
-    return loaded
+    return require(loaded, TaskPredictor, folder, but="not a trained task", repair="train one with `carryover train` first")
 
 
 def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:

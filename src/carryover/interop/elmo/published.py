@@ -23,7 +23,7 @@ from carryover.data.token import Tokenizer
 from carryover.data.tokenizers import WhitespaceTokenizer
 from carryover.data.words import WordTokenizer
 from carryover.encoders.bilm import BidirectionalEncoder
-from carryover.encoders.loading import load
+from carryover.encoders.loading import load, require
 from carryover.errors import BadData, CannotWrite, CarryoverError, UsageError
 from carryover.interop.elmo.layout import (
     Arrays,
@@ -162,11 +162,8 @@ def export_elmo(folder: Path, out: Path) -> dict[str, Any]:
     compared. Raises UsageError when `folder` is no such model or `out` holds anything but an earlier export, CannotWrite,
     ExtraMissing without h5py.
     """
-    encoder = load(folder)
-    if not isinstance(encoder, BidirectionalEncoder):
-        raise UsageError(
-            f"is {encoder.description}", path=folder, repair="give a pretrained language model of objective bilm"
-        )
+    repair = "give a pretrained language model of objective bilm"
+    encoder = require(load(folder), BidirectionalEncoder, folder, but="not a bidirectional language model", repair=repair)
     config, out = encoder.model.config, Path(out)
     try:
         options = options_of(config)
