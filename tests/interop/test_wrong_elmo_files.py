@@ -175,7 +175,11 @@ def test_wrong_files(
         (IMPORT.replace("--out new", "--out files/options.json"), 73, ("files/options.json",)),
         (IMPORT.replace("--out new", "--out {encoder}"), 2, ("holds another model; choose another folder",)),
         (IMPORT + " --tokenizer moses", 2, ("tokenizer 'moses' is unknown; use words or whitespace",)),
-        ("export elmo {classifier} --out new", 2, ("is a task model; give a pretrained language model",)),
+        (
+            "export elmo {classifier} --out new",
+            2,
+            ("is a task model, not a bidirectional language model; give a pretrained language model",),
+        ),
         ("export elmo nowhere --out new", 66, ("nowhere: does not exist",)),
         ("export elmo {encoder} --out files/options.json", 73, ("is a file",)),
         ("export elmo {encoder} --out other", 2, ("other: holds 'mine.txt'; give a folder that does not exist yet",)),
