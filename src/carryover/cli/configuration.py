@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,10 +43,10 @@ def user_file() -> Path:
     return user_config_path("carryover") / "config.toml"
 
 
-def read_defaults(verbs: Mapping[str, Mapping[str, Entry]], folder: Path) -> dict[str, dict[str, Any]]:
+def read_defaults(verbs: Mapping[str, Callable[[], Mapping[str, Entry]]], folder: Path) -> dict[str, dict[str, Any]]:
     """Defaults per command from the user's file, overlaid by `carryover.toml` in `folder`.
 
-    `verbs` holds for every command the entries of its table by their names. Raises UsageError naming the file and the nearest
+    `verbs` makes for every command the entries of its table by their names, only where a file has that table. Raises UsageError naming the file and the nearest
     spelling of an unknown table or key, naming a value of the wrong type, and for a file that is not TOML.
     """
     merged: dict[str, dict[str, Any]] = {}
@@ -62,7 +62,7 @@ def read_defaults(verbs: Mapping[str, Mapping[str, Entry]], folder: Path) -> dic
                 raise UsageError(f"{command!r} is not a command", path=path, repair=nearest(command, sorted(verbs)))
             if not isinstance(values, dict):
                 raise UsageError(f"{command} must be a table of options", path=path, repair=f"write [{command}]")
-            merged.setdefault(command, {}).update(_table(path, command, values, verbs[command]))
+            merged.setdefault(command, {}).update(_table(path, command, values, verbs[command]()))
     return merged
 
 

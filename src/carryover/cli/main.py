@@ -11,6 +11,7 @@ import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -234,15 +235,17 @@ def _spelling(error: Any) -> str:
 
 
 def _defaults(command: Any) -> dict[str, Any]:
-    entries: dict[str, dict[str, Entry]] = {}
-    for name, part in command.commands.items():
-        kinds = value_kinds(as_command(VERBS[name]))
-        spelled = {flag: parameter.name for parameter in part.params for flag in parameter.opts if len(flag) > 2}
-        entries[name] = {
-            flag.lstrip("-").replace("-", "_"): Entry(parameter, flag, kinds[parameter])
-            for flag, parameter in spelled.items()
-        }
-    return read_defaults(entries, Path(working_folder()))
+    tables = {name: partial(_entries, name, part) for name, part in command.commands.items()}
+    return read_defaults(tables, Path(working_folder()))
+
+
+def _entries(name: str, command: Any) -> dict[str, Entry]:
+    """What the table of one command may hold."""
+    kinds = value_kinds(as_command(VERBS[name]))
+    spelled = {flag: parameter.name for parameter in command.params for flag in parameter.opts if len(flag) > 2}
+    return {
+        flag.lstrip("-").replace("-", "_"): Entry(parameter, flag, kinds[parameter]) for flag, parameter in spelled.items()
+    }
 
 
 if __name__ == "__main__":
