@@ -33,7 +33,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
 
 # Scripts that need a finished comparison, a trained model or your data are run by hand: benchmarks/results/README.md has their commands.
-BY_HAND := $(addprefix benchmarks/,compare_real_data.py error_reductions.py sequence_models.py word_senses.py)
+BY_HAND := $(addprefix benchmarks/,compare_real_data.py error_reductions.py sequence_models.py two_versions.py word_senses.py)
 
 bench: setup
 	@for script in $(filter-out $(BY_HAND),$(sort $(wildcard benchmarks/*.py))); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def settled(*, gradients: bool = False) -> Iterator[None]:
+def default_torch_state(*, gradients: bool = False) -> Iterator[None]:
     """While the block runs: float32, tensors on the CPU where nothing else is said, no autocast, no inference mode.
 
     With `gradients` they are computed, too, also for a caller who wants none. Costs next to nothing where all that is so
@@ -39,11 +39,11 @@ def settled(*, gradients: bool = False) -> Iterator[None]:
         yield
 
 
-def each_settled(values: Iterable[Value]) -> Iterator[Value]:
-    """The same values, each computed while `settled`; what the caller does between two of them is left alone."""
+def each_with_default_torch_state(values: Iterable[Value]) -> Iterator[Value]:
+    """The same values, each computed while `default_torch_state`; what the caller does between two of them is left alone."""
     waiting = iter(values)
     while True:
-        with settled():
+        with default_torch_state():
             try:
                 value = next(waiting)
             except StopIteration:

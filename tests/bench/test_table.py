@@ -176,13 +176,13 @@ def test_a_cell_that_fails_is_told_and_the_others_run(shell: Shell, data: Path, 
     from carryover.bench.published import Recipe
     from carryover.bench.workload import Workload
 
-    settled = run.settled
+    sized_recipe = run.sized_recipe
 
     def exploding(cell: Replication, problem: Workload, epochs: int | None = None) -> Recipe:
-        recipe = settled(cell, problem, epochs)
+        recipe = sized_recipe(cell, problem, epochs)
         return replace(recipe, optimiser="sgd", rate=1e35, clip=None) if cell.model == "elman" else recipe
 
-    monkeypatch.setattr(run, "settled", exploding)
+    monkeypatch.setattr(run, "sized_recipe", exploding)
     line = (*BENCH, "--task", "jsb-chorales", "--data", data, "--out", "o", "--epochs", "2", "-q")
     done = shell(*line, "--model", "elman,tcn", "--json")
     assert done.code == 3 and done.document["finished"] == ["jsb-chorales-tcn-1"]

@@ -14,7 +14,7 @@ import scipy.io
 
 from carryover.bench.published import Recipe
 from carryover.bench.replication import Replication, ReplicationResult, run_cell
-from carryover.bench.run import data_files, load_workload, settled
+from carryover.bench.run import data_files, load_workload, sized_recipe
 from carryover.bench.stress_tests import AddingProblem
 from carryover.bench.workload import Workload
 
@@ -81,4 +81,4 @@ def read_problem(cell: Replication, data: Path) -> Workload:
 
 
 def of_one_size(cell: Replication, problem: Workload) -> Recipe:
-    return settled(cell, problem)
+    return sized_recipe(cell, problem)

@@ -74,7 +74,7 @@ def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -
     assert json.loads(Path("n/config.json").read_text())["config"]["encoder"]["layer_norm"] is True
     line = [*line[:-4], "--mode", "scratch", "--epochs", 1, "--hidden", 8, "--out", "s"]
     refused = shell(*line, "--mix-l2", 0.1)
-    assert refused.code == 2 and "mix_l2 is for a mixture of a language model's layers, and mode scratch" in refused.err
+    assert refused.code == 2 and "mix_l2 is for a mixture of a pretrained model's layers, and mode scratch" in refused.err
     plain = shell(*line)
     assert plain.code == 0 and "mix.svg" not in plain.out and not Path("s/mix.svg").exists()
 

@@ -46,6 +46,10 @@ def test_pretrain_train_evaluate_and_predict(shell: Shell, files: dict[str, Path
     assert done.document["mse"] == done.document["record"]["held_out"]["mse"]
     assert shell("evaluate", "lm", "--test", files["test"], "--json").document["together"]["mse"] > 0
 
+    said = shell("evaluate", "lm", "--test", files["test"], "--require", "0")
+    assert said.code == 4 and "mean squared error" in said.err and "is above the required 0" in said.err
+    assert said.out.startswith(f"{files['test']}: mean squared error 0.") and " values in 12 series)" in said.out
+
     common = ("train", "--task", "classify", "--train", files["train"], "-q")
     carried = shell(*common, "--encoder", "lm", "--mode", "full", "--epochs", "3", "--out", "full", "--json").document
     assert carried["record"]["proof"]["measured_perplexity"]["mse"] == pytest.approx(

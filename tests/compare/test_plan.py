@@ -42,7 +42,7 @@ def test_names_and_numbers_are_read() -> None:
         ({"time_limit": 0.0}, "time limit is 0"),
         ({"confidence": 1.0}, "confidence is 1"),
         ({"rungs": "static"}, "needs raw text"),
-        ({"rungs": "features,full"}, "rung full needs a pretrained language model"),
+        ({"rungs": "features,full"}, "rung full needs a pretrained model"),
         ({"rungs": "static", "encoder": "runs/lm"}, "needs raw text"),
     ],
 )

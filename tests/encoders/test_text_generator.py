@@ -20,7 +20,7 @@ from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import BadData, UsageError
 from carryover.generation import Sampling
 from carryover.objectives.next_token import NextTokenObjective, lines_next_token
-from carryover.pretraining.evaluation import evaluate_language_model
+from carryover.pretraining.evaluation import evaluate_pretrained
 from carryover.pretraining.pretrain import pretrain
 from carryover.pretraining.recipes import build_objective
 from carryover.pretraining.settings import PretrainSettings
@@ -87,7 +87,7 @@ def test_held_out_characters_are_those_of_the_text(text: Path, tmp_path: Path) -
     held_out = result.record["held_out"]
     assert held_out["tokens"] == len(valid.read_text()) and held_out["lines"] == 4
     assert held_out["bits_per_character"] == pytest.approx(math.log2(held_out["perplexity"]))
-    (again,) = evaluate_language_model(carryover.load(tmp_path / "lm"), tmp_path / "lm", [valid])["files"]
+    (again,) = evaluate_pretrained(carryover.load(tmp_path / "lm"), tmp_path / "lm", [valid])["files"]
     assert again["bits_per_character"] == pytest.approx(held_out["bits_per_character"])
 
 
@@ -143,7 +143,7 @@ def test_no_backward_direction_is_made_and_nothing_is_changed_by_that(
         monkeypatch.setattr(NextTokenObjective, "both_ways", both_ways)
         records.append(pretrain(tiny(text, epochs=1), tmp_path / name, quiet=True).record["held_out"])
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
-        evaluate_language_model(carryover.load(tmp_path / name), tmp_path / name, [text])
+        evaluate_pretrained(carryover.load(tmp_path / name), tmp_path / name, [text])
         assert made and set(made) == {both_ways}
         made.clear()
     assert weights[0] == weights[1] and records[0] == records[1]

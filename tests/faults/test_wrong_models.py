@@ -131,7 +131,7 @@ MODELS = [
     Case("nothing to begin with", "pretrain --begin-with nowhere --raw {raw} --out new", 66, ("nowhere: does not exist",)),
     Case("another size to begin with", "pretrain --begin-with {encoder} --raw {raw} --size small --out new", 2, ("size small has ", "leave --size out")),
     Case("embedding with a task", "embed {tagger} {raw}", 2, ("is a task model", "give the folder of a pretrained one")),
-    Case("frozen without encoder", TRAIN + " --mode frozen --out new", 2, ("mode frozen needs a language model", "--encoder")),
+    Case("frozen without encoder", TRAIN + " --mode frozen --out new", 2, ("mode frozen needs a pretrained model", "--encoder")),
     Case("static without vectors", TRAIN + " --mode static --out new", 2, ("mode static needs word vectors", "--encoder")),
     Case("static from a language model", TRAIN + " --mode static --encoder {encoder} --out new", 2, ("no word vectors", "give")),
     Case("static from nowhere", TRAIN + " --mode static --encoder nowhere --out new", 66, ("nowhere",)),

@@ -78,7 +78,7 @@ def test_a_task_is_trained_on_it_and_the_proof_says_what_is_not_stored(shell: Sh
         line = ["train", "--task", "classify", "--train", material.train, "--encoder", elmo, "--mode", mode, *few, mode]
         done = shell(*line)
         assert done.code == 0, done.err
-        assert "held-out perplexity: none is stored with the language model to compare with" in done.err
+        assert "held-out figures: none is stored with the model to compare with" in done.err
         proof = json.loads(Path(mode, "record.json").read_text())["proof"]
         assert proof["stored_perplexity"] is None and proof["tensors_loaded"] == 33
         assert proof["vocabulary_rows_matched"] == proof["vocabulary_rows"] > 0

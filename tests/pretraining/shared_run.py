@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -47,9 +48,19 @@ def _plain(value: Any) -> Any:
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that is free now, below those that the system gives to sockets that ask for none.
+
+    Processes that talk to each other hold such sockets, also between two runs, and could otherwise be given the port of a
+    later run before its processes meet there.
+    """
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def run(plans: list[Plan]) -> list[list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ import carryover
 from carryover.errors import BadData, InputMissing, UsageError
 from carryover.interop.elmo.published import export_elmo, import_elmo
 from carryover.objectives.bilm import lines_perplexity
-from carryover.pretraining.evaluation import evaluate_language_model, figure_lines
+from carryover.pretraining.evaluation import evaluate_pretrained, figure_lines
 from carryover.pretraining.pretrain import pretrain
 from carryover.pretraining.settings import PretrainSettings
 from pretraining.tiny_text import tiny, write_text
@@ -37,7 +37,7 @@ def test_the_figures_are_those_of_the_record(folder: Path, name: str) -> None:
     """In all, and file by file: the same chunks in the same lanes."""
     found = carryover.load(folder / name)
     held_out = found.record["held_out"]
-    document = evaluate_language_model(found, folder / name, [folder / "near.txt", folder / "far.txt"])
+    document = evaluate_pretrained(found, folder / name, [folder / "near.txt", folder / "far.txt"])
     assert len(document["files"]) == 2
     for here, there in zip(document["files"], held_out["files"], strict=True):
         assert here.keys() == there.keys() and here["fingerprint"] == there["fingerprint"]
@@ -52,7 +52,7 @@ def test_the_figures_are_those_of_the_record(folder: Path, name: str) -> None:
 
 def test_one_file_is_the_whole(folder: Path) -> None:
     found = carryover.load(folder / "lm")
-    document = evaluate_language_model(found, folder / "lm", [folder / "far.txt"])
+    document = evaluate_pretrained(found, folder / "lm", [folder / "far.txt"])
     (row,) = document["files"]
     assert {name: row[name] for name in FIGURES} == {name: document["together"][name] for name in FIGURES}
     assert 0.05 < row["unknown_share"] < 0.5
@@ -66,7 +66,7 @@ def test_one_file_is_the_whole(folder: Path) -> None:
 def test_a_line_that_is_read_alone_has_the_exact_perplexity(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "line.txt").write_text("\nthe boat sinks slowly .\n")
     found = carryover.load(folder / "lm")
-    row = evaluate_language_model(found, folder / "lm", [tmp_path / "line.txt"])["files"][0]
+    row = evaluate_pretrained(found, folder / "lm", [tmp_path / "line.txt"])["files"][0]
     expected = lines_perplexity(found.model, found.coder, ["the boat sinks slowly ."])
     assert {name: row[name] for name in expected} == pytest.approx(expected) and row["blank_lines"] == 1
 
@@ -75,7 +75,7 @@ def test_one_held_out_file_needs_no_rows_of_its_own(folder: Path, tmp_path: Path
     record = pretrain(tiny(folder / "text.txt", valid=folder / "near.txt", epochs=1), tmp_path / "lm", quiet=True).record
     assert "files" not in record["held_out"] and record["settings"]["valid"] == str(folder / "near.txt")
     found = carryover.load(tmp_path / "lm")
-    row = evaluate_language_model(found, tmp_path / "lm", [folder / "near.txt"])["together"]
+    row = evaluate_pretrained(found, tmp_path / "lm", [folder / "near.txt"])["together"]
     assert row["perplexity"] == record["held_out"]["perplexity"]
 
 
@@ -104,10 +104,10 @@ def test_wrong_input_is_one_line(folder: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     for name, kind, message in cases:
         with pytest.raises(kind, match=message):
-            evaluate_language_model(found, folder / "lm", [folder / "near.txt", tmp_path / name])
+            evaluate_pretrained(found, folder / "lm", [folder / "near.txt", tmp_path / name])
     with pytest.raises(UsageError, match="valid is an empty list"):
         PretrainSettings(raw="text.txt", valid=())
     export_elmo(folder / "lm", tmp_path / "files")
     import_elmo(tmp_path / "files" / "options.json", tmp_path / "files" / "weights.hdf5", tmp_path / "elmo")
     with pytest.raises(UsageError, match=r"has no output layer .* cannot be scored"):
-        evaluate_language_model(carryover.load(tmp_path / "elmo"), tmp_path / "elmo", [folder / "near.txt"])
+        evaluate_pretrained(carryover.load(tmp_path / "elmo"), tmp_path / "elmo", [folder / "near.txt"])

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import carryover
-from carryover.ambient import each_settled
+from carryover.ambient import each_with_default_torch_state
 from carryover.embeddings.vectors import WordVectors
 from carryover.encoders.embed_lines import embed_lines
 from carryover.layers import LSTM, check
@@ -166,7 +166,7 @@ def test_vectors_can_be_trained_on() -> None:
 def test_a_caller_between_two_values_has_its_own_settings() -> None:
     seen = []
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        for number in each_settled(torch.is_autocast_enabled("cpu") for _ in range(2)):
+        for number in each_with_default_torch_state(torch.is_autocast_enabled("cpu") for _ in range(2)):
             seen.append((number, torch.is_autocast_enabled("cpu")))
     assert seen == [(False, True)] * 2
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from carryover.bench.model import build_model, count_parameters
-from carryover.bench.run import choose_cells, load_workload, settled
+from carryover.bench.run import choose_cells, load_workload, sized_recipe
 from carryover.bench.run import estimate as estimate_bench
 from carryover.data.vocabulary import Vocabulary
 from carryover.objectives import text as text_objective
@@ -108,6 +108,6 @@ def test_of_bench(tmp_path: Path) -> None:
     cells = choose_cells(["adding"], [200], ["all"], [1])
     for cell, row in zip(cells, estimate_bench(cells, data=None, epochs=1, device="cpu"), strict=True):
         problem = load_workload(cell, cell.recipe, [])
-        recipe = settled(cell, problem)
+        recipe = sized_recipe(cell, problem)
         how = {"reads": problem.reads, "readout": problem.readout, "seed": cell.seed}
         assert row["parameters"] == count_parameters(build_model(recipe, problem.in_size, problem.out_size, **how))

@@ -244,7 +244,7 @@ def test_wrong_use_is_named() -> None:
         fit("rank")
     with pytest.raises(BadData, match="no labelled example"):
         fit_task("tag", [], [], plan=CarryPlan(mode="scratch"))
-    with pytest.raises(UsageError, match="mode frozen needs a language model"):
+    with pytest.raises(UsageError, match="mode frozen needs a pretrained model"):
         fit(mode="frozen", encoder=None)
     with pytest.raises(UsageError, match="mode static needs word vectors"):
         fit(mode="static", vectors=None)

@@ -22,7 +22,7 @@ def test_wrong_plans_are_named() -> None:
     for options in ({"top": 0}, {"layer_rate_decay": 0.0}, {"layer_rate_decay": 1.5}, {"unfreezing_share": 0.9}):
         with pytest.raises(UsageError, match=next(iter(options))):
             CarryPlan(**options)
-    with pytest.raises(UsageError, match="top-k with 4 layers, but the language model has 3"):
+    with pytest.raises(UsageError, match="top-k with 4 layers, but the pretrained model has 3"):
         tuned_groups(CarryPlan(mode="top-k", top=4), language_model().groups())
 
 
@@ -129,7 +129,7 @@ def test_proof_in_sentences() -> None:
     assert proof.lines() == [
         "carried over (full): 31 tensors with 1,234,567 numbers loaded, 4 tensors new",
         "vocabulary: 19 of 20 words matched",
-        "held-out perplexity measured again after loading: forward 80.0000 (stored 80.0000)",
+        "held-out forward perplexity 80.0000 (stored 80.0000), measured again after loading",
         "moved: layer 2 5.00%",
     ]
     json.dumps(proof.to_json())

@@ -126,7 +126,7 @@ def load_workload(cell: Replication, recipe: Recipe, files: Sequence[Path]) -> W
     )
 
 
-def settled(cell: Replication, workload: Workload, epochs: int | None = None) -> Recipe:
+def sized_recipe(cell: Replication, workload: Workload, epochs: int | None = None) -> Recipe:
     """The cell's recipe with its size filled in, and for a trial with fewer epochs."""
     recipe = cell.recipe
     size = recipe_size(recipe, workload.in_size, workload.out_size, reads=workload.reads, parameters=cell.entry.parameters)
@@ -169,7 +169,7 @@ def run_cells(
             try:
                 workload = load_workload(cell, cell.recipe, files[cell.task])
                 digests = {place.name: file_digest(place) for place in files[cell.task]}
-                recipe = settled(cell, workload, epochs)
+                recipe = sized_recipe(cell, workload, epochs)
                 result = run_cell(
                     cell, recipe, workload, out, data=digests, device=device, deadline=deadline, stop=stop, quiet=quiet
                 )
@@ -240,7 +240,7 @@ def estimate(cells: Sequence[Replication], *, data: Path | None, epochs: int | N
     found = []
     for cell in cells:
         workload = load_workload(cell, cell.recipe, data_files(cell.task, data))
-        recipe = settled(cell, workload, epochs)
+        recipe = sized_recipe(cell, workload, epochs)
         model = build_model(
             recipe, workload.in_size, workload.out_size, reads=workload.reads, readout=workload.readout, seed=cell.seed
         ).to(device)

@@ -78,8 +78,8 @@ def _table(path: Path, command: str, values: dict[str, Any], entries: Mapping[st
     }
     # The underscore keeps names such as json apart from those that pydantic's models have themselves.
     fields: dict[str, Any] = {f"{name}_": (kinds[entry.kind], None) for name, entry in entries.items()}
-    settled = ConfigDict(extra="forbid", protected_namespaces=())
-    model: type[BaseModel] = create_model(command, __config__=settled, **fields)
+    strict = ConfigDict(extra="forbid", protected_namespaces=())
+    model: type[BaseModel] = create_model(command, __config__=strict, **fields)
     written = {key.replace("-", "_"): key for key in values}
     try:
         found = model.model_validate({f"{name}_": values[key] for name, key in written.items()})

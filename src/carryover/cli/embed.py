@@ -19,7 +19,7 @@ from carryover.setting import OUTPUT, RESULT, RUN
 
 
 def embed(
-    model: Annotated[Path, typer.Argument(help="Folder of a pretrained language model.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a pretrained model.")],
     columns: Annotated[Given, filling(Columns, "text_column", "format")],
     source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Texts or sentences. Default: standard input.")] = "-",
     layers: Annotated[

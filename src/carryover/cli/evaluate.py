@@ -1,4 +1,4 @@
-"""`carryover evaluate`: the score of a trained task on labelled examples, or of a language model on text."""
+"""`carryover evaluate`: the score of a trained task on labelled examples, or of a pretrained model on raw data."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from carryover.setting import DATA, RESULT, sources
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained task or of a pretrained language model.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a trained task or of a pretrained model.")],
     columns: Annotated[Given, filling(Columns, "text_column", "label_column", otherwise="as in training")],
     reading: Annotated[Given, filling(Columns, "format", "scheme", "on_error")],
     test: Annotated[
         str,
         typer.Option(
             "--test",
-            help="Labelled examples. For a language model: text, or several: a.txt,b.txt.",
+            help="Labelled examples. For a pretrained model: raw text or series, or several: a.txt,b.txt.",
             metavar="FILE",
             rich_help_panel=DATA,
         ),
@@ -35,7 +35,7 @@ def evaluate(
         float | None,
         typer.Option(
             "--require",
-            help="End with exit code 4 if the main score is lower than this, or the perplexity higher.",
+            help="End with exit code 4 if the main score is lower than this, or the perplexity (of series the error) higher.",
             rich_help_panel=RESULT,
         ),
     ] = None,
@@ -43,7 +43,7 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Score a trained task (accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label) or a pretrained
-    language model (perplexity on each text and on all together).
+    model (on each file and on all together: a language model's perplexity, the error of a model of series).
 
     With --on-error skip, bad rows are written to TEST.rejected.jsonl in the working folder, and a label that was not in the
     training data counts as missed.
@@ -60,10 +60,10 @@ def evaluate(
         given = [name for name, is_given in for_tasks.items() if is_given]
         if given:
             raise UsageError(
-                f"{given[0]} is for a trained task, and this is a language model", path=model, repair="leave it out"
+                f"{given[0]} is for a trained task, and this is a pretrained model", path=model, repair="leave it out"
             )
         how = {"device": device, "raw_column": columns.get("text_column"), "raw_format": reading.get("format")}
-        _language_model(found, model, sources(test), require, how, as_json)
+        _pretrained(found, model, sources(test), require, how, as_json)
         return
     if require is not None and not 0 <= require <= 1:
         raise UsageError(f"--require is {require:g}", repair="give a score from 0 to 1")
@@ -88,25 +88,27 @@ def evaluate(
     )
 
 
-def _language_model(
+def _pretrained(
     found: Any, folder: Path, files: tuple[str, ...], require: float | None, how: dict[str, Any], as_json: bool
 ) -> None:
-    from carryover.pretraining.evaluation import evaluate_language_model, figure_lines
-    from carryover.pretraining.recipes import build_objective
+    from carryover.pretraining.evaluation import evaluate_pretrained, figure_lines, objective_of
 
-    if require is not None and not require >= 1:
-        raise UsageError(f"--require is {require:g}", repair="give a perplexity of at least 1")
-    document = evaluate_language_model(found, folder, files, **how)
+    objective = objective_of(found, folder)
+    if require is not None and not require >= objective.decides_least:
+        raise UsageError(
+            f"--require is {require:g}", repair=f"give a {objective.title} of at least {objective.decides_least:g}"
+        )
+    document = evaluate_pretrained(found, folder, files, **how)
     print_document(document) if as_json else print_lines(figure_lines(document))
     for doubt in document["doubts"]:
         say(f"carryover: warning: {doubt}")
     for note in document["notes"]:
         say(f"note: {note}")
-    perplexity = document["together"]["perplexity"]
-    if require is not None and not perplexity <= require:
+    value = document["together"][objective.decides]
+    if require is not None and not value <= require:
         raise GateNotMet(
-            f"the perplexity {perplexity:.2f} is above the required {require:g}",
-            repair="pretrain longer or on more text, or raise --require",
+            f"the {objective.deciding(document['together'])} is above the required {require:g}",
+            repair="pretrain longer or on more data, or raise --require",
         )
-    if following := build_objective(document["objective"]).after_evaluation(folder, files[0]):
+    if following := objective.after_evaluation(folder, files[0]):
         suggest_next(["carryover", *following])

@@ -29,7 +29,7 @@ def neighbours(
     ] = False,
     encoder: Annotated[
         Path | None,
-        typer.Option("--encoder", help="Folder of a pretrained language model.", metavar="FOLDER", rich_help_panel=DATA),
+        typer.Option("--encoder", help="Folder of a pretrained model.", metavar="FOLDER", rich_help_panel=DATA),
     ] = None,
     raw: Annotated[
         str | None,

@@ -92,7 +92,7 @@ class ComparePlan:
     encoder: str | PathLike[str] | Encoders | None = field(
         default=None,
         metadata=option(
-            "Pretrained language model to use, or several to compare: NAME=FOLDER,NAME=FOLDER. Default: pretrain one on --raw.",
+            "Pretrained model to use, or several to compare: NAME=FOLDER,NAME=FOLDER. Default: pretrain one on --raw.",
             MODEL,
             read=parse_encoders,
             metavar="FOLDER",

@@ -1,4 +1,4 @@
-"""What all cells share and is made once: the pretrained language model and the static word vectors."""
+"""What all cells share and is made once: the pretrained model and the static word vectors."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.shards import Shards
 from carryover.data.vocabulary import Vocabulary
 from carryover.embeddings.vectors import WordVectors
@@ -97,7 +97,7 @@ def _chunks(shards: Shards, size: int, keep: np.ndarray, random: np.random.Gener
         yield ids[stays], lines[stays], np.array(len(ids))
 
 
-@settled(gradients=True)
+@default_torch_state(gradients=True)
 def train_skipgram(shards: Shards, settings: SkipgramSettings | None = None, *, quiet: bool = True) -> WordVectors:
     """Vectors of the words of `shards`, by Adagrad on summed pair gradients. Raises BadData when no word is left.
 

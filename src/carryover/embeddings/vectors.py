@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.vocabulary import Vocabulary
 from carryover.errors import BadData, UsageError
 from carryover.storage import atomic_folder, load_tensors, read_json, save_tensors, verify_manifest, write_file
@@ -56,7 +56,7 @@ class WordVectors:
             write_file(temporary / "vocabulary.json", [json.dumps(self.vocabulary.to_json()).encode()])
 
     @classmethod
-    @settled()
+    @default_torch_state()
     def load(cls, folder: Path) -> WordVectors:
         """Read what `save` wrote. Raises InputMissing when the folder is absent, UsageError when it holds
         something else, BadData when a file is damaged or the two disagree."""

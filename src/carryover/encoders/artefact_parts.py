@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.errors import BadData
 from carryover.storage.artefact import Artefact
 
@@ -38,7 +38,7 @@ def check_vocabulary(kind: str, entries: int, config: BiLanguageModel.Config | L
         )
 
 
-@settled()
+@default_torch_state()
 def fill(build: Callable[[], Model], tensors: Mapping[str, Tensor], folder: Path) -> Model:
     """The module that `build` makes, with `tensors` for its parameters and buffers.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.devices import autocast
 from carryover.encoders.encoder import LONG, Choose, Encoder, every_layer
 from carryover.errors import UsageError, refuse_string
@@ -122,7 +122,7 @@ def embed_carrying(
     held = 0  # rows of the state
     device = encoder.device
     for sentences in batches:
-        with computing(), settled(), torch.inference_mode(), autocast(precision, str(device)):
+        with computing(), default_torch_state(), torch.inference_mode(), autocast(precision, str(device)):
             rows = len(sentences)
             if rows > held:
                 new = encoder.initial_state(rows - held)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from carryover import storage
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.coding import TokenCoder
 from carryover.data.examples import Text, TextPair
 from carryover.data.examples import Words as WordsInput
@@ -222,7 +222,7 @@ class Encoder(ABC):
         coder = json.dumps(self.coder.to_json(), sort_keys=True)
         return storage.fingerprint(repr(self.model.config), coder, *tensors)
 
-    @settled()
+    @default_torch_state()
     def embed(
         self,
         sentences: ListOf[Words],

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.encoders.artefact_parts import check_record
 from carryover.errors import BadData, UsageError
 from carryover.storage.artefact import load_artefact
@@ -30,7 +30,7 @@ KINDS_IN_TASKS = {
 """How the artefact of a task names the encoder that was carried over into it → the kind of that encoder's own artefacts."""
 
 
-@settled()
+@default_torch_state()
 def load(folder: Path | str, *, device: str = "cpu") -> Any:
     """The model in a folder: a `BidirectionalEncoder`, a `TextGenerator`, or the `TaskPredictor` of a task.
 

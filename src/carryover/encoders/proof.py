@@ -21,7 +21,7 @@ class CarryProof:
     """Evidence that what was trained before is what the task began with, and of what became of it.
 
     `vocabulary_rows_matched` of `vocabulary_rows` words found their row among what was carried over (for spelling: all).
-    Perplexities are `forward_perplexity` and `backward_perplexity` of the held-out lines, None where none are stored.
+    Perplexities are the encoder's `proved_figures` of what was held out (of series `mse`), None where none are stored.
     `scored` is whether what is carried over has held-out figures at all: word vectors have none.
     `moved` is ‖after − before‖ / ‖before‖ of each layer that was carried over, 0 where it stayed fixed.
     """
@@ -55,12 +55,12 @@ class CarryProof:
             found.append(f"vocabulary: {self.vocabulary_rows_matched:,} of {self.vocabulary_rows:,} words matched")
         if self.measured_perplexity and self.stored_perplexity:
             parts = [
-                f"{name.removesuffix('_perplexity')} {self.measured_perplexity[name]:.4f} (stored {stored:.4f})"
+                f"{name.replace('_', ' ')} {self.measured_perplexity[name]:.4f} (stored {stored:.4f})"
                 for name, stored in self.stored_perplexity.items()
             ]
-            found.append(f"held-out perplexity measured again after loading: {', '.join(parts)}")
+            found.append(f"held-out {', '.join(parts)}, measured again after loading")
         elif self.scored:
-            found.append("held-out perplexity: none is stored with the language model to compare with")
+            found.append("held-out figures: none is stored with the model to compare with")
         if self.moved:
             found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))
         return found

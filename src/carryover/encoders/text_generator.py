@@ -7,7 +7,7 @@ from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from carryover.ambient import each_settled, settled
+from carryover.ambient import default_torch_state, each_with_default_torch_state
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.causal import CausalEncoder
 from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
@@ -150,13 +150,13 @@ class TextGenerator(CausalEncoder):
             seed=seed,
             device=next(self.model.parameters()).device,
         )
-        return _texts(each_settled(tokens), written)
+        return _texts(each_with_default_torch_state(tokens), written)
 
     def generate(self, prompt: str, *, seed: int = 0, **how: Any) -> Continuation:
         """The whole of what `stream` yields, with its probability; the same options."""
         return self.generate_all([prompt], seeds=[seed], **how)[0]
 
-    @settled()
+    @default_torch_state()
     def generate_all(
         self,
         prompts: ListOf[str],
@@ -193,7 +193,7 @@ class TextGenerator(CausalEncoder):
         """The likeliest continuations of a prompt; the options are those of `beam_search_all`."""
         return self.beam_search_all([prompt], **how)[0]
 
-    @settled()
+    @default_torch_state()
     def beam_search_all(
         self,
         prompts: ListOf[str],

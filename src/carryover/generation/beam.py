@@ -103,7 +103,7 @@ def beam_search(
             if search.beams:
                 ends = None if until is None else partial(until, number)
                 _extend(search, allowed, beams, limits.stop, ends, divisor)
-                _settle(search, best, beams, last=made + 1 == max_tokens, divisor=divisor, longest=max_tokens)
+                _end_where_final(search, best, beams, last=made + 1 == max_tokens, divisor=divisor, longest=max_tokens)
         going = [beam for search in searches for beam in search.beams]
         if not going:
             break
@@ -151,7 +151,9 @@ def _ranked(scores: torch.Tensor, likely: int) -> Iterator[int]:
         given, count = count, 2 * count
 
 
-def _settle(search: _Search, best: int, beams: int, *, last: bool, divisor: Callable[[int], float], longest: int) -> None:
+def _end_where_final(
+    search: _Search, best: int, beams: int, *, last: bool, divisor: Callable[[int], float], longest: int
+) -> None:
     """Rank what is set aside and end the search where it cannot become better."""
     if last:
         for beam in search.beams:

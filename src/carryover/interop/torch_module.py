@@ -24,7 +24,7 @@ class ElmoModule(nn.Module):
 
     Parameters
     ----------
-    encoder : folder of a pretrained language model, or the model itself, which is copied and stays untouched.
+    encoder : folder of a pretrained model, or the model itself, which is copied and stays untouched.
     mixes : how many mixtures, and so how many sequences `forward` gives.
     dropout : on each mixture, in training.
     layer_norm : normalise each layer's vectors before they are mixed.

@@ -87,6 +87,7 @@ class NextValueObjective(Objective[SeriesCorpus]):
 
     kind = "series"
     decides = "mse"
+    decides_title = "mean squared error"
     set_aside = "a part of the same series"
     model_options: ClassVar[Mapping[str, str]] = {
         "stack": "stack", "layers": "layers", "width": "size", "kernel": "kernel", "dropout": "dropout",
@@ -209,7 +210,7 @@ class NextValueObjective(Objective[SeriesCorpus]):
         if not len(windows):
             raise BadData("no series has two steps: there is nothing to predict", path=files[0], repair="give longer series")
         figures = evaluate_next_value(model, TensorWindows(windows), device=how["device"])
-        return {"text": ", ".join(map(str, files)), "lines": len(series), "unknown_share": 0.0, **figures}
+        return {"text": ", ".join(map(str, files)), "series": len(series), **figures}
 
     # ------------------------------------------------------------------ for people
 
@@ -250,6 +251,9 @@ carryover train --task classify --train series.ts --encoder FOLDER --mode frozen
 
     def details(self, figures: Mapping[str, Any]) -> str:
         return f"{figures['persistence_mse']:.4g} for persistence (the last value repeated)"
+
+    def counted(self, figures: Mapping[str, Any]) -> str:
+        return f"{figures['tokens']:,} values in {figures['series']:,} series"
 
     def after_training(self, out: Path, wanted: Request) -> list[Any]:
         return ["train", "--task", "classify", "--train", wanted.raw, "--encoder", out, "--out", f"{out}-task"]

@@ -132,7 +132,8 @@ class Draft:
 class Objective(ABC, Generic[C]):
     """What is learned from raw data, and everything about a run that depends on it.
 
-    kind : of the artefacts. decides : the held-out figure that says which model is best, lower is better.
+    kind : of the artefacts. decides : the held-out figure that says which model is best, lower is better; decides_title,
+    decides_format and decides_least : how it is named (empty: as the figure is) and written for people, and the best that it can be.
     continues : whether a run may begin with a stored model. set_aside : what is held out where no held-out files are given.
     model_options : common options of a model (`layers`, `width`, …) → fields of the configuration.
 
@@ -142,6 +143,9 @@ class Objective(ABC, Generic[C]):
 
     kind: ClassVar[str]
     decides: ClassVar[str] = "perplexity"
+    decides_title: ClassVar[str] = ""
+    decides_format: ClassVar[str] = ".4g"
+    decides_least: ClassVar[float] = 0.0
     continues: ClassVar[bool] = False
     set_aside: ClassVar[str] = "a part of the same data"
     model_options: ClassVar[Mapping[str, str]] = {}
@@ -274,9 +278,22 @@ class Objective(ABC, Generic[C]):
         """The text in brackets after the deciding figure."""
         return f"{figures['tokens']:,} targets"
 
+    def counted(self, figures: Mapping[str, Any]) -> str:
+        """How much `measure` measured, for the end of a line of its figures."""
+        return f"{figures['tokens']:,} targets"
+
     def held_out_line(self, figures: Mapping[str, Any]) -> str:
         """The held-out figures of a finished run in a line."""
-        return f"held-out {self.decides.replace('_', ' ')} {figures[self.decides]:.4g} ({self.details(figures)})"
+        return f"held-out {self.deciding(figures)} ({self.details(figures)})"
+
+    def deciding(self, figures: Mapping[str, Any]) -> str:
+        """The figure that decides, with its name."""
+        return f"{self.title} {figures[self.decides]:{self.decides_format}}"
+
+    @property
+    def title(self) -> str:
+        """What the figure that decides is called."""
+        return self.decides_title or self.decides.replace("_", " ")
 
     def after_training(self, out: Path, wanted: Request) -> list[Any]:
         """The arguments of the command that most likely follows a run; none as a rule."""

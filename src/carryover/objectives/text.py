@@ -51,6 +51,8 @@ class TextObjective(Objective[TextCorpus]):
     """
 
     continues = True
+    decides_format = ".2f"
+    decides_least = 1.0
     both_ways: ClassVar[bool]
     exact: ClassVar[bool]
 
@@ -195,8 +197,8 @@ class TextObjective(Objective[TextCorpus]):
             **figures,
         }
 
-    def held_out_line(self, figures: Mapping[str, Any]) -> str:
-        return f"held-out perplexity {figures['perplexity']:.2f} ({self.details(figures)})"
+    def counted(self, figures: Mapping[str, Any]) -> str:
+        return f"{figures['tokens']:,} targets in {figures['lines']:,} lines, {figures['unknown_share']:.2%} of the tokens unknown"
 
 
 def check_samples(model: Mapping[str, Any], softmax: str) -> None:

@@ -1,4 +1,4 @@
-"""What a pretrained language model scores on texts: each file separately, and all of them one after another."""
+"""What a pretrained model scores on raw data: each file separately, and all of them one after another."""
 
 from __future__ import annotations
 
@@ -31,7 +31,15 @@ def measured_as_in_training(record: Mapping[str, Any]) -> dict[str, int]:
     return {"lanes": int(stored.get("batch_size") or lanes_for(tokens, usual["steps"])), **usual}
 
 
-def evaluate_language_model(
+def objective_of(found: Any, folder: Path) -> Objective[Any]:
+    """What the model that was loaded from `folder` has learned. Raises UsageError where that is none of our objectives."""
+    name = objective_name(found.kind, found.record)
+    if name is None:
+        raise UsageError("is not a pretrained model that can be evaluated", path=folder, repair="give a pretrained one")
+    return build_objective(name)
+
+
+def evaluate_pretrained(
     found: Any,
     folder: Path,
     files: ListOf[Source],
@@ -40,16 +48,13 @@ def evaluate_language_model(
     raw_column: str | int | None = None,
     raw_format: str | None = None,
 ) -> dict[str, Any]:
-    """Perplexities of the pretrained model `found`, which was loaded from `folder`, as the JSON document of the command.
+    """Figures of the pretrained model `found`, which was loaded from `folder`, as the JSON document of the command.
 
     Each file separately, and `together`. On its own held-out file a model has the figures of its record. `doubts` are
-    sentences about figures that do not fit together, there or here, `notes` about clipped states beside figures that do. Raises UsageError for weights that came without an
-    output layer.
+    sentences about figures that do not fit together, there or here, `notes` about clipped states beside figures that do. Raises
+    UsageError for weights that came without an output layer.
     """
-    name = objective_name(found.kind, found.record)
-    if name is None:
-        raise UsageError("is not a pretrained model that can be evaluated", path=folder, repair="give a pretrained one")
-    objective = build_objective(name)
+    objective = objective_of(found, folder)
     if not objective.predicts(found.model.config):
         raise UsageError(
             "has no output layer (its weights were published without one), so it cannot be scored as a language model",
@@ -64,7 +69,7 @@ def evaluate_language_model(
     return {
         "schema": "carryover.evaluate-language-model/1",
         "folder": str(folder),
-        "objective": name,
+        "objective": objective_name(found.kind, found.record),
         "files": each,
         "together": {name: value for name, value in whole.items() if name not in ("text", "fingerprint")},
         "doubts": [
@@ -81,7 +86,7 @@ def evaluate_language_model(
 
 
 def figure_lines(document: Mapping[str, Any]) -> list[str]:
-    """The figures of `evaluate_language_model` as a person reads them, a line a file."""
+    """The figures of `evaluate_pretrained` as a person reads them, a line a file."""
     objective = build_objective(document["objective"])
     rows = [(file["text"], file) for file in document["files"]]
     if len(rows) > 1:
@@ -91,7 +96,4 @@ def figure_lines(document: Mapping[str, Any]) -> list[str]:
 
 def line_of_figures(objective: Objective[Any], figures: Mapping[str, Any]) -> str:
     """One set of figures in a line."""
-    return (
-        f"{objective.decides.replace('_', ' ')} {figures[objective.decides]:.2f} ({objective.details(figures)}; "
-        f"{figures['tokens']:,} targets in {figures['lines']:,} lines, {figures['unknown_share']:.2%} of the tokens unknown)"
-    )
+    return f"{objective.deciding(figures)} ({objective.details(figures)}; {objective.counted(figures)})"

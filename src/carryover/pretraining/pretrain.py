@@ -20,7 +20,7 @@ import torch
 
 import carryover
 from carryover import storage
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.order import random_bits
 from carryover.devices import choose_device, choose_precision
 from carryover.errors import CarryoverError, UsageError
@@ -77,7 +77,7 @@ class PretrainResult:
         }
 
 
-@settled(gradients=True)
+@default_torch_state(gradients=True)
 def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) -> PretrainResult:
     """Train a language model as `wanted` says and write its artefact into `out`.
 
@@ -102,7 +102,8 @@ def pretrain(wanted: PretrainSettings, out: Path | str, *, quiet: bool = False) 
     if not quiet:
         say(
             f"{'finished before: ' if outcome.resumed_from == outcome.steps else ''}held-out "
-            f"{outcome.decides.replace('_', ' ')} {outcome.held_out:.2f} after {outcome.steps:,} steps and {duration(outcome.seconds)} "
+            f"{objective.deciding({outcome.decides: outcome.held_out})} after {outcome.steps:,} steps and "
+            f"{duration(outcome.seconds)} "
             f"(ended by {outcome.stopped_by}): {outcome.folder}"
         )
     for line in () if outcome.process else warnings_and_notes(outcome.record, quiet):

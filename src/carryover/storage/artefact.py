@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carryover import storage
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.errors import BadData, Busy, CarryoverError, InputMissing, UsageError, check_schema
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def save_artefact(
         _finish(folder)
 
 
-@settled()
+@default_torch_state()
 def load_artefact(folder: Path) -> Artefact:
     """Read an artefact, every byte verified, into private memory.
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import carryover
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.coding import TokenCoder
 from carryover.data.order import random_bits
 from carryover.encoders.encoder import Encoder
@@ -62,7 +62,7 @@ class FitResult:
     stopped_by: str
 
 
-@settled(gradients=True)
+@default_torch_state(gradients=True)
 def fit_task(
     kind: str,
     train: ListOf[Any],

@@ -53,7 +53,7 @@ def _copied(groups: ListOf[LayerGroup]) -> Layers:
 def check_material(plan: CarryPlan, encoder: Encoder | None, vectors: Vectors | None) -> None:
     """Raise UsageError when what the plan carries over was not given."""
     if plan.uses_encoder and encoder is None:
-        raise UsageError(f"mode {plan.mode} needs a language model, but none was given", repair="give --encoder FOLDER")
+        raise UsageError(f"mode {plan.mode} needs a pretrained model, but none was given", repair="give --encoder FOLDER")
     if not plan.kind.uses_vectors:
         return
     if vectors is None:
@@ -93,7 +93,7 @@ def _carried_encoder(
     """A copy of the encoder, proved to be one; the caller's stays untouched."""
     copy = encoder.copy()
     stored_tensors = {name: tensor.cpu() for name, tensor in encoder.model.state_dict().items()}
-    carry_weights(stored_tensors, copy.model, "the language model")
+    carry_weights(stored_tensors, copy.model, "the pretrained model")
     copy.model.to(device).eval()
     stored, measured = measure_again(copy, encoder)
     # From here on without the output layer: it served the proof only.

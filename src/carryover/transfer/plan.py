@@ -33,7 +33,7 @@ def _none(top: int, groups: Groups) -> Groups:
 def _topmost(top: int, groups: Groups) -> Groups:
     if top > len(groups):
         raise UsageError(
-            f"top-k with {top} layers, but the language model has {len(groups)} ({', '.join(x.name for x in groups)})",
+            f"top-k with {top} layers, but the pretrained model has {len(groups)} ({', '.join(x.name for x in groups)})",
             repair=f"give at most {len(groups)}",
         )
     return groups[:top]
@@ -122,7 +122,7 @@ class CarryPlan:
     """
 
     mode: str = "frozen"
-    top: int = field(default=1, metadata=option("Number of layers of the language model that mode top-k tunes.", TRAINING))
+    top: int = field(default=1, metadata=option("Number of layers of the pretrained model that mode top-k tunes.", TRAINING))
     tune_vectors: bool = field(
         default=False, metadata=option("Tune the word vectors in mode static.", TRAINING, "--tune-vectors")
     )
@@ -176,7 +176,7 @@ class CarryPlan:
         for name in ("mix_l2", "mix_layer_norm"):
             if getattr(self, name) and not self.uses_encoder:
                 raise UsageError(
-                    f"{name} is for a mixture of a language model's layers, and mode {self.mode} has none",
+                    f"{name} is for a mixture of a pretrained model's layers, and mode {self.mode} has none",
                     repair="use mode frozen, head, top-k or full, or leave it out",
                 )
         self._check_placement()

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.coding import TokenCoder
 from carryover.data.examples import Example, Source
 from carryover.data.examples import Words as WordsInput
@@ -221,7 +221,7 @@ class TaskPredictor:
         refuse_string("items", items)
         return [self.task.written(labels) for labels in self._decoded(items)]
 
-    @settled()
+    @default_torch_state()
     @torch.no_grad()
     def _decoded(self, items: ListOf[Item]) -> list[Labels]:
         found: list[Labels] = [()] * len(items)
@@ -230,7 +230,7 @@ class TaskPredictor:
                 found[position] = labels
         return found
 
-    @settled()
+    @default_torch_state()
     @torch.no_grad()
     def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
         """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
@@ -241,7 +241,7 @@ class TaskPredictor:
                 found[position] = table.cpu().numpy()
         return found
 
-    @settled()
+    @default_torch_state()
     @torch.no_grad()
     def predictions(self, items: ListOf[Item]) -> list[Prediction]:
         """Words, labels and probabilities of every item."""
@@ -305,7 +305,7 @@ class TaskPredictor:
             return {}
         from carryover.transfer.mix_figure import mixture_figure
 
-        title = f"How {self.task.activity} mixes the layers of the language model"
+        title = f"How {self.task.activity} mixes the layers of the pretrained model"
         return {"mix.svg": mixture_figure(self.record["mix"], title).encode()}
 
     @classmethod
@@ -371,4 +371,4 @@ Settings, seed and versions are in `record.json`. {limits}
 
 
 def _mixture(record: dict[str, Any]) -> str:
-    return "\n![Shares of the language model's layers in the mixture](mix.svg)\n" if record.get("mix") else ""
+    return "\n![Shares of the pretrained model's layers in the mixture](mix.svg)\n" if record.get("mix") else ""

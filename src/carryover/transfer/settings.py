@@ -157,7 +157,7 @@ class TaskRun:
     encoder: Path | None = field(
         default=None,
         metadata=option(
-            "Pretrained language model to carry over, or word vectors for --mode static.", MODEL, read=Path, metavar="FOLDER"
+            "Pretrained model to carry over, or word vectors for --mode static.", MODEL, read=Path, metavar="FOLDER"
         ),
     )
     mode: str | None = field(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import carryover
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.data.builtin import lines_fingerprint
 from carryover.data.coding import TokenCoder
 from carryover.data.columns import Columns
@@ -64,7 +64,7 @@ class TaskRunResult:
         ]
 
     def mix_lines(self) -> list[str]:
-        """How the language model's layers were mixed in the end."""
+        """How the pretrained model's layers were mixed in the end."""
         found = []
         for place, mix in self.record.get("mix", {}).items():
             names = ["tokens", *(f"layer {number}" for number in range(1, len(mix["shares"])))]
@@ -179,11 +179,11 @@ def _encoder(wanted: TaskRun, plan: CarryPlan) -> Encoder | None:
             )
         return None
     if wanted.encoder is None:
-        raise UsageError(f"mode {plan.mode} needs a language model, but none was given", repair="give --encoder FOLDER")
+        raise UsageError(f"mode {plan.mode} needs a pretrained model, but none was given", repair="give --encoder FOLDER")
     return load_encoder(wanted.encoder, device=wanted.device)
 
 
-@settled(gradients=True)
+@default_torch_state(gradients=True)
 def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, quiet: bool = False) -> TaskRunResult:
     """Train what `wanted` says into `out`; the same call continues a stopped run and returns at once after a finished one.
 

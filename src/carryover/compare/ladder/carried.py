@@ -1,4 +1,4 @@
-"""The rungs that carry a pretrained language model over: left as it is, or tuned from the top down."""
+"""The rungs that carry a pretrained model over: left as it is, or tuned from the top down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CarriedRung(NeuralRung):
-    """A rung over a pretrained language model, which is given or made from the raw text once for all cells."""
+    """A rung over a pretrained model, which is given or made from the raw text once for all cells."""
 
     needs = Needs(encoder=True)
 
@@ -40,7 +40,7 @@ class Frozen(CarriedRung):
     name = family = mode = "frozen"
     cost = Cost(beforehand=2, trained=1)
     style = Style(light="#007a5a", dark="#4fd0a5", marker="D", line="-")
-    sentence = "The pretrained language model is left as it is; a learned mix of its layers feeds a small model (ELMo)."
+    sentence = "The pretrained model is left as it is; a learned mix of its layers feeds a small model (ELMo)."
     usual = True
 
 
@@ -50,7 +50,7 @@ class LastLayer(CarriedRung):
     name = family = mode = "head"
     cost = Cost(beforehand=2, trained=2)
     style = Style(light="#7a4bc0", dark="#bd9bf5", marker="v", line=(0, (5, 2)))
-    sentence = "The pretrained language model is left as it is; only the last layer is trained on it."
+    sentence = "The pretrained model is left as it is; only the last layer is trained on it."
 
 
 class TopLayers(CarriedRung):
@@ -58,7 +58,7 @@ class TopLayers(CarriedRung):
 
     family, mode = "top", "top-k"
     style = Style(light="#b0307a", dark="#f08cc4", marker="P", line=(0, (1, 1.5)))
-    sentence = "The uppermost layers of the pretrained language model are tuned with the head."
+    sentence = "The uppermost layers of the pretrained model are tuned with the head."
 
     def __init__(self, layers: int = 1) -> None:
         self.layers = layers
@@ -80,7 +80,7 @@ class Full(CarriedRung):
     name = family = mode = "full"
     cost = Cost(beforehand=2, trained=4)
     style = Style(light="#c0321f", dark="#ff8a78", marker="X", line=(0, (7, 2, 1, 2)))
-    sentence = "The whole pretrained language model is tuned."
+    sentence = "The whole pretrained model is tuned."
     usual = True
 
 

@@ -32,7 +32,7 @@ class Cost(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What is made once for all cells of a rung. `raw` is the raw text where nothing else may take its place; `encoder` a
-    pretrained language model, given or made from the raw text; `vectors` word vectors of the raw text. `words`: the examples must
+    pretrained model, given or made from the raw text; `vectors` word vectors of the raw text. `words`: the examples must
     hold words."""
 
     raw: bool = False
@@ -126,7 +126,7 @@ class Rung(LadderRow):
         )
 
     def lacks(self, *, raw: bool, encoder: bool, words: bool = True) -> UsageError | None:
-        """What it cannot be compared without, given whether there is raw text and a pretrained language model, and whether the
+        """What it cannot be compared without, given whether there is raw text and a pretrained model, and whether the
         examples hold words."""
         if self.needs.words and not words:
             return UsageError(f"rung {self.name} needs words, and the examples hold none", repair="leave it out")
@@ -135,7 +135,7 @@ class Rung(LadderRow):
             return UsageError(f"rung {self.name} needs raw text{purpose}", repair="give --raw, or leave the rung out")
         if self.needs.encoder and not (raw or encoder or self.encoder):
             return UsageError(
-                f"rung {self.name} needs a pretrained language model",
+                f"rung {self.name} needs a pretrained model",
                 repair="give --raw or --encoder, or leave the rung out",
             )
         return None

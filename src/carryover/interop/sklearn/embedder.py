@@ -23,7 +23,7 @@ class ElmoEmbedder:
 
     Parameters
     ----------
-    encoder : folder of a pretrained language model, or the model itself.
+    encoder : folder of a pretrained model, or the model itself.
     layers, pool : as `carryover embed` takes them; see `carryover.encoders.embed_lines.embed_lines`.
     device : "auto", "cpu", "cuda".
 

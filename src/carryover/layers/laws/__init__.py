@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import torch
 
-from carryover.ambient import settled
+from carryover.ambient import default_torch_state
 from carryover.layers.base import Layer
 from carryover.layers.laws.case import Case, Examined, Inputs, LawBroken, ids, real_values
 from carryover.layers.laws.keeping import Reference, persistence, reference
@@ -74,7 +74,7 @@ def applicable(layer: Examined) -> list[str]:
     return [name for name in LAWS if name in names]
 
 
-@settled(gradients=True)
+@default_torch_state(gradients=True)
 def check(
     layer: Examined,
     inputs: Inputs | None = None,
