@@ -255,7 +255,7 @@ def test_not_fitted() -> None:
         ({}, [1] * 10, ["x", "y"] * 5, TypeError, "text 0 is int"),
         ({"dev_share": 1.0}, ["a"] * 10, ["x", "y"] * 5, UsageError, "dev_share is 1.0"),
         ({"mode": "static"}, ["a"] * 10, ["x", "y"] * 5, UsageError, "needs word vectors"),
-        ({"mode": "frozen"}, ["a"] * 10, ["x", "y"] * 5, UsageError, "language model"),
+        ({"mode": "frozen"}, ["a"] * 10, ["x", "y"] * 5, UsageError, "needs a pretrained model"),
         ({"mode": "frosen"}, ["a"] * 10, ["x", "y"] * 5, UsageError, "did you mean 'frozen'?"),
         ({"device": "gpu"}, ["a"] * 10, ["x", "y"] * 5, UsageError, "unknown device"),
         ({"pretraining": PRETRAINING}, ["", " "], None, BadData, "X cannot be learned from"),
