@@ -50,6 +50,10 @@ def test_pretrain_train_evaluate_and_predict(shell: Shell, files: dict[str, Path
     assert said.code == 4 and "mean squared error" in said.err and "is above the required 0" in said.err
     assert said.out.startswith(f"{files['test']}: mean squared error 0.") and " values in 12 series)" in said.out
 
+    Path("t.txt").write_text("some text\n")
+    refused = shell("embed", "lm", "t.txt")
+    assert refused.code == 2 and "lm: is a model of series, and embed reads text" in refused.err
+
     common = ("train", "--task", "classify", "--train", files["train"], "-q")
     carried = shell(*common, "--encoder", "lm", "--mode", "full", "--epochs", "3", "--out", "full", "--json").document
     assert carried["record"]["proof"]["measured_perplexity"]["mse"] == pytest.approx(

@@ -14,6 +14,7 @@ import pytest
 from carryover.data.examples import Series
 from carryover.data.formats.series.parts import interpolate, label_of, without_missing_end
 from carryover.data.formats.series.reading import read_series, series_format
+from carryover.data.series_scaler import SeriesScaler
 from carryover.errors import BadData, InputMissing, UsageError
 
 DATA = Path(os.environ.get("CARRYOVER_TEST_DATA", "/nowhere"))
@@ -247,3 +248,28 @@ def test_real_sets_have_the_sizes_of_their_manifest() -> None:
         assert {one.input.values.shape for one in motions} == {(100, 6)}
     [hours] = read_series(DATA / "ett-h1" / "ETTh1.csv.gz", require_labels=False).examples
     assert hours.input.values.shape == (17420, 7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_value_that_no_model_can_read_is_named(value: float) -> None:
+    scaler = SeriesScaler((0.0, 0.0), (1.0, 1.0))
+    values = np.zeros((3, 2))
+    values[1, 1] = value
+    with pytest.raises(BadData, match=r"step 2 of channel 2 of a series is .*, which the model cannot read"):
+        scaler.scale(Series(values))
+    with pytest.raises(BadData, match="a series has no step"):
+        scaler.scale(Series(np.zeros((0, 2))))
+
+
+def test_a_value_that_is_too_large_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("1 2 3\n1 1e300 3\n")
+    with pytest.raises(BadData, match=r"x.txt:2: value 1 is '1e300', which is too large"):
+        read_series(path)
+
+
+@pytest.mark.parametrize("values", [None, "abc", [["a"]], np.array([[None]], dtype=object)])
+def test_a_series_is_made_of_numbers(values: object) -> None:
+    with pytest.raises(TypeError, match="give numbers"):
+        Series(values)  # type: ignore[arg-type]
+    assert Series([[1, 2], [3, 4]]).shown == "2 steps of 2 channels"  # type: ignore[arg-type]

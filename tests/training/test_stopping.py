@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from carryover.errors import BadData
 from carryover.training.stopping import Interrupted, Terminated, stop_signals
 
 
@@ -27,6 +28,15 @@ def test_the_first_signal_is_noted_while_a_loop_runs(capsys: pytest.CaptureFixtu
 def test_outside_the_loop_it_raises() -> None:
     with pytest.raises(Interrupted), stop_signals():
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_a_signal_passes_does_not_take_it_for_its_own_fault() -> None:
+    with pytest.raises(Terminated) as caught, stop_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception as error:
+            raise BadData("cannot be built") from error
+    assert str(caught.value) == "stopped; what was saved is intact; run the same command again to continue"
 
 
 def test_in_another_thread_nothing_is_listened_to() -> None:

@@ -92,6 +92,8 @@ def embed(
     device = choose_device(device)
     precision = choose_precision(precision, device)
     encoder = load_encoder(model, device=device)
+    if not encoder.reads_words:
+        raise UsageError(f"is {encoder.description}, and embed reads text", path=model, repair="give a model of text")
     say_when_waiting(source)
     read = partial(read_items, source, **columns)
     lines = read()

@@ -43,7 +43,7 @@ def learning_curves(analysis: Analysis, frame: Frame) -> str:
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(frame.width, frame.height), layout=None)
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        _place(axes, frame)
+        _place(axes, frame, max(map(len, analysis.rows)))
         _draw(axes, analysis, frame)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -65,8 +65,10 @@ def describe(analysis: Analysis) -> str:
     return f"Learning curves, {analysis.metric.title} in points of 100. " + "; ".join(lines) + "."
 
 
-def _place(axes: Any, frame: Frame) -> None:
+def _place(axes: Any, frame: Frame, letters: int) -> None:
+    """Room for `letters` of a name at the right ends of the lines."""
     left, right = (0.075, 0.105) if frame is WIDE else (0.135, 0.2)
+    right = min(0.4, max(right, (letters * 0.62 * frame.letters / 72 + 0.1) / frame.width))
     bottom, top = (0.165, 0.035) if frame is WIDE else (0.17, 0.035)
     axes.set_position((left, bottom, 1 - left - right, 1 - bottom - top))
 

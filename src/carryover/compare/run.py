@@ -31,6 +31,7 @@ from carryover.errors import BadData, CarryoverError, InputMissing, UsageError
 from carryover.experiments.schedule import WorkerLost, default_jobs, run_side_by_side
 from carryover.progress import Progress, duration, say
 from carryover.storage import LOCK, atomic_write, is_temporary, read_json, run_lock, sweep
+from carryover.training.stopping import Interrupted, Stopping, Terminated, stop_signals
 
 __all__ = ["PLAN_FILE", "compare", "estimate"]
 
@@ -47,7 +48,6 @@ def compare(plan: ComparePlan, out: str | os.PathLike[str], quiet: bool = False)
     DiskFault, and after Ctrl-C or SIGTERM `Interrupted` or `Terminated`, every finished cell stored.
     """
     from carryover.data.formats.reading import write_rejected
-    from carryover.training.stopping import stop_signals
 
     started = time.monotonic()
     folder = Path(out)
@@ -78,7 +78,7 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         with run_lock(folder):
             yield
-    except CarryoverError:
+    except (CarryoverError, Stopping):
         if not exists:
             with suppress(OSError):
                 folder.rmdir()
@@ -122,15 +122,15 @@ def _run(
                 deadline=deadline,
                 done=done,
             )
-        except CarryoverError as error:
-            if error.exit_code not in (130, 143) and not isinstance(error, WorkerLost):
-                raise
+        except WorkerLost as error:
             count = sum(store.holds(cell) for cell in cells)
-            if isinstance(error, WorkerLost):
-                message = f"{error.message}: {count} of {len(cells)} cells are stored"
-                raise WorkerLost(message, path=folder, repair=error.repair) from None
+            message = f"{error.message}: {count} of {len(cells)} cells are stored"
+            raise WorkerLost(message, path=folder, repair=error.repair) from None
+        except (Stopping, Interrupted, Terminated) as stopped:
+            kind = type(stopped.error if isinstance(stopped, Stopping) else stopped)
+            count = sum(store.holds(cell) for cell in cells)
             message = f"stopped: {count} of {len(cells)} cells are finished and stored"
-            raise type(error)(message, path=folder, repair="run the same command again to continue") from None
+            raise kind(message, path=folder, repair="run the same command again to continue") from None
     check_present(folder)
     result = collect(plan, problem, resources, folder, already=len(finished), reference=reference)
     write_page(result)

@@ -71,6 +71,11 @@ def examine(
         raise UsageError("there is nothing to examine", repair="give raw, train, dev or test")
     if task not in (None, "classify", "tag"):
         raise UsageError(f"task {task!r} is unknown", repair="use classify or tag")
+    if isinstance(text_column, str) and "," in text_column:
+        first = text_column.partition(",")[0]
+        raise UsageError(
+            f"the columns {text_column} are two, and one is examined at a time", repair=f"give --text-column {first}"
+        )
     columns = Columns(
         text_column=text_column,
         label_column=label_column,

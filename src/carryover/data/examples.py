@@ -69,10 +69,15 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """Two texts that are judged together."""
+    """Two texts that are judged together. Raises TypeError where one is no text."""
 
     first: str
     second: str
+
+    def __post_init__(self) -> None:
+        for text in (self.first, self.second):
+            if not isinstance(text, str):
+                raise TypeError(f"a text of a pair is {text!r:.60}: give two strings")
 
     @property
     def content(self) -> TextPair:
@@ -93,12 +98,19 @@ class TextPair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """Measurements in time, `values` [T, C]. Equal, and hashed, by content. Raises ValueError for another shape."""
+    """Measurements in time, `values` [T, C]. Equal, and hashed, by content.
+
+    Raises ValueError for another shape, TypeError for what are no numbers.
+    """
 
     values: NDArray[Any]
     named: ClassVar[str] = "series"
 
     def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"a series is {self.values!r:.60}: give numbers, an array [T, C]")
+        object.__setattr__(self, "values", values)
         if self.values.ndim != 2:
             raise ValueError(f"a series has shape [T, C], not {list(self.values.shape)}: give a column for each channel")
 

@@ -50,14 +50,26 @@ class SeriesScaler:
         return len(self.mean)
 
     def scale(self, series: Series) -> NDArray[np.float32]:
-        """[T, C] in the units of the model. Raises BadData where the series has other channels."""
+        """[T, C] in the units of the model. Raises BadData where the series has other channels, no step, or a value that is
+        missing or too large for the model's numbers."""
         if series.values.shape[1] != self.channels:
             raise BadData(
                 f"the series has {series.values.shape[1]} channels and the model reads {self.channels}",
                 repair="give series with the channels of the training data",
             )
+        if not len(series):
+            raise BadData("a series has no step", repair="give at least one")
         scaled = (series.values - np.array(self.mean)) / np.array(self.deviation)
-        return np.asarray(scaled, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            found = np.asarray(scaled, dtype=np.float32)
+        if not np.isfinite(found).all():
+            step, channel = np.argwhere(~np.isfinite(found))[0]
+            raise BadData(
+                f"step {step + 1} of channel {channel + 1} of a series is {series.values[step, channel]:g}, which the model cannot "
+                "read",
+                repair="give finite numbers of a usual size, and fill what is missing",
+            )
+        return found
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": _SCHEMA, "mean": list(self.mean), "deviation": list(self.deviation)}

@@ -256,7 +256,8 @@ carryover train --task classify --train series.ts --encoder FOLDER --mode frozen
         return f"{figures['tokens']:,} values in {figures['series']:,} series"
 
     def after_training(self, out: Path, wanted: Request) -> list[Any]:
-        return ["train", "--task", "classify", "--train", wanted.raw, "--encoder", out, "--out", f"{out}-task"]
+        labelled = "TRAIN" + "".join(Path(wanted.raw).suffixes[-2:])
+        return ["train", "--task", "classify", "--train", labelled, "--encoder", out, "--out", f"{out}-task"]
 
 
 @dataclass(frozen=True, eq=False)

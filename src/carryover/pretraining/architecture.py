@@ -16,7 +16,9 @@ class Architecture:
 
     stack: str | None = field(
         default=None,
-        metadata=option("With --objective lm: lstm, gru, tcn or transformer. Default: lstm.", MODEL),
+        metadata=option(
+            "With --objective lm: lstm (default), gru, tcn or transformer; next-value: tcn (default), lstm or gru.", MODEL
+        ),
     )
     layers: int | None = field(
         default=None, metadata=option("Number of layers (levels of a TCN). Default: from --size.", MODEL)

@@ -131,7 +131,8 @@ class PretrainSettings:
     steps: int = field(
         default=20,
         metadata=option(
-            "Tokens in a chunk of truncated back-propagation. For --objective lm over characters the default is 100.",
+            "Tokens in a chunk of truncated back-propagation; of series the length of a window. The default is 100 for "
+            "--objective lm over characters and 256 for series.",
             TRAINING,
         ),
     )

@@ -32,7 +32,7 @@ from torch import Tensor, distributed, nn
 from carryover.errors import CarryoverError, ExtraMissing
 from carryover.layers.base import State, map_state, state_tensors
 from carryover.layers.dropout import part_of_batch
-from carryover.training.stopping import Interrupted, Terminated
+from carryover.training.stopping import Interrupted, Stopping, Terminated
 from carryover.training.waiting import Waiter
 
 BUNDLED = 2**16
@@ -320,6 +320,8 @@ class ManyProcesses(Processes):
         """Tell the others why this process ends, so that they can say so."""
         if isinstance(error, ProcessLost):
             return
+        if isinstance(error, Stopping):
+            error = error.error
         words = str(error) if isinstance(error, CarryoverError) else f"unexpected {type(error).__name__}: {error}"
         code = getattr(error, "exit_code", 1)
 

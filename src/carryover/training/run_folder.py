@@ -193,7 +193,7 @@ def open_run(out: Path, may_hold: Callable[[Path], bool] = lambda place: False) 
                 if not checkpoint_folders(folder.checkpoints):
                     folder.discard()  # the input was wrong, so the run left nothing
                 raise
-    except CarryoverError:
+    except BaseException:
         if not exists:
             with suppress(OSError):
                 out.rmdir()  # only goes when nothing is in it

@@ -25,11 +25,22 @@ class Terminated(CarryoverError):
     exit_code = 143
 
 
+class Stopping(BaseException):
+    """A signal on its way out of what it met. It is no `Exception`: nothing that it passes takes it for a fault of its own.
+
+    `stop_signals` raises `error` in its place at the end.
+    """
+
+    def __init__(self, error: CarryoverError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class StopRequest:
     """What the signals of a process have asked for so far.
 
     While `gentle` is set (a loop looks at `pending` after each step) the first signal is only noted; otherwise it raises
-    `Interrupted` or `Terminated` where the program stands, and what is being written is cleared on the way out.
+    `Stopping` where the program stands, and what is being written is cleared on the way out.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -44,7 +55,7 @@ class StopRequest:
             os.kill(os.getpid(), number)
             return
         if not self.gentle:
-            raise kind("stopped; what was saved is intact", repair="run the same command again to continue")
+            raise Stopping(kind("stopped; what was saved is intact", repair="run the same command again to continue"))
         self.pending = kind
         if not self.quiet:
             say(
@@ -54,7 +65,10 @@ class StopRequest:
 
 @contextmanager
 def stop_signals(quiet: bool = False) -> Iterator[StopRequest]:
-    """Listen to SIGINT and SIGTERM while the block runs (in the main thread; elsewhere the request stays empty)."""
+    """Listen to SIGINT and SIGTERM while the block runs (in the main thread; elsewhere the request stays empty).
+
+    Raises Interrupted or Terminated where a signal ended the block.
+    """
     request = StopRequest(quiet)
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -62,6 +76,8 @@ def stop_signals(quiet: bool = False) -> Iterator[StopRequest]:
     before = {number: signal.signal(number, request.receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
+    except Stopping as stopping:
+        raise stopping.error from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryover.data.formats.opening import FilePath, inner_suffix, open_file
-from carryover.data.formats.series.parts import Row, label_of_number
+from carryover.data.formats.series.parts import LARGEST, Row, label_of_number
 from carryover.data.formats.text import Faulty
 from carryover.errors import BadData, nearest
 
@@ -51,9 +51,12 @@ def read_arrays(path: FilePath) -> Iterator[Row | Faulty]:
     for place in range(count):
         found = values[place, : lengths[place]].astype(np.float64)
         raw = f"series {place + 1}"
-        if np.isinf(found).any():
+        if (np.abs(found) > LARGEST).any():
             fault = BadData(
-                "holds infinity", path=path, line=place + 1, repair="correct it, or write NaN where it is missing"
+                "holds infinity or a number that is too large",
+                path=path,
+                line=place + 1,
+                repair="correct it, or write NaN where it is missing",
             )
             yield Faulty(fault, raw)
             continue

@@ -22,6 +22,8 @@ from carryover.errors import BadData, check_choice
 from carryover.progress import say
 
 Values = NDArray[np.float64]
+LARGEST = 1e30
+"""Of the values of a series: what is larger has no square in 32 bits."""
 LabelledSeries = Example[Series, Labels]
 
 GAPS = ("stop", "interpolate")
@@ -149,7 +151,7 @@ def numbers(cells: list[str], *, what: str = "value", first: int = 1) -> NDArray
         except ValueError:
             pass
         else:
-            if not np.isinf(found).any():
+            if not (np.abs(found) > LARGEST).any():
                 return found
     return np.array([number(cell, f"{what} {place}") for place, cell in enumerate(cells, start=first)], dtype=np.float64)
 
@@ -170,6 +172,8 @@ def number(cell: str, called: str) -> float:
         ) from error
     if math.isinf(found):
         raise BadData(f"{called} is {cell[:_SHOWN]!r}, which is not finite", repair="correct it, or leave it empty")
+    if abs(found) > LARGEST:
+        raise BadData(f"{called} is {cell[:_SHOWN]!r}, which is too large", repair="correct it, or use a smaller unit")
     return found
 
 
