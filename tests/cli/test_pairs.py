@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import carryover
 from command_line import Material, Shell
 from pair_material import pairs, write_pairs
 
@@ -46,6 +47,8 @@ def test_train_evaluate_predict(shell: Shell, material: Material, numbers: bool,
         assert float(label) == pytest.approx(rows[0]["number"], rel=1e-4) and texts == [first, second]
     else:
         assert lines == [f"{rows[0]['labels'][0]}\t{first}\t{second}"] and len(rows[0]["probabilities"]) == 1
+    with pytest.raises(TypeError, match="give TextPair"):
+        carryover.load("model").predict([(first, second)])
     again = shell(*TRAIN, *encoder, "--out", "model", "--json")
     assert again.code == 0 and again.document["record"]["task"] == "pair", "the same command ends at once"
 

@@ -214,7 +214,7 @@ class TaskPredictor:
             return self._example(Example(item))
         if isinstance(item, str):
             return self.task.item(item, self.model.encoder.tokenize, Source())
-        if WordsInput not in self.task.reads:
+        if self.task.sentences_of_one > 1:
             wanted = " or ".join(kind.__name__ for kind in self.task.reads)
             raise TypeError(f"an item is {item!r:.60}: give {wanted}, see carryover.data.examples")
         return Example(WordsInput(as_words(item)))
