@@ -17,7 +17,8 @@ class Architecture:
     stack: str | None = field(
         default=None,
         metadata=option(
-            "With --objective lm: lstm (default), gru, tcn or transformer; next-value: tcn (default), lstm or gru.", MODEL
+            "With next-value: tcn (the default there), lstm or gru; with lm: lstm, gru, tcn or transformer. Default: lstm.",
+            MODEL,
         ),
     )
     layers: int | None = field(
