@@ -50,12 +50,12 @@ def evaluate(
     """
     from carryover.devices import choose_device
     from carryover.encoders.loading import load
+    from carryover.transfer.predicting import Predictor
     from carryover.transfer.predictions import evaluate_task, score_lines
-    from carryover.transfer.predictor import TaskPredictor
 
     device = choose_device(device)
     found = load(model, device=device)
-    if not isinstance(found, TaskPredictor):
+    if not isinstance(found, Predictor):
         for_tasks = {"--label-column": "label_column" in columns, "--scheme": reading.get("scheme", AUTO) != AUTO}
         given = [name for name, is_given in for_tasks.items() if is_given]
         if given:

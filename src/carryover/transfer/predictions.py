@@ -17,25 +17,25 @@ from carryover.data.schemes import AUTO, PLAIN
 from carryover.encoders.loading import require
 from carryover.errors import BadData
 from carryover.escaping import TableCell
-from carryover.transfer.predictor import TaskPredictor
+from carryover.transfer.predicting import Predictor
 from carryover.transfer.train import Columns, read_examples
 
 ITEMS_AT_ONCE = 2048
 
 
-def require_task(loaded: Any, folder: Path) -> TaskPredictor:
+def require_task(loaded: Any, folder: Path) -> Predictor:
     """The task model that was loaded. Raises UsageError when it is a pretrained one."""
-    return require(loaded, TaskPredictor, folder, but="not a trained task", repair="train one with `carryover train` first")
+    return require(loaded, Predictor, folder, but="not a trained task", repair="train one with `carryover train` first")  # type: ignore[type-abstract]
 
 
-def trained_columns(predictor: TaskPredictor, **given: Any) -> Columns:
+def trained_columns(predictor: Predictor, **given: Any) -> Columns:
     """The columns of the training files, with what is `given` (not None) in their place."""
     stored = {**predictor.record.get("columns", {}), "scheme": AUTO}  # the scheme is in the task itself
     return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
 
 
 def evaluate_task(
-    predictor: TaskPredictor, folder: Path, test: str, *, rejects: Path | None = None, **columns: Any
+    predictor: Predictor, folder: Path, test: str, *, rejects: Path | None = None, **columns: Any
 ) -> dict[str, Any]:
     """Scores of the task model that was loaded from `folder` on the labelled examples of `test`, as the JSON document of the command.
 
@@ -45,7 +45,7 @@ def evaluate_task(
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.name, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
     scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
-    predictor.model.encoder.say_cut(test, map(predictor.words, examples))
+    predictor.say_cut(test, examples)
     return {
         "schema": "carryover.evaluate/1",
         "folder": str(folder),
@@ -70,7 +70,7 @@ def score_lines(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> list[Example[Any, Labels]]:
+def items_to_predict(predictor: Predictor, source: str, **columns: Any) -> list[Example[Any, Labels]]:
     """The content of a file or, for `-`, of standard input, in order.
 
     A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
@@ -82,11 +82,11 @@ def items_to_predict(predictor: TaskPredictor, source: str, **columns: Any) -> l
     if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
         format = given.format  # a stream has no name that could tell
     items = _items(predictor, source, given, format)
-    predictor.model.encoder.say_cut(source, map(predictor.words, items))
+    predictor.say_cut(source, items)
     return items
 
 
-def _items(predictor: TaskPredictor, source: str, given: Columns, format: str | None) -> list[Example[Any, Labels]]:
+def _items(predictor: Predictor, source: str, given: Columns, format: str | None) -> list[Example[Any, Labels]]:
     task = predictor.task
     if is_builtin(source):
         return read_examples(task.name, source, given, require_labels=False)
@@ -101,10 +101,10 @@ def _items(predictor: TaskPredictor, source: str, given: Columns, format: str | 
     lines = list(read_lines(source))
     if not lines:
         raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
-    return [task.item(line, predictor.model.encoder.tokenize, Source(source, number)) for number, line in lines]
+    return [task.item(line, predictor.tokenize, Source(source, number)) for number, line in lines]
 
 
-def prediction_rows(predictor: TaskPredictor, items: ListOf[Example[Any, Labels]]) -> Iterator[dict[str, Any]]:
+def prediction_rows(predictor: Predictor, items: ListOf[Example[Any, Labels]]) -> Iterator[dict[str, Any]]:
     """One row an item, in order: labels and the probability of each of them."""
     for start in range(0, len(items), ITEMS_AT_ONCE):
         some = items[start : start + ITEMS_AT_ONCE]
@@ -113,7 +113,7 @@ def prediction_rows(predictor: TaskPredictor, items: ListOf[Example[Any, Labels]
 
 
 def prediction_cells(
-    predictor: TaskPredictor, rows: Iterable[Mapping[str, Any]], *, probabilities: bool = False
+    predictor: Predictor, rows: Iterable[Mapping[str, Any]], *, probabilities: bool = False
 ) -> Iterator[tuple[TableCell, ...]]:
     """Answers as rows of cells; see `Task.answer_cells`."""
     for row in rows:

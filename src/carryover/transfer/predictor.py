@@ -11,9 +11,8 @@ the rounding of products of another size (below 1e-6 in a probability).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -25,8 +24,7 @@ from torch import Tensor, nn
 
 from carryover.ambient import default_torch_state
 from carryover.data.coding import TokenCoder
-from carryover.data.examples import Example, Source
-from carryover.data.examples import Words as WordsInput
+from carryover.data.examples import Example
 from carryover.data.metric_names import metric_title
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.artefact_parts import fill, parsed
@@ -34,7 +32,7 @@ from carryover.encoders.batching import batches_by_length
 from carryover.encoders.encoder import Words
 from carryover.encoders.loading import KINDS_IN_TASKS, encoder_in_task
 from carryover.encoders.words import WordsEncoder
-from carryover.errors import BadData, UsageError, as_words, check_schema, refuse_string
+from carryover.errors import BadData, check_schema
 from carryover.escaping import in_markdown
 from carryover.forking import computing
 from carryover.layers import LSTM, Bidirectional, ScalarMix
@@ -44,11 +42,8 @@ from carryover.storage.artefact import Artefact, save_artefact
 from carryover.tasks import TASKS, Labels, Task
 from carryover.tasks.heads import Head, head_class, head_from_json
 from carryover.transfer.learners import check_input
+from carryover.transfer.predicting import Item, Prediction, Predictor
 from carryover.transfer.trainable_encoders import MixedEncoder, OwnWords, TaskEncoder, WordsAndSpelling
-
-Item = str | Words | Example[Any, Any] | Any
-"""What can be predicted for: a running text, a sentence as words, an input that the task reads, or an example (its labels are
-not looked at)."""
 
 PREDICTION_TOKENS = 2048
 _TOKENIZERS = "carryover.task-tokenizers/1"
@@ -163,27 +158,10 @@ def _declared_by(task: type[Task]) -> dict[str, Any]:
 # ---------------------------------------------------------------------- predicting
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one item: labels of the text, or one tag a word; and the probability of every possible label.
-
-    `probabilities` is [K] for a text and [W, K] for a sentence, columns in the order of `TaskPredictor.labels`: IOB2 tags for
-    spans, whatever scheme `labels` are written in.
-    """
-
-    words: tuple[str, ...]
-    labels: Labels
-    probabilities: np.ndarray
-
-
-class TaskPredictor:
-    """A trained task model, ready for use: texts or sentences in, labels out.
-
-    `record` says how it came about. Every method keeps the order of what it is given.
-    """
+class TaskPredictor(Predictor):
+    """A trained task model, ready for use."""
 
     kind = "task"
-    description = "a task model"
 
     def __init__(self, model: TaskModel, record: dict[str, Any], folder: Path | None = None) -> None:
         self.model = model.eval()
@@ -195,51 +173,32 @@ class TaskPredictor:
         return self.model.head.task
 
     @property
-    def labels(self) -> Labels:
-        return self.task.labels
-
-    @property
     def coder(self) -> TokenCoder:
         return self.model.encoder.coder
 
-    def words(self, item: Item) -> Any:
-        """The words of an item; running text is split as the training data was."""
-        return self.task.words(self._example(item), self.model.encoder.tokenize)
+    def tokenize(self, text: str) -> list[str]:
+        return self.model.encoder.tokenize(text)
 
-    def _example(self, item: Item) -> Example[Any, Any]:
-        if isinstance(item, Example):
-            check_input(self.model.encoder, [item])
-            return item
-        if isinstance(item, self.task.reads):
-            return self._example(Example(item))
-        if isinstance(item, str):
-            return self.task.item(item, self.model.encoder.tokenize, Source())
-        if self.task.sentences_of_one > 1:
-            wanted = " or ".join(kind.__name__ for kind in self.task.reads)
-            raise TypeError(f"an item is {item!r:.60}: give {wanted}, see carryover.data.examples")
-        return Example(WordsInput(as_words(item)))
+    def _check(self, example: Example[Any, Any]) -> None:
+        check_input(self.model.encoder, [example])
 
-    def predict(self, items: ListOf[Item]) -> list[Labels]:
-        """The labels of every item: those of a text, or one tag a word, in the scheme of the training data."""
-        refuse_string("items", items)
-        return [self.task.written(labels) for labels in self._decoded(items)]
+    def say_cut(self, path: str | Path, examples: Iterable[Example[Any, Any]]) -> None:
+        self.model.encoder.say_cut(str(path), map(self.words, examples))
 
     @default_torch_state()
     @torch.no_grad()
-    def _decoded(self, items: ListOf[Item]) -> list[Labels]:
-        found: list[Labels] = [()] * len(items)
-        for positions, _, hidden in self._states(items):
+    def _decoded(self, examples: ListOf[Example[Any, Any]]) -> list[Labels]:
+        found: list[Labels] = [()] * len(examples)
+        for positions, _, hidden in self._states(examples):
             for position, labels in zip(positions, self.model.head.decode(hidden), strict=True):
                 found[position] = labels
         return found
 
     @default_torch_state()
     @torch.no_grad()
-    def predict_proba(self, items: ListOf[Item]) -> list[np.ndarray]:
-        """The probability of every label: [K] a text, [W, K] a sentence; columns in the order of `labels`."""
-        refuse_string("items", items)
-        found: list[np.ndarray] = [np.empty(0)] * len(items)
-        for positions, _, hidden in self._states(items):
+    def _probabilities(self, examples: ListOf[Example[Any, Any]]) -> list[np.ndarray]:
+        found: list[np.ndarray] = [np.empty(0)] * len(examples)
+        for positions, _, hidden in self._states(examples):
             for position, table in zip(positions, self.model.head.probabilities(hidden), strict=True):
                 found[position] = table.cpu().numpy()
         return found
@@ -247,10 +206,9 @@ class TaskPredictor:
     @default_torch_state()
     @torch.no_grad()
     def predictions(self, items: ListOf[Item]) -> list[Prediction]:
-        """Words, labels and probabilities of every item."""
-        refuse_string("items", items)
+        """Words, labels and probabilities of every item, in one pass."""
         found: dict[int, Prediction] = {}
-        for positions, words, hidden in self._states(items):
+        for positions, words, hidden in self._states(self._given(items)):
             answers = zip(
                 positions, words, self.model.head.decode(hidden), self.model.head.probabilities(hidden), strict=True
             )
@@ -258,22 +216,9 @@ class TaskPredictor:
                 found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy())
         return [found[position] for position in range(len(items))]
 
-    def score(self, examples: ListOf[Any], path: Path | str | None = None, *, unseen_labels: str = "stop") -> dict[str, Any]:
-        """Scores against the labels of `examples`; see `Task.score`.
-
-        A label that the training data did not have can never be answered. With "stop" the first one raises BadData naming
-        `path` and line; with "miss" each counts as one that was missed.
-        """
-        if unseen_labels not in ("stop", "miss"):
-            raise UsageError(f"unseen_labels is {unseen_labels!r}", repair='use "stop" or "miss"')
-        if unseen_labels == "stop":
-            self.task.check(examples, path)
-        return self.task.score([self.task.gold(example) for example in examples], self._decoded(examples))
-
-    def _states(self, items: ListOf[Item]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
-        """Positions, words and states of items of similar length, batch by batch."""
-        tokenize = self.model.encoder.tokenize
-        sentences = [self.task.sentences(self._example(item), tokenize) for item in items]
+    def _states(self, examples: ListOf[Example[Any, Any]]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
+        """Positions, words and states of examples of similar length, batch by batch."""
+        sentences = [self.task.sentences(example, self.tokenize) for example in examples]
         self.model.eval()
         for positions in batches_by_length([sum(map(len, own)) for own in sentences], PREDICTION_TOKENS):
             chosen = [sentences[position] for position in positions]

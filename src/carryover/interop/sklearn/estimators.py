@@ -24,7 +24,7 @@ from carryover.interop.sklearn.text_input import TextInput
 from carryover.pretraining.settings import PretrainSettings
 from carryover.transfer.fit import FitResult, fit_task
 from carryover.transfer.plan import MODES, CarryPlan, usual_mode
-from carryover.transfer.predictor import TaskPredictor
+from carryover.transfer.predicting import Predictor
 from carryover.transfer.settings import FitSettings
 
 
@@ -42,7 +42,7 @@ class _Estimator(TextInput):
     seed, device, verbose : as on the command line.
 
     Attributes after `fit(texts)`: `encoder_`, the `Encoder`. After `fit(texts, labels)`: `classes_`, `predictor_` (a
-    `TaskPredictor`), `proof_` (what was carried over), `dev_score_`.
+    `Predictor`), `proof_` (what was carried over), `dev_score_`.
     """
 
     _task = ""
@@ -117,7 +117,7 @@ class _Estimator(TextInput):
             quiet=not self.verbose,
             labels=sorted({label for example in examples for label in self._labels(example)}),
         )
-        self.predictor_: TaskPredictor = fitted.predictor
+        self.predictor_: Predictor = fitted.predictor
         self.proof_ = fitted.proof
         self.dev_score_ = fitted.dev_score
         return self
@@ -133,7 +133,7 @@ class _Estimator(TextInput):
             return getattr(self, "encoder_", None)
         return given_encoder(self.encoder, device=self.device)
 
-    def _fitted(self) -> TaskPredictor:
+    def _fitted(self) -> Predictor:
         if "predictor_" not in vars(self):
             raise NotFittedError(f"this {type(self).__name__} has seen no labels yet: call fit(X, y) first")
         return self.predictor_
