@@ -132,7 +132,7 @@ def test_every_rung_of_the_table_has_its_own_looks_and_place() -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("features", None),
+        ("features", "--mode features"),
         ("static", "--mode static --tune-vectors"),
         ("scratch", "--mode scratch"),
         ("frozen", "--mode frozen"),

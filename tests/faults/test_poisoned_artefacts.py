@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from carryover import storage
+from carryover.classical.train import fit_features
 from carryover.data.coding import TokenCoder
 from carryover.data.subwords import SubwordTokenizer
 from carryover.encoders.bilm import BidirectionalEncoder
@@ -79,6 +80,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         fitted = fit_task(kind, examples(kind, 8), [], plan=plan, encoder=encoder, vectors=word_vectors(), settings=settings)
         fitted.predictor.save(folder / f"task-{kind}-{plan.mode}-again")
+    for kind in ("classify", "tag"):
+        for mode in ("features", "majority"):
+            fit_features(kind, examples(kind, 8), FitSettings(), mode).save(folder / f"{mode}-{kind}")
     return folder
 
 

@@ -75,7 +75,7 @@ def test_two_sentences_are_not_one() -> None:
     """The two texts are read apart: what stands in the second changes no state of the first."""
     predictor = fit("scratch").predictor
     states = [
-        next(hidden for _, _, hidden in predictor._states([TextPair("the boat sees the gull", second)]))
+        next(hidden for _, _, hidden in predictor._states(predictor._given([TextPair("the boat sees the gull", second)])))
         for second in ("the cow", "the port hears the wave")
     ]
     assert [one.lengths.tolist() for one in states] == [[5, 2], [5, 5]]

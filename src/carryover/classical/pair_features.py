@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from carryover.classical.feature_model import FeatureModel, strongest
+from carryover.classical.linear import LinearModel
+from carryover.classical.stored import Stored, with_linear
 from carryover.data.examples import TextPair
 from carryover.data.numbers import written_number
 from carryover.data.words import WordTokenizer
@@ -29,6 +32,22 @@ FEWEST_TIMES = 2
 _TOKENIZER = WordTokenizer()
 # What a fit holds, in bytes for each entry of the matrices and each distinct feature: measured.
 _BYTES_AN_ENTRY, _BYTES_A_NAME, _TABLES, _NUMBER = 40, 250, 40, 8
+
+
+_KINDS = ("words", "word pairs", "characters")
+_MAIN = (
+    "likeness of rare words",
+    *(f"{kind} shared of {side}" for kind in _KINDS for side in ("both", "the first", "the second")),
+    "rare words only in the first",
+    "rare words only in the second",
+    "gap of lengths",
+    "absolute gap of lengths",
+    "length of the first",
+    "length of the second",
+    "equal words",
+)
+OVERLAP = (*_MAIN, *(f"{name}, squared" for name in _MAIN[:10]))
+"""The features of how two texts overlap, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +71,8 @@ CANDIDATES = tuple(
 class Answering(Protocol):
     """What is done with the features: one linear model of scikit-learn, and the score that picks the candidate."""
 
+    labels: tuple[str, ...]
+
     def rows(self, classes: int) -> int:
         """Rows of weights, where so many different answers are known."""
 
@@ -64,8 +85,14 @@ class Answering(Protocol):
     def score(self, gold: np.ndarray, answers: np.ndarray) -> float:
         """How good answers are, larger is better."""
 
+    def linear(self, model: Any) -> LinearModel:
+        """The fitted model as plain numbers."""
+
     def answers(self, found: np.ndarray) -> list[Any]:
         """What the model predicted, as answers are given to `targets`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `answering_of` makes it again from."""
 
 
 class LabelAnswering:
@@ -73,6 +100,13 @@ class LabelAnswering:
 
     def __init__(self, metric: str, class_weights: str) -> None:
         self.metric, self.class_weights = metric, class_weights
+        self.labels: tuple[str, ...] = ()
+
+    @classmethod
+    def from_stored(cls, stored: Stored, labels: Sequence[str]) -> LabelAnswering:
+        found = cls(stored.value("metric", str), stored.value("class_weights", str))
+        found.labels = tuple(labels)
+        return found
 
     def rows(self, classes: int) -> int:
         return max(1, classes)
@@ -100,12 +134,24 @@ class LabelAnswering:
 
         return float(f1_score(gold, answers, average=self.metric.partition("_")[0], zero_division=0.0))
 
+    def linear(self, model: Any) -> LinearModel:
+        return LinearModel.of(model)
+
     def answers(self, found: np.ndarray) -> list[tuple[str, ...]]:
         return [(self.labels[number],) for number in found]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answers": "labels", "metric": self.metric, "class_weights": self.class_weights}
 
 
 class NumberAnswering:
     """Answers are numbers as files write them, `("3.84213",)`. Ridge regression, picked by the squared error."""
+
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def from_stored(cls, stored: Stored, labels: Sequence[str]) -> NumberAnswering:
+        return cls()
 
     def rows(self, classes: int) -> int:
         return 1
@@ -126,12 +172,25 @@ class NumberAnswering:
     def score(self, gold: np.ndarray, answers: np.ndarray) -> float:
         return -float(np.mean((gold - answers) ** 2))
 
+    def linear(self, model: Any) -> LinearModel:
+        return LinearModel(np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_), "number")
+
     def answers(self, found: np.ndarray) -> list[tuple[str, ...]]:
         return [(written_number(number),) for number in found]
 
+    def to_json(self) -> dict[str, Any]:
+        return {"answers": "numbers"}
 
-class PairFeatures:
+
+ANSWERING: dict[str, Any] = {"labels": LabelAnswering, "numbers": NumberAnswering}
+
+
+class PairFeatures(FeatureModel):
     """Fit and predict by hand-made features of pairs of texts; the face is that of `FeatureClassifier`."""
+
+    kind: ClassVar[str] = "text pair"
+    reads: ClassVar[type] = TextPair
+    reading: ClassVar[str] = "pairs of texts"
 
     def __init__(self, answering: Answering, *, candidates: Sequence[Candidate] = CANDIDATES, folds: int = 5) -> None:
         self.answering, self.candidates, self.folds = answering, tuple(candidates), folds
@@ -146,22 +205,57 @@ class PairFeatures:
         # Ties go to the first, so the pick is the same on every machine.
         self.chosen = max(self.scores, key=lambda one: self.scores[one])
         self._maker = makers[self.chosen.features]
-        self._model = self.answering.model(self.chosen.strength).fit(matrices[self.chosen.features], targets)
+        model = self.answering.model(self.chosen.strength).fit(matrices[self.chosen.features], targets)
+        self._linear = self.answering.linear(model)
         return self
 
     def predict(self, inputs: Sequence[TextPair]) -> list[Any]:
         """The answer for each pair, as answers were given to `fit`."""
         if not len(inputs):
             return []
-        return self.answering.answers(self._model.predict(self._maker.matrix([_Pair.of(one) for one in inputs])))
+        return self.answering.answers(self._linear.answers(self._matrix(inputs)))
 
     def predict_proba(self, inputs: Sequence[TextPair]) -> np.ndarray:
-        """[N, number of labels]; of a model that answers labels."""
-        return np.asarray(self._model.predict_proba(self._maker.matrix([_Pair.of(one) for one in inputs])))
+        """[N, number of labels], none where numbers are answered."""
+        return self._linear.probabilities(self._matrix(inputs)) if len(inputs) else np.zeros((0, self._linear.classes))
+
+    def _matrix(self, inputs: Sequence[TextPair]) -> Any:
+        return self._maker.matrix([_Pair.of(one) for one in inputs])
 
     def parameter_count(self) -> int:
         """Number of fitted weights."""
-        return int(np.asarray(self._model.coef_).size)
+        return int(self._linear.weights.size)
+
+    def weights(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
+        """For every label the features that speak most for it, with their weights; of numbers those that raise it."""
+        names, rows = self._maker.feature_names(), self._linear.rows()
+        labels = self.labels or ("",)
+        return {label: strongest(names, row, count) for label, row in zip(labels, rows, strict=True)}
+
+    @property
+    def labels(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.answering.labels
+
+    def to_stored(self) -> Stored:
+        """All that `predict` needs."""
+        maker, config = self._maker, {**self.answering.to_json(), **asdict(self.chosen)}
+        return with_linear(
+            self._linear,
+            {**config, "other": float(maker.other)},
+            {"known": list(maker.rarity), "weighted": list(maker.places)},
+            {"rarity": np.array(list(maker.rarity.values())), "mean": maker.mean, "spread": maker.spread},
+        )
+
+    @classmethod
+    def from_stored(cls, stored: Stored, labels: Sequence[str]) -> PairFeatures:
+        """Inverse of `to_stored`. Raises KeyError, TypeError, ValueError for what does not fit together."""
+        model = cls(ANSWERING[stored.value("answers", str)].from_stored(stored, labels))
+        model.chosen = Candidate(features=stored.value("features", str), strength=stored.value("strength", float))
+        model._maker = _Maker.from_stored(model.chosen.features, stored)
+        model._linear = stored.linear(len(labels), len(model._maker.feature_names()))
+        if (model._linear.link == "number") != isinstance(model.answering, NumberAnswering):
+            raise ValueError(f"{stored.config['answers']} are answered, but link is {model._linear.link!r}")
+        return model
 
     def foretold_mib(self, sample: Sequence[TextPair], classes: int, examples: int) -> float:
         """Memory that `fit` needs beyond what the process holds already, for `examples` pairs like those of `sample`."""
@@ -258,6 +352,23 @@ class _Maker:
         table = np.array([pair.overlap(self.rarity, self.other) for pair in pairs])
         self.mean, spread = table.mean(axis=0), table.std(axis=0)
         self.spread = np.where(spread > 1e-9, spread, 1.0)
+
+    @classmethod
+    def from_stored(cls, features: str, stored: Stored) -> _Maker:
+        known, places = stored.listed("known"), stored.listed("weighted")
+        maker = cls.__new__(cls)
+        maker.features, maker.other = features, stored.value("other", float)
+        maker.rarity = dict(zip(known, stored.array("rarity", len(known)).tolist(), strict=True))
+        maker.places = {name: place for place, name in enumerate(places)}
+        size = len(OVERLAP)
+        maker.mean, maker.spread = stored.array("mean", size), stored.array("spread", size)
+        if not (maker.spread > 0).all():
+            raise ValueError("spread holds a number that is not positive")
+        return maker
+
+    def feature_names(self) -> list[str]:
+        """In the order of the weights."""
+        return [*OVERLAP, *self.places]
 
     def matrix(self, pairs: Sequence[_Pair]) -> Any:
         from scipy.sparse import csr_matrix, hstack

@@ -15,6 +15,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from carryover.classical.stored import Stored
+
 WEIGHTS = 9
 KERNELS: tuple[tuple[int, ...], ...] = tuple(combinations(range(WEIGHTS), 3))
 """Places of the weights of 2 in each kernel."""
@@ -67,6 +69,50 @@ class RandomConvolutions:
     def count(self) -> int:
         """Number of features."""
         return sum(len(one) for thresholds in self.thresholds for one in thresholds)
+
+    def feature_names(self) -> list[str]:
+        """In the order of `transform`."""
+        return [
+            f"convolution {''.join(str(place) for place in kernel)} at dilation {dilation} above {threshold:.3g}"
+            for dilation, own in zip(self.dilations, self.thresholds, strict=True)
+            for kernel, some in zip(KERNELS, own, strict=True)
+            for threshold in some
+        ]
+
+    def to_arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+        """All that was drawn: dilations [D], channels of each kernel one after the other and how many, thresholds of all."""
+        read = [own for several in self.read for own in several]
+        return {
+            "dilations": np.array(self.dilations, dtype=np.int64),
+            "read": np.concatenate(read).astype(np.int64),
+            "read_counts": np.array([len(own) for own in read], dtype=np.int64),
+            "thresholds": np.concatenate([one for several in self.thresholds for one in several]),
+            "threshold_counts": np.array([len(several[0]) for several in self.thresholds], dtype=np.int64),
+        }
+
+    @classmethod
+    def from_stored(cls, stored: Stored, channels: int) -> RandomConvolutions:
+        """Inverse of `to_arrays`. Raises KeyError, ValueError for what does not fit together."""
+        found = cls()
+        found.channels = channels
+        dilations = stored.array("dilations", None, kind="i")
+        many = len(dilations)
+        counts = stored.array("threshold_counts", many, kind="i")
+        thresholds = stored.array("thresholds", None).astype(np.float32)
+        read_counts = stored.array("read_counts", many * len(KERNELS), kind="i")
+        read = stored.array("read", None, kind="i")
+        if not many or dilations.min() < 1 or counts.min() < 1 or read_counts.min() < 1:
+            raise ValueError("a convolution has no dilation, no threshold or no channel")
+        if read_counts.sum() != len(read) or read.min() < 0 or read.max() >= channels:
+            raise ValueError(f"the convolutions read {len(read)} channels of {channels}, not as counted")
+        if counts.sum() * len(KERNELS) != len(thresholds):
+            raise ValueError(f"there are {len(thresholds)} thresholds, counted are {counts.sum() * len(KERNELS)}")
+        found.dilations = dilations.tolist()
+        rows = iter(np.split(read, np.cumsum(read_counts)[:-1]))
+        found.read = [[next(rows) for _ in KERNELS] for _ in range(many)]
+        parts = iter(np.split(thresholds, np.cumsum(np.repeat(counts, len(KERNELS)))[:-1]))
+        found.thresholds = [[next(parts) for _ in KERNELS] for _ in range(many)]
+        return found
 
     def transform(self, series: Sequence[Floats]) -> Floats:
         """[N, count], each from 0 to 1."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carryover.classical.cross_validation import fold_indices, score_folds
+from carryover.classical.feature_model import FeatureModel, strongest
+from carryover.classical.linear import LinearModel
 from carryover.classical.random_convolutions import FEATURES, RandomConvolutions
 from carryover.classical.series_statistics import NAMES, describe
+from carryover.classical.stored import Stored, with_linear
 from carryover.data.examples import Series
 from carryover.errors import NothingToLearn, UsageError
 
@@ -45,12 +48,16 @@ CANDIDATES = (
 )
 
 
-class SeriesClassifier:
+class SeriesClassifier(FeatureModel):
     """Fit and predict a linear classifier of series [T, C] with one label each; lengths may differ.
 
     `metric` decides between the candidates: "accuracy", "macro_f1" or "micro_f1". `class_weights` "balanced" makes rare
     classes weigh as much as frequent ones. Raises UsageError for `multi_label`.
     """
+
+    kind: ClassVar[str] = "series"
+    reads: ClassVar[type] = Series
+    reading: ClassVar[str] = "series"
 
     def __init__(
         self,
@@ -95,32 +102,66 @@ class SeriesClassifier:
         }
         # Ties go to the first, so the pick is the same on every machine.
         self.chosen = max(self.scores, key=lambda c: self.scores[c]) if self.scores else self.candidates[0]
-        self._model = self._fitted(self.chosen, matrices[self.chosen.features], targets)
+        fitted = self._fitted(self.chosen, matrices[self.chosen.features], targets)
+        self._standard = np.stack([fitted[0].mean_, fitted[0].scale_])  # [2, F]
+        self._linear = LinearModel.of(fitted[-1])
         return self
 
     def predict(self, inputs: Sequence[Series]) -> list[tuple[str, ...]]:
         """The label of each series, as it was given to `fit`."""
         if not inputs:
             return []
-        return [(self.labels[i],) for i in self._model.predict(self._matrix(inputs))]
+        return [(self.labels[i],) for i in self._linear.answers(self._matrix(inputs))]
 
     def predict_proba(self, inputs: Sequence[Series]) -> NDArray[np.float64]:
         """[N, number of labels]. Ridge regression has no probabilities: its margins pass through a softmax and are scores, not
         calibrated chances."""
         if not inputs:
             return np.zeros((0, len(self.labels)))
-        matrix = self._matrix(inputs)
-        if self.chosen.model == "logistic regression":
-            return np.asarray(self._model.predict_proba(matrix))
-        margins = np.asarray(self._model.decision_function(matrix), dtype=np.float64)
-        if margins.ndim == 1:
-            margins = np.stack([-margins, margins], axis=1) / 2
-        powers = np.exp(margins - margins.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        return self._linear.probabilities(self._matrix(inputs))
+
+    def weights(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
+        """For every label the features that speak most for it, with the weights of their standardised values."""
+        names, rows = self.feature_names(), self._linear.rows()
+        return {label: strongest(names, row, count) for label, row in zip(self.labels, rows, strict=True)}
+
+    def feature_names(self) -> list[str]:
+        """In the order of the weights."""
+        channels = range(1, len(self._mean) + 1)
+        described = [f"{name}, channel {channel}" for channel in channels for name in NAMES]
+        named = {"convolutions": self._random.feature_names(), "statistics": [*described, "logarithm of the length"]}
+        return [name for part in self.chosen.features.split("+") for name in named[part]]
+
+    def to_stored(self) -> Stored:
+        """All that `predict` needs."""
+        arrays = {"channels": np.stack([self._mean, self._deviation]), "standard": self._standard}
+        config = {**asdict(self.chosen), "convolutions": self.convolutions}
+        return with_linear(self._linear, config, {}, {**arrays, **self._random.to_arrays()})
+
+    @classmethod
+    def from_stored(cls, stored: Stored, labels: Sequence[str]) -> SeriesClassifier:
+        """Inverse of `to_stored`. Raises KeyError, TypeError, ValueError for what does not fit together."""
+        model = cls(convolutions=stored.value("convolutions", int))
+        model.labels = tuple(labels)
+        model.chosen = SeriesCandidate(features=stored.value("features", str), model=stored.value("model", str))
+        model._mean, model._deviation = stored.array("channels", 2, None)
+        model._random = RandomConvolutions.from_stored(stored, len(model._mean))
+        features = len(model.feature_names())
+        model._standard = stored.array("standard", 2, features)
+        if not (model._deviation > 0).all() or not (model._standard[1] > 0).all():
+            raise ValueError("a deviation is not positive")
+        model._linear = stored.linear(len(labels), features)
+        return model
+
+    def faults(self, content: Series) -> str | None:
+        channels = content.values.shape[1]
+        return (
+            None if channels == len(self._mean) else f"it has {channels} channels, the training series had {len(self._mean)}"
+        )
 
     def parameter_count(self) -> int:
         """Number of fitted weights."""
-        return len(self.labels) * int(self._model[-1].n_features_in_)
+        return len(self.labels) * int(self._linear.weights.shape[1])
 
     def foretold_mib(self, sample: Sequence[Series], classes: int, examples: int) -> float:
         """Memory that `fit` needs beyond what the process holds already, for `examples` series like those of `sample`."""
@@ -143,7 +184,9 @@ class SeriesClassifier:
         return {features: np.concatenate([found[part] for part in features.split("+")], axis=1) for features in wanted}
 
     def _matrix(self, inputs: Sequence[Series]) -> NDArray[Any]:
-        return self._matrices(inputs, {self.chosen.features})[self.chosen.features]
+        """Standardised features, [N, F]."""
+        mean, scale = self._standard
+        return np.asarray((self._matrices(inputs, {self.chosen.features})[self.chosen.features] - mean) / scale)
 
     def _cross_validate(self, matrix: NDArray[Any], targets: np.ndarray, candidate: SeriesCandidate, seed: int) -> float:
         answered = []

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Rows
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from carryover.classical.feature_model import FeatureModel, strongest
+from carryover.classical.stored import Stored
 from carryover.errors import NothingToLearn
 from carryover.sequence import Sequence
 from carryover.tasks.crf import LinearChainCRF
@@ -79,8 +82,12 @@ def token_features(tokens: Rows[str]) -> list[list[str]]:
     return rows
 
 
-class FeatureTagger:
+class FeatureTagger(FeatureModel):
     """Fit and predict tags with a linear-chain CRF on hand-made features."""
+
+    kind: ClassVar[str] = "words"
+    reads: ClassVar[type] = tuple
+    reading: ClassVar[str] = "words"
 
     def __init__(
         self,
@@ -136,6 +143,47 @@ class FeatureTagger:
                 for i, path in zip(rows, self._decode([data[i] for i in rows]), strict=True):
                     predicted[i] = tuple(self.labels[k] for k in path)
         return predicted
+
+    def predict_proba(self, sentences: Rows[Rows[str]]) -> list[np.ndarray]:
+        """For each sentence the probability of every tag at every token, [W, K]: marginals of the random field."""
+        data = [self._encode(token_features(sentence)) for sentence in sentences]
+        found = [np.zeros((0, len(self.labels)), dtype=np.float32)] * len(data)
+        order = sorted((i for i in range(len(data)) if len(data[i])), key=lambda i: len(data[i]))
+        for start in range(0, len(order), self._side_by_side):
+            rows = order[start : start + self._side_by_side]
+            with torch.no_grad():
+                scores = self._scores([data[i] for i in rows])
+                tables = scores.with_values(self._crf.marginals(scores)).rows()
+            for i, table in zip(rows, tables, strict=True):
+                found[i] = table.numpy()
+        return found
+
+    def weights(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
+        """For every tag the features that speak most for it, with their weights less the mean over the tags."""
+        names, table = list(self._ids), self._table.weight.detach()
+        rows = (table - table.mean(dim=1, keepdim=True)).T.numpy()
+        return {label: strongest(names, row, count) for label, row in zip(self.labels, rows, strict=True)}
+
+    def to_stored(self) -> Stored:
+        """All that `predict` needs."""
+        arrays = {"table": self._table.weight.detach().numpy()}
+        arrays |= {f"field.{name}": tensor.numpy() for name, tensor in self._crf.state_dict().items()}
+        return Stored({"epochs": int(self.epochs_chosen)}, {"observed": list(self._ids)}, arrays)
+
+    @classmethod
+    def from_stored(cls, stored: Stored, labels: Rows[str]) -> FeatureTagger:
+        """Inverse of `to_stored`. Raises KeyError, TypeError, ValueError for what does not fit together."""
+        model = cls()
+        model.labels = tuple(labels)
+        model.epochs_chosen = stored.value("epochs", int)
+        model._ids = {name: number for number, name in enumerate(stored.listed("observed"))}
+        table = stored.array("table", len(model._ids), len(labels))
+        model._table = nn.EmbeddingBag.from_pretrained(torch.from_numpy(table), freeze=False, mode="sum", sparse=True)
+        model._crf = LinearChainCRF(len(labels))
+        wanted = model._crf.state_dict()
+        field = {name: torch.from_numpy(stored.array(f"field.{name}", *tensor.shape)) for name, tensor in wanted.items()}
+        model._crf.load_state_dict(field)
+        return model
 
     @property
     def chosen(self) -> str:

@@ -15,12 +15,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from carryover.classical.cross_validation import fold_indices, score_folds
+from carryover.classical.feature_model import FeatureModel, strongest
+from carryover.classical.linear import LinearModel
+from carryover.classical.stored import Stored, with_linear
 from carryover.data.words import WordTokenizer
 from carryover.errors import NothingToLearn
 
@@ -66,12 +69,16 @@ CANDIDATES = tuple(
 )
 
 
-class FeatureClassifier:
+class FeatureClassifier(FeatureModel):
     """Fit, predict and explain a linear text classifier; `multi_label` fits one binary model a label.
 
     `metric` decides between the candidates: "accuracy", "macro_f1" or "micro_f1". `class_weights` "balanced" makes rare
     classes weigh as much as frequent ones.
     """
+
+    kind: ClassVar[str] = "text"
+    reads: ClassVar[type] = str
+    reading: ClassVar[str] = "texts"
 
     def __init__(
         self,
@@ -108,12 +115,12 @@ class FeatureClassifier:
         # Ties go to the first, so the pick is the same on every machine.
         self.chosen = max(self.scores, key=lambda c: self.scores[c]) if self.scores else self.candidates[0]
         self._vectorizers, matrix = matrices[self.chosen.features]
-        self._model = self._fitted(self.chosen, matrix, targets, seed)
+        self._linear = LinearModel.of(self._fitted(self.chosen, matrix, targets, seed), several=self.multi_label)
         return self
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """The labels of each text, as they were given to `fit`."""
-        predicted = self._model.predict(_transform(self._vectorizers, texts))
+        predicted = self._linear.answers(_transform(self._vectorizers, texts))
         if self.multi_label:
             return [tuple(self.labels[i] for i in np.flatnonzero(row)) for row in predicted]
         return [(self.labels[i],) for i in predicted]
@@ -121,26 +128,61 @@ class FeatureClassifier:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """[N, number of labels]. A support vector machine has no probabilities: its margins pass through a softmax
         (a logistic function when multi-label) and are scores, not calibrated chances."""
-        matrix = _transform(self._vectorizers, texts)
-        if self.chosen.model != "linear SVM":
-            return np.asarray(self._model.predict_proba(matrix)).reshape(len(texts), -1)
-        margins = np.asarray(self._model.decision_function(matrix), dtype=np.float64)
-        if self.multi_label:
-            return 1 / (1 + np.exp(-margins.reshape(len(texts), -1)))
-        if margins.ndim == 1:
-            margins = np.stack([-margins, margins], axis=1) / 2
-        powers = np.exp(margins - margins.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return self._linear.probabilities(_transform(self._vectorizers, texts))
 
     def weights(self, count: int = 10) -> dict[str, list[tuple[str, float]]]:
         """For every label the features that speak most for it, with their weights (log probabilities less their mean
         over labels for naive Bayes)."""
-        names = np.concatenate([vectorizer.get_feature_names_out() for vectorizer in self._vectorizers])
-        rows = self._coefficients()
-        return {
-            label: [(str(names[i]), float(row[i])) for i in np.argsort(-row, kind="stable")[:count]]
-            for label, row in zip(self.labels, rows, strict=True)
-        }
+        names, rows = self.feature_names(), self._centred()
+        return {label: strongest(names, row, count) for label, row in zip(self.labels, rows, strict=True)}
+
+    def contributions(self, text: str) -> dict[str, list[tuple[str, float]]]:
+        """For every label what each feature of the text adds to its score, strongest first. With the entry `""`, what the label
+        has beforehand, they add up to the score."""
+        names, row = self.feature_names(), _transform(self._vectorizers, [text])
+        rows, offsets = self._linear.rows(), self._linear.offsets()
+        found = {}
+        for label, weights, offset in zip(self.labels, rows, offsets, strict=True):
+            own = [(names[i], float(value * weights[i])) for i, value in zip(row.indices, row.data, strict=True)]
+            found[label] = [("", float(offset)), *sorted(own, key=lambda entry: (-abs(entry[1]), entry[0]))]
+        return found
+
+    def feature_names(self) -> list[str]:
+        """The n-grams, in the order of the weights; those of characters in quotes."""
+        words, *characters = ([str(name) for name in one.get_feature_names_out()] for one in self._vectorizers)
+        return [*words, *(f"“{name}”" for names in characters for name in names)]
+
+    def to_stored(self) -> Stored:
+        """All that `predict` needs."""
+        kinds = self.chosen.features.split("+")
+        return with_linear(
+            self._linear,
+            {"multi_label": self.multi_label, **asdict(self.chosen)},
+            {kind: list(map(str, one.get_feature_names_out())) for kind, one in zip(kinds, self._vectorizers, strict=True)},
+            {f"{kind}.idf": np.asarray(one.idf_) for kind, one in zip(kinds, self._vectorizers, strict=True)},
+        )
+
+    @classmethod
+    def from_stored(cls, stored: Stored, labels: Sequence[str]) -> FeatureClassifier:
+        """Inverse of `to_stored`. Raises KeyError, TypeError, ValueError for what does not fit together."""
+        model = cls(multi_label=stored.value("multi_label", bool))
+        model.labels = tuple(labels)
+        model.chosen = Candidate(
+            features=stored.value("features", str),
+            model=stored.value("model", str),
+            strength=stored.value("strength", float),
+        )
+        kinds = model.chosen.features.split("+")
+        model._vectorizers = []
+        for kind in kinds:
+            names = stored.listed(kind)
+            vectorizer = VECTORIZERS[kind](len(labels)).set_params(vocabulary={name: i for i, name in enumerate(names)})
+            vectorizer.idf_ = stored.array(f"{kind}.idf", len(names))
+            model._vectorizers.append(vectorizer)
+        model._linear = stored.linear(len(labels), sum(len(stored.listed(kind)) for kind in kinds))
+        if (model._linear.link == "several") != model.multi_label:
+            raise ValueError(f"multi_label is {model.multi_label}, link {model._linear.link!r}")
+        return model
 
     def parameter_count(self) -> int:
         """Number of fitted weights."""
@@ -175,22 +217,12 @@ class FeatureClassifier:
             fitting = max(fitting, _TABLES_OF_ALL_AT_ONCE * _NUMBER * features * at_once)
         return (fitting + _BYTES_AN_ENTRY * entries * times + _BYTES_A_NAME * sum(distinct)) / 2**20
 
-    def _coefficients(self) -> np.ndarray:
-        models = getattr(self._model, "estimators_", [self._model])
-        rows = []
-        for model in models:
-            if "feature_log_prob_" in vars(model):
-                logs = model.feature_log_prob_
-                rows.append(logs[1:] - logs[:1] if self.multi_label else logs - logs.mean(axis=0))
-            elif "coef_" in vars(model):
-                rows.append(model.coef_)
-            else:  # a label that every or no example has: one-vs-rest keeps a constant
-                rows.append(np.zeros((1, self._width())))
-        matrix = np.concatenate(rows)
-        return np.concatenate([-matrix, matrix]) if len(matrix) == 1 and len(self.labels) == 2 else matrix
+    def _centred(self) -> np.ndarray:
+        rows = self._linear.rows()
+        return rows - rows.mean(axis=0) if self.chosen.model == "naive Bayes" and not self.multi_label else rows
 
     def _width(self) -> int:
-        return sum(len(vectorizer.vocabulary_) for vectorizer in self._vectorizers)
+        return int(self._linear.weights.shape[1])
 
     def _targets(self, labels: Sequence[tuple[str, ...]]) -> np.ndarray:
         place = {label: i for i, label in enumerate(self.labels)}
@@ -208,7 +240,12 @@ class FeatureClassifier:
             if not self.multi_label and len(np.unique(targets[train])) < 2:
                 continue
             # The model of one fold is gone when the next begins.
-            answers = self._fitted(candidate, matrix[train], targets[train], seed).predict(matrix[held_out])
+            fitted = self._fitted(candidate, matrix[train], targets[train], seed)
+            answers = (
+                fitted.predict(matrix[held_out])
+                if not self.multi_label
+                else LinearModel.of(fitted, several=True).answers(matrix[held_out])
+            )
             answered.append((targets[held_out], answers))
         return score_folds(answered, self.metric) if answered else 0.0
 
@@ -241,6 +278,9 @@ def character_vectorizer(classes: int) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, max_features=most_features(classes))
+
+
+VECTORIZERS = {"words": word_vectorizer, "characters": character_vectorizer}
 
 
 def _matrices(wanted: set[str], texts: Sequence[str], classes: int) -> dict[str, tuple[list[Any], Any]]:

@@ -12,7 +12,7 @@ from carryover.cli.options import Given, filling
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 from carryover.compare.plan import ComparePlan
 from carryover.pretraining.settings import PretrainSettings
-from carryover.setting import RUN, seconds
+from carryover.setting import OUTPUT, RUN, seconds
 from carryover.transfer.settings import FitSettings
 
 
@@ -27,6 +27,14 @@ def compare(
             "--pretrain-time", help="Stop pretraining after this time: 10m, 2h.", metavar="TIME", rich_help_panel=RUN
         ),
     ] = None,
+    keep_best: Annotated[
+        bool,
+        typer.Option(
+            "--keep-best",
+            help="Train the recommended rung on all labels at the end and keep it in the folder best beside the report.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -55,6 +63,15 @@ def compare(
     else:
         print_table(result, sys.stdout)
         print_lines(["", f"page: {result.page}"])
+    if keep_best and not result.missing and not result.failures and result.results:
+        from carryover.compare.best import train_best
+
+        trained = train_best(result, quiet=quiet)
+        if trained is not None:
+            if not as_json:
+                print_lines(trained.lines())
+            suggest_next(result.after()[1])
+            return
     suggest_next(result.next_command())
     if result.exit_code:
         raise typer.Exit(result.exit_code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from carryover.cli import options
@@ -9,7 +11,7 @@ from carryover.cli.options import Given, filling
 from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
 from carryover.data.columns import Columns
 from carryover.errors import UsageError
-from carryover.transfer.plan import CarryPlan
+from carryover.transfer.plan import FITTED, FITTING, CarryPlan
 from carryover.transfer.settings import FitSettings, TaskRun
 
 if TYPE_CHECKING:  # loads PyTorch
@@ -35,6 +37,9 @@ def train(
 
     fitting["multi_label"] = "multi_label" in columns
     wanted = TaskRun(**asked, plan=plan, fitting=fitting, columns=Columns(**columns))
+    if wanted.carry_mode in FITTED:
+        _fit(wanted, out, dry_run, as_json, quiet)
+        return
     vectors = _vectors(wanted)
     if dry_run:
         from carryover.transfer.calibration import estimate_task
@@ -50,6 +55,16 @@ def train(
         # While it trained, the proof already stood on standard error.
         proof = result.proof_lines() if quiet or result.fitted is None else []
         print_lines([*proof, *result.mix_lines(), *result.lines()])
+    suggest_next(["carryover", "evaluate", out, "--test", options.beside(wanted.train, "test")])
+
+
+def _fit(wanted: TaskRun, out: Path, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """A mode without encoder and gradients: it takes seconds."""
+    if dry_run:
+        raise UsageError(f"mode {wanted.carry_mode} is fitted in seconds and has no estimate", repair="leave --dry-run out")
+    module, _, name = FITTING.partition(":")
+    result = getattr(import_module(module), name)(wanted, out, quiet=quiet)
+    print_document(result.to_json()) if as_json else print_lines(result.lines())
     suggest_next(["carryover", "evaluate", out, "--test", options.beside(wanted.train, "test")])
 
 

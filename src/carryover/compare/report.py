@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs, largest_cells
 from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
 from carryover.escaping import printable
+from carryover.tasks import TASKS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -50,12 +52,14 @@ def _content(result: CompareResult) -> dict[str, Any]:
     return {
         "result": result,
         "plan": result.plan,
+        "activity": TASKS[result.plan.task].activity,
         "metric": analysis.metric.title,
         "guessing": "–" if analysis.guessing is None else points(analysis.guessing),
         "confidence": f"{100 * result.plan.confidence:g} %",
         "headline": headline,
         "sentences": sentences,
         # The figures are our own markup; every word in them comes from the fixed names of rungs and from numbers.
+        "commands": [printable(shlex.join(words)) for words in result.after()] if finished and not result.missing else [],
         "curves": [Markup(learning_curves(analysis, frame)) for frame in (WIDE, NARROW)] if finished else [],
         "families": families(),
         "rungs": [row_of(rung) for rung in analysis.rows],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,19 @@ from carryover.compare.findings import Point, plain
 from carryover.compare.ladder import REFERENCE, row_of
 from carryover.compare.plan import ComparePlan
 from carryover.compare.verdict import cost_sentences, verdict
+from carryover.data.columns import Columns
 from carryover.data.schemes import AUTO
+from carryover.setting import option_of
 from carryover.tasks import TASKS
+from carryover.transfer.plan import CarryPlan
+from carryover.transfer.settings import FitSettings, TaskRun
 
 SCHEMA = "carryover.compare/1"
 LANGUAGE_MODEL = "language model"
 WORD_VECTORS = "word vectors"
 ENCODER_FOLDER = "language-model"
 VECTORS_FOLDER = "word-vectors"
+BEST_FOLDER = "best"
 
 
 @dataclass(frozen=True)
@@ -130,14 +135,54 @@ class CompareResult:
         plan, analysis = self.plan, self.analysis
         if self.missing or self.failures or not self.results:
             return ["carryover", "compare", *_data_options(plan), "--out", str(self.folder)]
-        rung = analysis.recommended_rung() or REFERENCE
-        options = row_of(rung).train_options()
-        if options is None:
-            return ["python", "-m", "webbrowser", str(self.page)]
-        made = self.carried_folder(rung)
+        command = self.training_command(analysis.recommended_rung())
+        return command or ["python", "-m", "webbrowser", str(self.page)]
+
+    def training_command(self, rung: str | None, out: Path | None = None) -> list[str] | None:
+        """The command that trains a rung on all labels with the settings of the comparison; None for no rung, and for one that
+        `train` does not offer."""
+        options = None if rung is None else row_of(rung).train_options()
+        if rung is None or options is None:
+            return None
+        plan, made = self.plan, self.carried_folder(rung)
         carried = [] if made is None else ["--encoder", str(made)]
-        out = str(self.folder.parent / f"{self.folder.name}-{file_name(rung)}")
-        return ["carryover", "train", *_data_options(plan, training=True), *carried, *options, "--out", out]
+        if row_of(rung).has_placement and plan.placement != CarryPlan.placement:
+            options = [*options, "--elmo-placement", plan.placement]
+        spelled = {one.name for one in fields(FitSettings) if option_of(one.metadata) is not None}
+        for name, value in row_of(rung).fitting_options(plan.fitting).items():
+            options = [*options, *([f"--{name.replace('_', '-')}", str(value)] if name in spelled else [])]
+        seed = ["--seed", str(plan.seed)] if plan.seed else []
+        folder = out or self.folder.parent / f"{self.folder.name}-{file_name(rung)}"
+        return ["carryover", "train", *_data_options(plan, training=True), *carried, *options, *seed, "--out", str(folder)]
+
+    def task_run(self, rung: str) -> TaskRun:
+        """The same for `carryover.transfer.train`: what `training_command` asks for."""
+        plan, row = self.plan, row_of(rung)
+        placed = {"placement": plan.placement} if row.has_placement else {}
+        asked = {"seed": plan.seed, "metric": plan.metric, "class_weights": plan.class_weights}
+        return TaskRun(
+            task=plan.task,
+            train=str(plan.train),
+            encoder=self.carried_folder(rung),
+            mode=row.mode,
+            plan={**placed, **row.plan_options},
+            fitting={**asked, "multi_label": plan.multi_label is not None, **row.fitting_options(plan.fitting)},
+            columns=Columns(**{one.name: getattr(plan, one.name) for one in fields(Columns)}),
+            device=plan.device,
+        )
+
+    def after(self) -> list[list[str]]:
+        """The commands that train, score and use what the verdict recommends, none where it recommends nothing."""
+        best = self.folder / BEST_FOLDER
+        trained = self.training_command(self.analysis.recommended_rung(), best)
+        if trained is None:
+            return []
+        test = str(self.plan.test) if self.plan.test is not None else "TEST"
+        return [
+            trained,
+            ["carryover", "evaluate", str(best), "--test", test],
+            ["carryover", "predict", str(best), "NEW"],
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The document `--json` prints, `schema` first."""
@@ -191,6 +236,7 @@ def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
     for name in ("format", "multi_label", "coarse", "scheme"):
         value = getattr(plan, name)
         words += [] if value in (None, AUTO) else [f"--{name.replace('_', '-')}", str(value)]
+    words += [] if plan.on_error == "stop" else ["--on-error", plan.on_error]
     words += [] if plan.metric == "auto" else ["--metric", plan.metric]
     words += [] if plan.class_weights == "none" else ["--class-weights", plan.class_weights]
     return words

@@ -22,6 +22,7 @@ KINDS = {
     "words": "carryover.encoders.words:WordsEncoder",
     "series": "carryover.encoders.series:SeriesEncoder",
     "task": "carryover.transfer.predictor:TaskPredictor",
+    "hand-made": "carryover.classical.predictor:FeaturePredictor",
 }
 """Kind of artefact → the class whose `from_artefact` builds it, imported when it is needed."""
 KINDS_IN_TASKS = {

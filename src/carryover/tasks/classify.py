@@ -45,6 +45,9 @@ class Classify(Task):
         self.multi_label = multi_label
         self.choose_main_score(metric, "macro_f1" if multi_label else "accuracy", ("accuracy", "macro_f1", "micro_f1"))
 
+    def described(self) -> dict[str, Any]:
+        return {**super().described(), "multi_label": self.multi_label}
+
     # ------------------------------------------------------------------ examples
 
     @classmethod

@@ -68,6 +68,9 @@ class Pair(Task):
         asked = {"numbers": True} if options.get("figure") in CORRELATIONS else {}
         return super().of(labels, {**options, **asked})
 
+    def described(self) -> dict[str, Any]:
+        return {**super().described(), "numbers": self.numeric}
+
     # ------------------------------------------------------------------ examples
 
     @classmethod

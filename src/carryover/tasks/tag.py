@@ -74,6 +74,9 @@ class Tag(Task):
         """Of a random field one number for each pair of labels."""
         return labels if options.get("output") == "softmax" else labels**2
 
+    def described(self) -> dict[str, Any]:
+        return {**super().described(), "scheme": PLAIN if self.scheme is None else self.scheme.spelling}
+
     # ------------------------------------------------------------------ examples
 
     @classmethod

@@ -79,6 +79,10 @@ class Task(ABC):
         """The task with those of `options` that concern it. `figure`, which it need not have, is what answers are compared by."""
         return cls(labels, **{name: options[name] for name in cls.options if name in options})
 
+    def described(self) -> dict[str, Any]:
+        """The options it was made with, for `of`: what an artefact needs beside the labels."""
+        return {"metric": self.main_score}
+
     @classmethod
     def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
         """The least count of numbers in the weights of a head for `labels` labels, with the options as stored."""

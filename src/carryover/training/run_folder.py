@@ -53,6 +53,7 @@ class RunFolder:
         warn_if_differ: tuple[str, ...] = (),
         content: Mapping[str, str] | None = None,
         repair: str | None = None,
+        finished: bool = False,
     ) -> bool:
         """Store the settings of a new run (False), or compare them with those it was started with (True: it continues).
 
@@ -60,10 +61,11 @@ class RunFolder:
         and for those in `warn_if_differ` a change is only pointed out. `content` names the fingerprints among them, each with
         the setting that says where its text is: one of built-in text that an earlier version stored is taken for the same.
         Raises UsageError naming the first other one that differs, with both values and `repair`, or how to give the old one
-        again. A run that has saved no checkpoint yet begins anew with whatever it is given.
+        again. A run that has saved no checkpoint yet begins anew with whatever it is given, unless it is `finished`: then the
+        model that it made keeps its settings.
         """
         wanted = json.loads(json.dumps(settings))
-        if not checkpoint_folders(self.checkpoints):
+        if not checkpoint_folders(self.checkpoints) and not (finished and self.settings_file.exists()):
             if not self._is_stored(wanted):
                 self.discard()
                 self._store(wanted)

@@ -84,6 +84,15 @@ MODES: dict[str, Mode] = {
 """The only place where modes have names."""
 
 
+FITTED = {
+    "features": "carryover.classical.feature_models:feature_model",
+    "majority": "carryover.classical.feature_models:majority_model",
+}
+"""Modes of `train` that are fitted without an encoder and without gradients, and so have no plan → what makes the model."""
+FITTING = "carryover.classical.train:train_features"
+"""What trains in all of these modes."""
+
+
 def usual_mode(*, with_encoder: bool) -> str:
     """The mode where none is asked for."""
     return "frozen" if with_encoder else "scratch"

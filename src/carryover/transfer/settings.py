@@ -12,7 +12,7 @@ from carryover.data.columns import Columns
 from carryover.data.metric_names import metric_name
 from carryover.errors import UsageError, check_choice
 from carryover.setting import DATA, DEVICE, MODEL, RUN, SEED, TIME_LIMIT, TRAINING, option, seconds
-from carryover.transfer.plan import CarryPlan, usual_mode
+from carryover.transfer.plan import FITTED, MODES, CarryPlan, usual_mode
 
 CLASS_WEIGHTS = ("none", "balanced")
 STACKS = ("cnn", "tcn", "lstm", "gru")
@@ -163,7 +163,8 @@ class TaskRun:
     mode: str | None = field(
         default=None,
         metadata=option(
-            "scratch, static, frozen, head, top-k or full. Default: frozen with --encoder, else scratch.", MODEL
+            "features, majority, scratch, static, frozen, head, top-k or full. Default: frozen with --encoder, else scratch.",
+            MODEL,
         ),
     )
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -173,6 +174,9 @@ class TaskRun:
 
     def __post_init__(self) -> None:
         from carryover.devices import choose_device  # PyTorch: not for who only asks for a default
+
+        if self.mode is not None:
+            check_choice("mode", self.mode, (*FITTED, *MODES))
 
         object.__setattr__(self, "device", choose_device(self.device))
 

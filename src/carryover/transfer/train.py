@@ -92,7 +92,7 @@ def read_examples(
     """
     result = _read(task, path, columns, require_labels=require_labels, like=like)
     if rejects is not None:
-        _set_aside(path, result, rejects)
+        set_aside(path, result, rejects)
     return list(result.examples)
 
 
@@ -106,7 +106,7 @@ def _read(
     return result
 
 
-def _set_aside(path: str | Path, result: ReadResult[Any], rejects: Path) -> None:
+def set_aside(path: str | Path, result: ReadResult[Any], rejects: Path) -> None:
     if result.rejected:
         write_rejected(rejects, result.rejected)
         say(
@@ -131,6 +131,37 @@ class Material:
         return len(self.read) == 1
 
 
+@dataclass(frozen=True)
+class LabelledFiles:
+    """The labelled examples of a run, read and checked. `settings` know the span scheme; `dev` is empty without `--dev`."""
+
+    settings: FitSettings
+    train: list[Any]
+    dev: list[Any]
+    labels: tuple[str, ...]
+    """Of the training examples."""
+    read: tuple[tuple[str, str, ReadResult[Any]], ...]  # name, path and outcome of every file
+
+
+def read_labelled(wanted: TaskRun, settings: FitSettings) -> LabelledFiles:
+    """Read `--train` and, where it is given, `--dev`. Raises InputMissing, BadData naming file and line."""
+    check_choice("task", wanted.task, TASKS)
+    read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
+    train = list(read[0][2].examples)
+    scheme = read[0][2].scheme
+    settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
+    labels = TASKS[wanted.task].labels_of(train)
+    if not labels or (len(labels) < 2 and not settings.multi_label):
+        found = f"only the label {labels[0]!r}" if labels else "no label at all"
+        raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
+    asked = {} if settings.metric == "auto" else {"metric": settings.metric}
+    TASKS[wanted.task].of(labels, {**settings.task_options(), **asked}).check(train, wanted.train)
+    if wanted.dev is not None:
+        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
+    dev = list(read[1][2].examples) if wanted.dev is not None else []
+    return LabelledFiles(settings, train, dev, tuple(labels), tuple(read))
+
+
 def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     """Read and check everything that `wanted` names.
 
@@ -143,16 +174,8 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
     settings = FitSettings(**wanted.fitting)
     encoder = _encoder(wanted, plan)
     check_material(plan, encoder, vectors)
-    read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
-    train = list(read[0][2].examples)
-    scheme = read[0][2].scheme
-    settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
-    labels = TASKS[wanted.task].labels_of(train)
-    if not labels or (len(labels) < 2 and not settings.multi_label):
-        found = f"only the label {labels[0]!r}" if labels else "no label at all"
-        raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
-    asked = {} if settings.metric == "auto" else {"metric": settings.metric}
-    TASKS[wanted.task].of(labels, {**settings.task_options(), **asked}).check(train, wanted.train)
+    files = read_labelled(wanted, settings)
+    train, dev, settings = files.train, files.dev, files.settings
     if wanted.dev is None:
         if len(train) < FEWEST_TO_DIVIDE:
             raise BadData(
@@ -162,12 +185,9 @@ def read_material(wanted: TaskRun, vectors: Vectors | None = None) -> Material:
             )
         own, held_out = stratified_split(train, [1 - DEV_SHARE, DEV_SHARE], settings.seed)
         train, dev = [train[i] for i in own], [train[i] for i in held_out]
-    else:
-        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
-        dev = list(read[1][2].examples)
     if encoder is not None:
         check_input(encoder, [*train, *dev])
-    return Material(plan, settings, encoder, train, dev, tuple(read))
+    return Material(plan, settings, encoder, train, dev, files.read)
 
 
 def _encoder(wanted: TaskRun, plan: CarryPlan) -> Encoder | None:
@@ -197,10 +217,14 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
             free = ("train", "dev", "encoder", "time_limit")  # files may move; what is in them must not change
             content = {"train_content": "train", "dev_content": "dev"}
             folder.check_settings(
-                _resolved(wanted, material, vectors), may_differ=free, warn_if_differ=("version",), content=content
+                _resolved(wanted, material, vectors),
+                may_differ=free,
+                warn_if_differ=("version",),
+                content=content,
+                finished=artefact.has_artefact(folder.out),
             )
             for name, path, result in material.read:
-                _set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
+                set_aside(path, result, folder.run / f"rejected-{name}.jsonl")
             finished = _finished(folder, material.settings.time_limit)
             if finished is not None:
                 return TaskRunResult(folder.out, finished, None)
@@ -242,7 +266,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "encoder": None if wanted.encoder is None else str(wanted.encoder),
         "train_content": None,
         "dev_content": None,
-        **{f"{name}_content": _content(TASKS[wanted.task], path, result) for name, path, result in material.read},
+        **{f"{name}_content": content_of(TASKS[wanted.task], path, result) for name, path, result in material.read},
         "encoder_content": None if encoder is None else encoder.content(),
         "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,
@@ -256,7 +280,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
     return dict(json.loads(json.dumps(resolved)))
 
 
-def _content(task: type[Task], path: str, result: ReadResult[Any]) -> str:
+def content_of(task: type[Task], path: str, result: ReadResult[Any]) -> str:
     """A file by its bytes, built-in examples by what they are."""
     if not is_builtin(path):
         return content_fingerprint(path)

@@ -22,7 +22,7 @@ _PREDICTED = 8
 class Features(Rung):
     """Hand-made features and a linear model; which ones, `carryover.classical.feature_models` says for each input."""
 
-    name = family = "features"
+    name = family = mode = "features"
     cost = Cost(beforehand=0, trained=1)
     style = Style(light="#565d6b", dark="#b3bac7", marker="o", line="-")
     sentence = "Hand-made features and a linear model; no raw text."
@@ -30,17 +30,16 @@ class Features(Rung):
     baseline = 1
 
     def fit(self, task: RungTask, train: Sequence[Any], seed: int, resources: Resources) -> Fitted:
-        from carryover.classical.feature_models import feature_model
+        from carryover.classical.train import fit_features
+        from carryover.transfer.settings import FitSettings
 
-        inputs, targets = [example.input.content for example in train], [(example.gold or ()) for example in train]
         started = time.perf_counter()
-        metric = _metric(task, targets)
-        model = feature_model(type(inputs[0]), multi_label=task.multi_label, metric=metric, class_weights=task.class_weights)
-        model.fit(inputs, targets, seed)
-        notes = {"chosen": str(model.chosen)}
+        asked: dict[str, Any] = {"multi_label": task.multi_label, "metric": task.metric, "class_weights": task.class_weights}
+        predictor = fit_features(task.kind, train, FitSettings(seed=seed, **asked), self.name)
         seconds = time.perf_counter() - started
+        model = predictor.model
         parameters = int(model.parameter_count())
-        return Fitted(model.predict, seconds, parameters, parameters, notes)
+        return Fitted(model.predict, seconds, parameters, parameters, {"chosen": str(model.chosen)})
 
     def forecast(self, calibration: Calibration, budgets: Sequence[int]) -> tuple[float, float]:
         largest = max(budgets)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from carryover.compare.ladder.rung import Fitted, Resources, Rung
 from carryover.compare.ladder.task import RungTask
@@ -35,14 +35,6 @@ def split_budget(train: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]
 class NeuralRung(Rung):
     """A rung that `carryover train` can train, too: what it carries over is a `CarryPlan`."""
 
-    mode: ClassVar[str]
-    """The key of its way of carrying over in `carryover.transfer.plan.MODES`."""
-
-    @property
-    def plan_options(self) -> dict[str, Any]:
-        """Fields of the plan that are not the mode's defaults."""
-        return {}
-
     @property
     def has_placement(self) -> bool:
         return MODES[self.mode].own_parts
@@ -52,12 +44,8 @@ class NeuralRung(Rung):
         placed: dict[str, Any] = {"placement": placement} if self.has_placement else {}
         return CarryPlan(mode=self.mode, **placed, **self.plan_options)
 
-    def train_options(self) -> list[str]:
-        options = ["--mode", self.mode]
-        for name, value in self.plan_options.items():
-            flag = f"--{name.replace('_', '-')}"
-            options += [flag] if value is True else [flag, str(value)]
-        return options
+    def fitting_options(self, fitting: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fitting.items() if name != "scheme"}  # that follows from the examples
 
     @abstractmethod
     def material(self, resources: Resources) -> dict[str, Any]:

@@ -97,9 +97,32 @@ class LadderRow(ABC):
     encoder: str = ""
     """The pretrained model that it carries over, by name or folder; empty: the one of the comparison."""
 
+    mode: ClassVar[str] = ""
+    """The mode of `carryover train` that trains this, empty where that command does not offer it."""
+
+    @property
+    def has_placement(self) -> bool:
+        """Whether a task LSTM reads a mixture of layers, so that this can be placed before or behind it."""
+        return False
+
+    @property
+    def plan_options(self) -> dict[str, Any]:
+        """Fields of `CarryPlan` that are not the mode's defaults."""
+        return {}
+
+    def fitting_options(self, fitting: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a comparison's settings of fitting that concern it."""
+        return {}
+
     def train_options(self) -> list[str] | None:
         """Options of `carryover train` that train this, None where that command does not offer it."""
-        return None
+        if not self.mode:
+            return None
+        options = ["--mode", self.mode]
+        for name, value in self.plan_options.items():
+            flag = f"--{name.replace('_', '-')}"
+            options += [flag] if value is True else [flag, str(value)]
+        return options
 
 
 class Rung(LadderRow):
@@ -109,11 +132,6 @@ class Rung(LadderRow):
     """Whether it is compared where no rungs are named."""
     baseline: ClassVar[int] = 0
     """Error reductions are against the rung present that has the highest; 0 is never one."""
-
-    @property
-    def has_placement(self) -> bool:
-        """Whether a task LSTM reads a mixture of layers, so that this can be placed before or behind it."""
-        return False
 
     def named(self, text: str) -> Rung | None:
         """The rung of this family that `text` spells, None where it spells none."""
