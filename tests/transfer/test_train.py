@@ -202,11 +202,11 @@ def test_scores_and_predictions_over_files(files: Path) -> None:
     lines = score_lines(scores)
     assert lines[0].startswith("span F1 ") and any(line.startswith("  per: precision ") for line in lines)
     predictor = load(files / "out")
-    items = items_to_predict(predictor, str(files / "dev.conll"))
+    items = items_to_predict(predictor, str(files / "dev.conll")).examples
     rows = list(prediction_rows(predictor, items))
     assert [tuple(row["tokens"]) for row in rows] == [item.input.tokens for item in items]
     assert all(len(row["tags"]) == len(row["tokens"]) == len(row["probabilities"]) for row in rows)
-    assert items_to_predict(predictor, "builtin:grammar/test?labelled=20") != []
+    assert items_to_predict(predictor, "builtin:grammar/test?labelled=20").examples != []
 
 
 def test_a_removed_folder_is_no_success_and_the_same_call_works(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,13 @@ class Pair(Task):
             "probabilities": [round(float(probabilities[self.numbers[label]]), 6) for label in labels],
         }
 
+    def answer_columns(
+        self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
+    ) -> dict[str, Any]:
+        if self.numeric:
+            return {name: float(labels[0])}
+        return super().answer_columns(labels, probabilities, name, every=every, separator=separator)
+
     @classmethod
     def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
         """Label or number, where asked for the probability of the label, and both texts."""

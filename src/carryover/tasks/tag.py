@@ -55,6 +55,7 @@ class Tag(Task):
     noun: ClassVar[str] = "sentence"
     card: ClassVar[str] = "Tags every word of a sentence"
     activity: ClassVar[str] = "tagging"
+    answers_words: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("scheme", "metric")
     head: ClassVar[str] = "carryover.tasks.heads.tag:TagHead"
     head_options: ClassVar[tuple[str, ...]] = ("output", "dropout")
@@ -143,6 +144,15 @@ class Tag(Task):
         known = self.understood(labels)
         chances = [round(float(row[self.numbers[tag]]), 6) for row, tag in zip(probabilities, known, strict=True)]
         return {"tokens": list(words), "tags": list(labels), "probabilities": chances}
+
+    def answer_columns(
+        self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
+    ) -> dict[str, Any]:
+        """The tags of the sentence as a list, and with `every` the probability of each of them."""
+        if not every:
+            return {name: list(labels)}
+        row = self.answer_row(Example(Words(())), (), labels, probabilities)
+        return {name: list(labels), "probabilities": row["probabilities"]}
 
     @classmethod
     def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:

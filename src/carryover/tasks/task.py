@@ -198,6 +198,26 @@ class Task(ABC):
     def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
         """The rows of cells that show what `answer_row` gave."""
 
+    answers_words: ClassVar[bool] = False
+    """Whether an answer has a part for each word."""
+
+    @classmethod
+    def shown_columns(cls, example: Example[Any, Labels], number: int) -> dict[str, Any]:
+        """An example in columns of a table where the file has no rows; `number` counts from 1."""
+        return {"example": number, "input": example.input.shown}
+
+    def answer_columns(
+        self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
+    ) -> dict[str, Any]:
+        """An answer as `written` in columns of a table: `name`, several labels with `separator` between them, and with `every`
+        the probability of each label there is."""
+        found: dict[str, Any] = {name: separator.join(labels)}
+        if every:
+            found |= {
+                f"probability_{label}": round(float(p), 6) for label, p in zip(self.labels, probabilities, strict=True)
+            }
+        return found
+
     # ------------------------------------------------------------------ score
 
     beside: ClassVar[tuple[str, ...]] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,38 +70,55 @@ def score_lines(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def items_to_predict(predictor: Predictor, source: str, **columns: Any) -> list[Example[Any, Labels]]:
+@dataclass(frozen=True)
+class Items:
+    """What is to be predicted for: examples in order, and how the file was read (`format` None for built-in data and series)."""
+
+    source: str
+    examples: list[Example[Any, Labels]]
+    format: str | None
+    columns: Columns
+
+
+def items_to_predict(predictor: Predictor, source: str, *, rejects: Path | None = None, **columns: Any) -> Items:
     """The content of a file or, for `-`, of standard input, in order.
 
     A file that is a table, or columns, by its name, its beginning or `format` is read as in training, its labels passed over;
-    anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. Raises
-    InputMissing, BadData at the first row that cannot be read.
+    anything else is one text, or one sentence, a line. Empty lines are empty texts then, so that answers stay in line. With
+    `on_error` "skip" rows that cannot be read go to `rejects`. Raises InputMissing, BadData at the first row that cannot be read.
     """
-    given = trained_columns(predictor, **{**columns, "on_error": "stop", "scheme": PLAIN})  # tags are passed over
+    asked = {"on_error": "stop", **{name: value for name, value in columns.items() if value is not None}}
+    given = trained_columns(predictor, **{**asked, "scheme": PLAIN})  # tags are passed over
     format = columns.get("format")
     if format is None and source == STANDARD_INPUT and columns.get("text_column") is not None:
         format = given.format  # a stream has no name that could tell
-    items = _items(predictor, source, given, format)
-    predictor.say_cut(source, items)
+    items = _items(predictor, source, given, format, rejects)
+    predictor.say_cut(source, items.examples)
     return items
 
 
-def _items(predictor: Predictor, source: str, given: Columns, format: str | None) -> list[Example[Any, Labels]]:
+def _items(predictor: Predictor, source: str, given: Columns, format: str | None, rejects: Path | None) -> Items:
     task = predictor.task
+
+    def read(columns: Columns, name: str | None) -> Items:
+        examples = read_examples(task.name, source, columns, require_labels=False, rejects=rejects)
+        return Items(source, examples, name, columns)
+
     if is_builtin(source):
-        return read_examples(task.name, source, given, require_labels=False)
+        return read(given, None)
     own = replace(given, format=format)
     if format is None and task.holds_examples(source, own):
-        return read_examples(task.name, source, own, require_labels=False)
+        return read(own, None)
     if format != "text":
         # The name tells, and it need not be that of the training file.
         format = choose_format(source, format, task.reading, otherwise="text")
     if format != "text":
-        return read_examples(task.name, source, replace(given, format=format), require_labels=False)
+        return read(replace(given, format=format), format)
     lines = list(read_lines(source))
     if not lines:
         raise BadData("there is no line of text", path=source, repair="give a file or a stream with at least one line")
-    return [task.item(line, predictor.tokenize, Source(source, number)) for number, line in lines]
+    examples = [task.item(line, predictor.tokenize, Source(source, number)) for number, line in lines]
+    return Items(source, examples, format, given)
 
 
 def prediction_rows(predictor: Predictor, items: ListOf[Example[Any, Labels]]) -> Iterator[dict[str, Any]]:

@@ -42,6 +42,11 @@ def read_conllu(
     return result
 
 
+def field_of(label_column: str | int | None) -> int:
+    """The place of a label field among the ten columns. Raises UsageError for an unknown one."""
+    return FIELDS.index(_field(label_column))
+
+
 def _field(label_column: str | int | None) -> str:
     if label_column is None:
         return "upos"

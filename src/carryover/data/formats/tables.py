@@ -51,7 +51,7 @@ def read_records(path: FilePath, columns: Sequence[Column], format: str) -> Iter
     InputMissing, ExtraMissing for faults of the file.
     """
     if format == "tsv":
-        return _delimited(path, columns, _tsv_rows(path))
+        return _delimited(path, columns, tsv_rows(path))
     if format == "csv":
         return _delimited(path, columns, csv_rows(path))
     if any(isinstance(column.name, int) for column in columns):
@@ -77,7 +77,8 @@ def missing_column(name: str, available: Sequence[str], path: FilePath, line: in
 _Row = tuple[int, list[str] | BadData, str]  # line, cells or the fault, the row as it was
 
 
-def _tsv_rows(path: FilePath) -> Iterator[_Row]:
+def tsv_rows(path: FilePath) -> Iterator[_Row]:
+    """Rows of a TSV file, whose cells are what stands between tabs, as (line, cells or the fault, the row as it was)."""
     for number, line in scan_lines(path):
         if isinstance(line, BadLine):
             yield number, line, line.text
