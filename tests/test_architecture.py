@@ -21,7 +21,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("escaping",),
     ("errors",),
     ("ambient", "forking", "setting"),
-    ("progress", "sequence", "devices"),
+    ("progress", "sequence", "devices", "pages"),
     ("storage",),
     ("data",),
     ("kernels",),

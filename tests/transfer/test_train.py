@@ -20,7 +20,8 @@ from carryover.storage.artefact import has_artefact
 from carryover.training.loop import TrainingLoop
 from carryover.training.stopping import Interrupted, StopRequest
 from carryover.transfer.calibration import estimate_task
-from carryover.transfer.predictions import evaluate_task, items_to_predict, prediction_rows, score_lines
+from carryover.transfer.evaluation.lines import examination_lines
+from carryover.transfer.predictions import evaluate_task, examine_task, items_to_predict, prediction_rows
 from carryover.transfer.predictor import TaskPredictor
 from carryover.transfer.train import Columns, TaskRun, read_material, train_task
 from task_material import classified, tagged, word_vectors
@@ -199,8 +200,10 @@ def test_scores_and_predictions_over_files(files: Path) -> None:
     train_task(wanted(files, "tag"), files / "out", quiet=True)
     scores = evaluate_task(load(files / "out"), files / "out", str(files / "dev.conll"))
     assert scores["scores"]["main_name"] == "span_f1" and scores["examples"] == 12
-    lines = score_lines(scores)
-    assert lines[0].startswith("span F1 ") and any(line.startswith("  per: precision ") for line in lines)
+    examined = examine_task(load(files / "out"), str(files / "dev.conll"))
+    lines = examination_lines(examined)
+    assert examined.scores == scores["scores"]
+    assert lines[0].startswith("span F1 ") and any(line.startswith("per ") for line in lines)
     predictor = load(files / "out")
     items = items_to_predict(predictor, str(files / "dev.conll")).examples
     rows = list(prediction_rows(predictor, items))

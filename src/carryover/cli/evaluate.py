@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carryover.cli import options
+from carryover.cli import options, output
 from carryover.cli.options import Given, filling
 from carryover.cli.output import print_document, print_lines, suggest_next
 from carryover.data.columns import Columns
@@ -15,7 +17,10 @@ from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO
 from carryover.errors import GateNotMet, UsageError
 from carryover.progress import say
-from carryover.setting import DATA, RESULT, sources
+from carryover.setting import DATA, OUTPUT, RESULT, sources
+
+if TYPE_CHECKING:
+    from carryover.transfer.evaluation.examination import Examination
 
 
 def evaluate(
@@ -39,24 +44,49 @@ def evaluate(
             rich_help_panel=RESULT,
         ),
     ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            "--errors",
+            help="Write what was answered wrong, the surest mistakes first, into a .csv, .tsv, .jsonl or .parquet file.",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Write a page: confusions, label by label, reliability, the surest mistakes in their text.",
+            metavar="FILE.html",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    all_labels: Annotated[
+        bool, typer.Option("--all-labels", help="Print a row for every label, however many.", rich_help_panel=OUTPUT)
+    ] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Score a trained task (accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label) or a pretrained
-    model (on each file and on all together: a language model's perplexity, the error of a model of series).
+    """Score a trained task (accuracy and macro-F1, or precision, recall and F1 of spans, in all and per label, with confusions and
+    calibration) or a pretrained model (on each file and on all together: perplexity, or the error of a model of series).
 
     With --on-error skip, bad rows are written to TEST.rejected.jsonl in the working folder, and a label that was not in the
     training data counts as missed.
     """
     from carryover.devices import choose_device
     from carryover.encoders.loading import load
+    from carryover.transfer.evaluation.lines import examination_lines, warning_lines
     from carryover.transfer.predicting import Predictor
-    from carryover.transfer.predictions import evaluate_task, score_lines
+    from carryover.transfer.predictions import evaluation_document, examine_task
 
     device = choose_device(device)
+    for place, option in ((errors, "--errors"), (report, "--report")):
+        _check_place(place, option, test)
     found = load(model, device=device)
     if not isinstance(found, Predictor):
         for_tasks = {"--label-column": "label_column" in columns, "--scheme": reading.get("scheme", AUTO) != AUTO}
+        for_tasks |= {"--errors": errors is not None, "--report": report is not None}
         given = [name for name, is_given in for_tasks.items() if is_given]
         if given:
             raise UsageError(
@@ -67,25 +97,61 @@ def evaluate(
         return
     if require is not None and not 0 <= require <= 1:
         raise UsageError(f"--require is {require:g}", repair="give a score from 0 to 1")
-    scores: dict[str, Any] = evaluate_task(
+    examined = examine_task(
         found,
-        model,
         test,
         **{"on_error": Columns.on_error, **columns, **reading},
         rejects=Path(Path(test).name + ".rejected.jsonl"),
     )
+    _write(examined, errors, report, test)
     if as_json:
-        print_document(scores)
+        print_document(evaluation_document(examined, model, test))
     else:
-        print_lines(score_lines(scores))
-    if require is not None and scores["scores"]["main"] < require:
+        wide = shutil.get_terminal_size((100, 24)).columns
+        print_lines(examination_lines(examined, width=wide, every_label=all_labels))
+    for line in warning_lines(examined):
+        say(f"carryover: warning: {line}")
+    scores = examined.scores
+    if require is not None and scores["main"] < require:
         raise GateNotMet(
-            f"{metric_title(scores['scores']['main_name'])} {scores['scores']['main']:.4f} is below the required {require:g}",
+            f"{metric_title(scores['main_name'])} {scores['main']:.4f} is below the required {require:g}",
             repair="train longer or with more labels, or lower --require",
         )
-    suggest_next(
-        ["carryover", "predict", model, options.beside(test, "new" if not test.startswith("builtin:") else "valid")]
-    )
+    if errors is None and examined.mistakes:
+        suggest_next(["carryover", "evaluate", model, "--test", test, "--errors", "errors.csv", "--report", "errors.html"])
+
+
+def _check_place(place: Path | None, option: str, test: str) -> None:
+    """Raise UsageError for a file that cannot be written to, before anything is computed."""
+    if place is None:
+        return
+    from carryover.transfer.answers import format_of
+
+    if option == "--report" and place.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{option} is {str(place)!r}, which is no name of a page", repair="end the name in .html")
+    if option == "--errors":
+        format_of(place)
+    if place.exists() and Path(test).exists() and place.samefile(test):
+        raise UsageError(f"{option} is the test file", path=place, repair="give another name")
+    if not place.parent.is_dir():
+        raise UsageError(f"{option} is in a folder that does not exist", path=place, repair="make the folder")
+
+
+def _write(examined: Examination, errors: Path | None, report: Path | None, test: str) -> None:
+    from carryover.storage import atomic_write
+
+    if errors is not None:
+        from carryover.transfer.answers import write_table
+        from carryover.transfer.evaluation.mistakes import mistake_table
+
+        write_table(mistake_table(examined), errors)
+        say(f"{errors}: {len(examined.mistakes):,} of {len(examined.examples):,} examples have a mistake")
+    if report is not None:
+        from carryover.transfer.evaluation.page import examination_page
+
+        command = "carryover " + shlex.join(output.given_words)
+        atomic_write(report, examination_page(examined, test=test, command=command))
+        say(f"page: {report}")
 
 
 def _pretrained(

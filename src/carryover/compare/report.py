@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from carryover.compare.analysis import Analysis
@@ -17,6 +16,7 @@ from carryover.compare.statistics import widening
 from carryover.compare.table import amount, costs, largest_cells
 from carryover.compare.verdict import duration_text, label_count, median, percent, points, rounded, signed, signed_interval
 from carryover.escaping import printable
+from carryover.pages import page
 from carryover.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -27,20 +27,7 @@ TEMPLATE = "report.html.jinja"
 
 def render(result: CompareResult) -> str:
     """The page as text. The same result gives the same bytes."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else printable(value),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["code"] = _with_code
-    source = resources.files("carryover.compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(**_content(result))
+    return page.render("carryover.compare", TEMPLATE, _content(result), filters={"code": _with_code})
 
 
 def _content(result: CompareResult) -> dict[str, Any]:

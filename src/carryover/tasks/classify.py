@@ -79,6 +79,9 @@ class Classify(Task):
         if scheme_name(scheme) != AUTO:
             raise UsageError("--scheme is for a tagger, and this model labels texts", repair="leave it out")
 
+    def decisions(self, gold: Labels, answer: Labels) -> list[tuple[str, str]]:
+        return [] if self.multi_label else super().decisions(gold, answer)
+
     def answer_row(
         self, example: Example[Any, Labels], words: tuple[str, ...], labels: Labels, probabilities: np.ndarray
     ) -> dict[str, Any]:

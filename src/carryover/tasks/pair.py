@@ -158,6 +158,12 @@ class Pair(Task):
         if scheme_name(scheme) != AUTO:
             raise UsageError("--scheme is for a tagger, and this model compares texts", repair="leave it out")
 
+    def decisions(self, gold: Labels, answer: Labels) -> list[tuple[str, str]]:
+        return [] if self.numeric else super().decisions(gold, answer)
+
+    def distance(self, gold: Labels, answer: Labels) -> float:
+        return abs(float(gold[0]) - float(answer[0])) if self.numeric else 0.0
+
     def answer_row(
         self, example: Example[Any, Labels], words: tuple[str, ...], labels: Labels, probabilities: np.ndarray
     ) -> dict[str, Any]:

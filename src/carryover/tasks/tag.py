@@ -145,6 +145,9 @@ class Tag(Task):
         chances = [round(float(row[self.numbers[tag]]), 6) for row, tag in zip(probabilities, known, strict=True)]
         return {"tokens": list(words), "tags": list(labels), "probabilities": chances}
 
+    def decisions(self, gold: Labels, answer: Labels) -> list[tuple[str, str]]:
+        return list(zip(gold, answer, strict=True))
+
     def answer_columns(
         self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
     ) -> dict[str, Any]:

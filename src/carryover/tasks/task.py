@@ -198,6 +198,17 @@ class Task(ABC):
     def answer_cells(cls, row: Mapping[str, Any], *, probabilities: bool = False) -> Iterator[tuple[TableCell, ...]]:
         """The rows of cells that show what `answer_row` gave."""
 
+    def decisions(self, gold: Labels, answer: Labels) -> list[tuple[str, str]]:
+        """What was decided in an answer, each thing as (gold label, answered label), in the order of the rows of probabilities.
+
+        Nothing where an example has several labels, or a number.
+        """
+        return [(gold[0], answer[0])] if len(gold) == len(answer) == 1 else []
+
+    def distance(self, gold: Labels, answer: Labels) -> float:
+        """How far a wrong answer is off, where that can be said."""
+        return 0.0
+
     answers_words: ClassVar[bool] = False
     """Whether an answer has a part for each word."""
 

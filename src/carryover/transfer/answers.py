@@ -192,6 +192,17 @@ def write_answers(predictor: Predictor, items: Items, out: Path, *, column: str 
     atomic_write(out, written(predictor, items, format, column=column, every=every))
 
 
+def write_table(table: AnswerTable, out: Path) -> None:
+    """Write a table into a file, which appears whole. Raises UsageError for a name that says no format of tables."""
+    format = format_of(out)
+    if format == "parquet":
+        _parquet(table, out)
+    elif format in _WRITERS:
+        atomic_write(out, _WRITERS[format](table))
+    else:
+        raise UsageError("is no name of a table", path=out, repair="end the name in .csv, .tsv, .jsonl or .parquet")
+
+
 def rejected_file(source: str) -> Path:
     """Where rows that cannot be read go: in the working folder, named after the file."""
     return Path(("standard-input" if source == "-" else Path(source).name) + ".rejected.jsonl")

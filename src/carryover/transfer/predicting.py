@@ -32,6 +32,8 @@ class Prediction:
     words: tuple[str, ...]
     labels: Labels
     probabilities: np.ndarray
+    decoded: Labels = ()
+    """`labels` as the task scores them: spans as IOB2."""
 
 
 class Predictor(ABC):
@@ -111,7 +113,8 @@ class Predictor(ABC):
         examples = self._given(items)
         answers = zip(examples, self._decoded(examples), self._probabilities(examples), strict=True)
         return [
-            Prediction(tuple(self.words(example)), self.task.written(labels), table) for example, labels, table in answers
+            Prediction(tuple(self.words(example)), self.task.written(labels), table, labels)
+            for example, labels, table in answers
         ]
 
     def score(self, examples: ListOf[Any], path: Path | str | None = None, *, unseen_labels: str = "stop") -> dict[str, Any]:

@@ -12,11 +12,11 @@ from carryover.data.examples import Example, Labels, Source
 from carryover.data.formats.choosing import choose_format, is_builtin
 from carryover.data.formats.opening import read_lines
 from carryover.data.formats.spooling import STANDARD_INPUT
-from carryover.data.metric_names import metric_title
 from carryover.data.schemes import AUTO, PLAIN
 from carryover.encoders.loading import require
 from carryover.errors import BadData
 from carryover.escaping import TableCell
+from carryover.transfer.evaluation.examination import Examination, examine
 from carryover.transfer.predicting import Predictor
 from carryover.transfer.train import Columns, read_examples
 
@@ -34,40 +34,40 @@ def trained_columns(predictor: Predictor, **given: Any) -> Columns:
     return Columns(**{**stored, **{name: value for name, value in given.items() if value is not None}})
 
 
-def evaluate_task(
-    predictor: Predictor, folder: Path, test: str, *, rejects: Path | None = None, **columns: Any
-) -> dict[str, Any]:
-    """Scores of the task model that was loaded from `folder` on the labelled examples of `test`, as the JSON document of the command.
+def examine_task(predictor: Predictor, test: str, *, rejects: Path | None = None, **columns: Any) -> Examination:
+    """What a task model answers for the labelled examples of `test`.
 
     With `on_error="skip"` faulty rows go to `rejects`, and a label that the model cannot answer counts as one it missed
     instead of ending in BadData. Span tags of another scheme than that of the training data are converted.
     """
     given = trained_columns(predictor, **columns)
     examples = read_examples(predictor.task.name, test, given, rejects=rejects, like=predictor.task.scheme or PLAIN)
-    scores = predictor.score(examples, test, unseen_labels="miss" if given.on_error == "skip" else "stop")
+    for example in examples:
+        predictor.example(example)
+    if given.on_error != "skip":
+        predictor.task.check(examples, test)
+    found = examine(predictor, examples)
     predictor.say_cut(test, examples)
+    return found
+
+
+def evaluate_task(
+    predictor: Predictor, folder: Path, test: str, *, rejects: Path | None = None, **columns: Any
+) -> dict[str, Any]:
+    """The same as the JSON document of the command; `folder` is where the model was loaded from."""
+    return evaluation_document(examine_task(predictor, test, rejects=rejects, **columns), folder, test)
+
+
+def evaluation_document(found: Examination, folder: Path, test: str) -> dict[str, Any]:
+    """The JSON document of `carryover evaluate` for a task."""
     return {
         "schema": "carryover.evaluate/1",
         "folder": str(folder),
         "test": test,
-        "examples": len(examples),
-        "scores": scores,
+        "examples": len(found.examples),
+        "scores": found.scores,
+        **found.to_json(),
     }
-
-
-def score_lines(document: Mapping[str, Any]) -> list[str]:
-    """The scores as a person reads them."""
-    scores = document["scores"]
-    lines = [f"{metric_title(scores['main_name'])} {scores['main']:.4f} on {document['examples']:,} examples"]
-    for name, value in scores.items():
-        if isinstance(value, float) and name not in ("main", scores["main_name"]):
-            lines.append(f"{metric_title(name)} {value:.4f}")
-    for label, row in scores.get("per_label", {}).items():
-        lines.append(
-            f"  {label}: precision {row['precision']:.4f} recall {row['recall']:.4f} F1 {row['f1']:.4f} "
-            f"({row['gold']:,} in the test examples)"
-        )
-    return lines
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class TaskPredictor(Predictor):
                 positions, words, self.model.head.decode(hidden), self.model.head.probabilities(hidden), strict=True
             )
             for position, own, labels, table in answers:
-                found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy())
+                found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy(), labels)
         return [found[position] for position in range(len(items))]
 
     def _states(self, examples: ListOf[Example[Any, Any]]) -> Iterator[tuple[list[int], list[tuple[str, ...]], Sequence]]:
