@@ -47,8 +47,8 @@ FILLS: dict[tuple[str, str], tuple[Any, str]] = {
 """What an option of a verb without settings fills: the field of a class, or the argument of a function."""
 
 OWN: dict[tuple[str, str], Any] = {
+    ("predict", "answer_column"): "prediction",
     ("embed", "source"): "-",
-    ("predict", "source"): "-",
     ("embed", "batch_size"): 1,
     ("generate", "prompt"): "",
     ("generate", "max_tokens"): 200,

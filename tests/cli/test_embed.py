@@ -52,9 +52,9 @@ def test_train_prints_and_stores_the_mixture(shell: Shell, material: Material) -
     line = ["train", "--task", "tag", "--train", material.tagged, "--encoder", material.encoder, "--mode", "frozen"]
     done = shell(*line, "--epochs", 1, "--hidden", 8, "--elmo-placement", "both", "--mix-l2", 0.01, "--out", "t", "-q")
     assert done.code == 0, done.err
-    assert [text.split(":")[0] for text in done.out.splitlines() if text.startswith("mixture")] == [
-        "mixture at the input",
-        "mixture at the output",
+    assert [text.split(":")[0] for text in done.out.splitlines() if text.startswith("shares")] == [
+        "shares of the pretrained model's layers at the input of the task",
+        "shares of the pretrained model's layers at the output of the task",
     ]
     record = json.loads(Path("t/record.json").read_text())
     assert record["plan"]["placement"] == "both" and record["plan"]["mix_l2"] == 0.01

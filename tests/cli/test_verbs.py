@@ -191,7 +191,7 @@ def test_evaluate(shell: Shell, material: Material) -> None:
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0].startswith("accuracy 0.") and lines[0].endswith(" examples")
-    assert any(line.startswith("  harbour: precision ") for line in lines), "scores of each label"
+    assert any(line.split()[:1] == ["harbour"] and len(line.split()) == 6 for line in lines), "scores of each label"
     assert next_line(done) == ["carryover", "predict", str(material.classifier), "NEW.tsv"]
     document = shell("evaluate", material.classifier, "--test", material.test, "--json").document
     assert next(iter(document)) == "schema" and document["schema"] == "carryover.evaluate/1"

@@ -305,7 +305,7 @@ def test_intervals_end_where_scores_end() -> None:
     for gain in found.gains:
         assert abs(gain.per_doubling) <= 1 and -1 <= gain.interval.low <= gain.interval.high <= 1
         assert gain.doublings == pytest.approx(np.log2(50 / 48))
-    assert any("going from 48 to 50 gave" in one and "per doubling" not in one for one in verdict(found))
+    assert any("the step from 48 to 50 gave" in one and "doubling" not in one for one in verdict(found))
 
 
 def test_a_gain_is_read_between_budgets_at_least_a_doubling_apart() -> None:

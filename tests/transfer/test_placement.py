@@ -158,7 +158,7 @@ def test_refusals() -> None:
 def test_the_mixture_in_words() -> None:
     record = {"mix": {"output": {"scale": 1.5, "shares": [0.25, 0.5, 0.25]}}}
     assert TaskRunResult(Path("x"), record, None).mix_lines() == [
-        "mixture at the output: tokens 0.250, layer 1 0.500, layer 2 0.250, times 1.500",
+        "shares of the pretrained model's layers at the output of the task: tokens 0.250, layer 1 0.500, layer 2 0.250; scale 1.500",
         "drawn in x/mix.svg",
     ]
     assert TaskRunResult(Path("x"), {}, None).mix_lines() == [], "records from before have none"

@@ -130,7 +130,7 @@ def test_proof_in_sentences() -> None:
         "carried over (full): 31 tensors with 1,234,567 numbers loaded, 4 tensors new",
         "vocabulary: 19 of 20 words matched",
         "held-out forward perplexity 80.0000 (stored 80.0000), measured again after loading",
-        "moved: layer 2 5.00%",
+        "weights changed: layer 2 5.00%",
     ]
     json.dumps(proof.to_json())
     assert "none is stored" in replace(proof, stored_perplexity=None, measured_perplexity=None).lines()[2]

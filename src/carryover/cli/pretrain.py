@@ -135,8 +135,9 @@ def _begun_with(record: dict[str, Any]) -> list[str]:
         return []
     start = record["begun_with"]
     lines = [f"before the first step {start['before']['perplexity']:.2f} ({start['output_layer']})"]
-    moved = ", ".join(f"{name} {distance:.2%}" for name, distance in start["proof"]["moved"].items())
-    lines.append(f"moved: {moved}")
+    from carryover.encoders.proof import moved_line
+
+    lines.append(moved_line(start["proof"]["moved"]))
     if "earlier_text" in start:
         names = [name for name in start["earlier_text"]["before"] if name.endswith("perplexity")]
         for when in ("before", "after"):

@@ -111,12 +111,13 @@ def _which_rung(analysis: Analysis, budget: Budget) -> str:
     if chosen.rung != best.rung:
         gap = analysis.difference(budget, best.rung, chosen.rung)
         assert gap is not None  # otherwise it would not be within noise
+        labels = label_count(analysis, budget)
         parts.append(
-            f"It is the cheapest rung within noise of the best, {scored(best)}: the difference is "
+            f"It is the cheapest. `{best.rung}` ({points(best.score)}) may be better, but {labels} cannot tell: the difference is "
             f"{points(gap.difference)} points ({signed_interval(gap.interval)})"
         )
         if dearer:
-            parts.append(f"{_rungs(dearer)} {_are(dearer)} not separable from the best either")
+            parts.append(f"Nor can they tell {_rungs(dearer)} from the best")
     elif dearer:
         same = [rung for rung in dearer if cost_rank(rung) == cost_rank(chosen.rung)]
         more = [rung for rung in dearer if rung not in same]
@@ -160,7 +161,7 @@ def _labels_saved(analysis: Analysis) -> list[str]:
             continue
         if not supported:
             sentences.append(
-                f"Labels saved: none shown. At no budget does `{champion}` reach the score of `{reference}` with fewer labels."
+                f"Raw text saved no labels here: at no budget does `{champion}` reach the score of `{reference}` with fewer labels."
             )
             continue
         inside = [row for row in supported if row.equivalent is not None]
@@ -185,8 +186,13 @@ def _what_to_buy(analysis: Analysis) -> list[str]:
     gain = None if best is None else analysis.gain(best.rung)
     if best is None or gain is None:
         return ["More labels or more raw text: one budget shows no slope. Compare at two or more budgets to find out."]
-    step = f"going from {gain.from_labels:,} to {gain.to_labels:,} gave `{best.rung}` {signed(gain.per_doubling)} points"
-    slope = f"{step}{' per doubling' if gain.doublings >= 1 else ''} ({signed_interval(gain.interval)})"
+    between = f"between {gain.from_labels:,} and {gain.to_labels:,}"
+    step = (
+        f"each doubling of the labels {between}"
+        if gain.doublings >= 1
+        else f"the step from {gain.from_labels:,} to {gain.to_labels:,}"
+    )
+    slope = f"{step} gave `{best.rung}` {signed(gain.per_doubling)} points ({signed_interval(gain.interval)})"
     if gain.supported:
         sentences = [f"More labels: worth buying; {slope}."]
     else:

@@ -344,10 +344,11 @@ def _examine_coverage(report: Report, name: str, words: Counter[str], known: str
     level = WARNING if known == "raw" and share < 0.8 else NOTE
     hint = ""
     if known == "raw" and missing.total() > 2 * missing_in_any_case and share < 0.95:
-        hint = f"; {1 - missing_in_any_case / total:.1%} if capitals are ignored"
+        hint = f" ({missing_in_any_case / total:.1%} if capitals are ignored)"
     listed = [Case(0, word, times(count)) for word, count in missing.most_common()]
-    shown = min(share, 0.999) if missing else share  # not 100.0% while a word is missing
-    message = f"{name}: words that do not occur in {known}, which covers {shown:.1%}{hint}"
+    shown = max(1 - share, 0.001) if missing else 0.0  # not 0.0% while a word is missing
+    where = {"raw": "the raw text"}.get(known, known)
+    message = f"{name}: word occurrences ({shown:.1%}) that are not in {where}{hint}"
     report.add(level, message, missing.total(), listed)
 
 

@@ -62,8 +62,15 @@ class CarryProof:
         elif self.scored:
             found.append("held-out figures: none is stored with the model to compare with")
         if self.moved:
-            found.append("moved: " + ", ".join(f"{name} {distance:.2%}" for name, distance in self.moved.items()))
+            found.append(moved_line(self.moved))
         return found
+
+
+def moved_line(moved: Mapping[str, float]) -> str:
+    """`weights changed: none (frozen)`, or by how much each layer did."""
+    if not any(moved.values()):
+        return "weights changed: none (frozen)"
+    return "weights changed: " + ", ".join(f"{name} {distance:.2%}" for name, distance in moved.items())
 
 
 def carry_weights(source: Mapping[str, Tensor], target: nn.Module, what: str) -> tuple[int, int]:

@@ -59,7 +59,7 @@ class TaskRunResult:
         score = self.record.get("dev_score")
         found = f"{metric_title(score['main_name'])} {score['main']:.4f} on the held-out examples" if score else "not scored"
         return [
-            f"{self.folder}: {found} after {self.record['updates']:,} updates ({self.record['stopped_by']}), "
+            f"{self.folder}: {found} after {self.record['updates']:,} updates{_why(self.record['stopped_by'])}, "
             f"{self.record['trainable']:,} of {self.record['parameters']:,} parameters trained, seed {self.record['seed']}",
         ]
 
@@ -69,12 +69,19 @@ class TaskRunResult:
         for place, mix in self.record.get("mix", {}).items():
             names = ["tokens", *(f"layer {number}" for number in range(1, len(mix["shares"])))]
             shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(names, mix["shares"], strict=True))
-            found.append(f"mixture at the {place}: {shares}, times {mix['scale']:.3f}")
+            found.append(
+                f"shares of the pretrained model's layers at the {place} of the task: {shares}; scale {mix['scale']:.3f}"
+            )
         return [*found, f"drawn in {self.folder / 'mix.svg'}"] if found else []
 
     def proof_lines(self) -> list[str]:
         """What was carried over, and how far it moved."""
         return list(self.record.get("proof_lines", []))
+
+
+def _why(stopped_by: str) -> str:
+    """What ended a training before its last update, in brackets."""
+    return "" if stopped_by == "updates" else f" ({stopped_by})"
 
 
 def read_examples(
