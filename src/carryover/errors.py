@@ -12,7 +12,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from numbers import Integral, Real
 from os import PathLike
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from carryover.escaping import printable
 
@@ -196,11 +199,34 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
 
 
 def check_fields(what: str, given: Iterable[str], settings: type) -> None:
-    """Raise UsageError, with the nearest spelling, unless all names `given` under `what` are fields of the dataclass `settings`."""
+    """Raise UsageError, with the nearest spelling, unless all names `given` under `what` are fields of the dataclass `settings`.
+
+    Where `given` maps names to values, a value that is not of the type of its field is named, too.
+    """
     known = [field.name for field in fields(settings)]
     for name in given:
         if name not in known:
             raise UsageError(f"{what} has no setting {name!r}", repair=nearest(name, known))
+    if isinstance(given, Mapping):
+        hints = get_type_hints(settings)
+        for name, value in given.items():
+            _check_kind(what, name, value, hints[name])
+
+
+_KINDS = {int: "no whole number", float: "no number", str: "no text", bool: "neither True nor False"}
+
+
+def _check_kind(what: str, name: str, value: object, hint: Any) -> None:
+    """Raise UsageError for a value of a plain type where the hint knows plain types and not this one."""
+    wanted = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if not set(wanted) <= {*_KINDS, type(None)} or type(value) in wanted:
+        return
+    if float in wanted and isinstance(value, Real) and not isinstance(value, bool):
+        return
+    if int in wanted and isinstance(value, Integral) and not isinstance(value, bool):
+        return
+    kind = next(one for one in wanted if one is not type(None))
+    raise UsageError(f"{what}: {name} is {value!r:.60}, which is {_KINDS[kind]}", repair="correct it")
 
 
 def check_schema(what: str, found: object, *known: str, path: str | PathLike[str] | None = None) -> None:

@@ -35,7 +35,7 @@ def test_train_evaluate_predict(shell: Shell, material: Material, numbers: bool,
     assert scores["examples"] == 12 and scores["unscored"] == 0
     assert {"pearson", "spearman", "mean_squared_error"} <= set(scores) if numbers else "confusion" in scores
     told = shell("evaluate", "model", "--test", "test.tsv").out
-    assert ("mean squared error" if numbers else "  same: precision") in told
+    assert ("mean squared error" if numbers else "label  precision") in told
 
     first, second = pairs(1, seed=1)[0].input.first, pairs(1, seed=1)[0].input.second
     rows = shell("predict", "model", "test.tsv", "--json").document["predictions"]

@@ -192,7 +192,8 @@ def test_evaluate(shell: Shell, material: Material) -> None:
     lines = done.out.splitlines()
     assert lines[0].startswith("accuracy 0.") and lines[0].endswith(" examples")
     assert any(line.split()[:1] == ["harbour"] and len(line.split()) == 6 for line in lines), "scores of each label"
-    assert next_line(done) == ["carryover", "predict", str(material.classifier), "NEW.tsv"]
+    following = next_line(done)
+    assert following[:3] == ["carryover", "evaluate", str(material.classifier)] and "--errors" in following
     document = shell("evaluate", material.classifier, "--test", material.test, "--json").document
     assert next(iter(document)) == "schema" and document["schema"] == "carryover.evaluate/1"
     rows = material.test.read_text().splitlines()[1:]

@@ -21,6 +21,10 @@ Json = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on standard error.", rich_help_panel=OUTPUT)]
+Watch = Annotated[
+    bool,
+    typer.Option("--watch", help="Draw loss and score in the terminal at each measurement.", rich_help_panel=OUTPUT),
+]
 Seed = Annotated[int, typer.Option("--seed", help=SEED, rich_help_panel=RUN)]
 Device = Annotated[str, typer.Option("--device", help=DEVICE, rich_help_panel=RUN)]
 DryRun = Annotated[

@@ -6,20 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
 from carryover.cli import options
 from carryover.cli.options import Given, filling
-from carryover.cli.output import print_document, print_lines, suggest_again, suggest_next
+from carryover.cli.output import given_words, print_document, print_lines, suggest_again, suggest_next
 from carryover.errors import UsageError
 from carryover.pretraining.architecture import Architecture
 from carryover.pretraining.settings import PretrainSettings
+from carryover.setting import RUN
 
 
 def pretrain(
     asked: Annotated[Given, filling(PretrainSettings)],
     model: Annotated[Given, filling(Architecture)],
     out: options.Out,
+    find_rate: Annotated[
+        bool,
+        typer.Option(
+            "--find-rate",
+            help="Train nothing that is kept: raise the learning rate for some steps, draw the loss, suggest a rate.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    watch: options.Watch = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a language model on raw text and keep the best by held-out perplexity.
@@ -30,6 +42,7 @@ def pretrain(
     from carryover.pretraining.evaluation import line_of_figures
     from carryover.pretraining.pretrain import pretrain as run_pretraining
     from carryover.pretraining.recipes import build_objective
+    from carryover.training.watching import watching
 
     wanted = _settings(asked, model)
     objective = build_objective(wanted.objective)
@@ -43,7 +56,11 @@ def pretrain(
         print_document(forecast) if as_json else print_lines(forecast["lines"])
         suggest_again()
         return
-    result = run_pretraining(wanted, out, quiet=quiet)
+    if find_rate:
+        _find_rate(wanted, out, as_json, quiet)
+        return
+    with watching(watch):
+        result = run_pretraining(wanted, out, quiet=quiet)
     if result.process:
         return  # the leading process tells
     if as_json:
@@ -62,6 +79,15 @@ def pretrain(
         )
     if following := objective.after_training(out, wanted):
         suggest_next(["carryover", *following])
+
+
+def _find_rate(wanted: PretrainSettings, out: Path, as_json: bool, quiet: bool) -> None:
+    from carryover.pretraining.find_rate import find_rate, with_rate, write_rate_test
+
+    found = find_rate(wanted, quiet=quiet)
+    write_rate_test(found, wanted, out)
+    print_document(found.to_json()) if as_json else print_lines([*found.lines(), f"page: {out / 'find-rate.html'}"])
+    suggest_next(["carryover", *with_rate(given_words, found.suggested)])
 
 
 def _settings(asked: Given, model: Given) -> PretrainSettings:

@@ -26,6 +26,7 @@ def train(
     out: options.Out,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    watch: options.Watch = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a classifier or tagger, keep the weights that score best on the development examples, and store them.
@@ -33,6 +34,7 @@ def train(
     Prints the carry-over proof: what was loaded, that it still scores as stored, how far each layer moved. If it is killed or
     interrupted, the same command continues.
     """
+    from carryover.training.watching import watching
     from carryover.transfer.train import train_task
 
     fitting["multi_label"] = "multi_label" in columns
@@ -48,7 +50,8 @@ def train(
         print_document(forecast) if as_json else print_lines(forecast["lines"])
         suggest_again()
         return
-    result = train_task(wanted, out, vectors=vectors, quiet=quiet)
+    with watching(watch):
+        result = train_task(wanted, out, vectors=vectors, quiet=quiet)
     if as_json:
         print_document(result.to_json())
     else:

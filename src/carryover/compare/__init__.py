@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,3 +34,16 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(f"carryover.compare.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'carryover.compare' has no attribute {name!r}")
+
+
+class _Callable(ModuleType):
+    """`carryover.compare(...)` is a call of the module, whose name it has."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """See `carryover.compare.python.compare_data`."""
+        from carryover.compare.python import compare_data
+
+        return compare_data(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

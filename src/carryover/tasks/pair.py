@@ -100,6 +100,11 @@ class Pair(Task):
         return {"first": example.input.first, "second": example.input.second, "labels": list(cls.gold(example))}
 
     @classmethod
+    def written_row(cls, content: Any, label: Any) -> dict[str, Any]:
+        first, second = content
+        return {"first": first, "second": second, "label": str(label)}
+
+    @classmethod
     def labels_of(cls, examples: Iterable[Example[Any, Labels]]) -> Labels:
         """All that occur, sorted. Raises BadData, with file and line, where numbers that are not whole stand among words."""
         examples = list(examples)

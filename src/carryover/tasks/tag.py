@@ -102,6 +102,10 @@ class Tag(Task):
     def row(cls, example: Example[Any, Labels]) -> dict[str, Any]:
         return {"tokens": list(example.input.tokens), "tags": list(cls.gold(example))}
 
+    @classmethod
+    def written_row(cls, content: Any, label: Any) -> dict[str, Any]:
+        return {"tokens": list(content), "tags": list(label)}
+
     def check(self, examples: Iterable[Example[Any, Labels]], path: str | PathLike[str] | None = None) -> None:
         """See `Task.check`. A tag of a span is known when its type is: training data without long spans has no `I-x`."""
         if self.spans:

@@ -129,6 +129,11 @@ class Task(ABC):
         """Input and answer of an example as JSON, in this order: what fingerprints of examples are made of."""
 
     @classmethod
+    def written_row(cls, content: Any, label: Any) -> dict[str, Any]:
+        """An input and its label, as people give them in Python, as a row of JSON that `read` understands."""
+        return {"text": content, "label": str(label)}
+
+    @classmethod
     def labels_of(cls, examples: Iterable[Example[Any, Labels]]) -> Labels:
         """All labels that occur, sorted, so that the order of the examples does not matter."""
         return tuple(sorted({label for example in examples for label in cls.gold(example)}))

@@ -38,8 +38,12 @@ from carryover.training.job import Job, LoopSettings
 from carryover.training.keeping import BestOnDisk, LoopState
 from carryover.training.optimisers import clip_gradients, optimiser_tensors, restore_optimiser, set_learning_rate
 from carryover.training.processes import OneProcess, Processes
+from carryover.training.report import write_report
 from carryover.training.run_folder import MetricsLog, RunFolder
 from carryover.training.stopping import StopRequest
+from carryover.training.watching import Watcher, is_watched
+
+_SECONDS_BETWEEN_REPORTS = 20.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class TrainingLoop:
         self._trained = dict(job.model.named_parameters() if job.trained is None else job.trained)
         self._saved_step = -1
         self._earlier_seconds = 0.0
+        self._reported = -math.inf
+        self._watcher = Watcher(job.decides) if is_watched() and not quiet and self.processes.leads else None
 
     def run(self) -> LoopResult:
         """Train until the epochs are done, nothing improves any more, annealing has used up the rate, the time is up, or a
@@ -102,6 +108,7 @@ class TrainingLoop:
         if self.processes.leads and self.folder is not None:
             self.metrics = MetricsLog(self.folder.metrics_file, self.state.metrics_bytes)
         self._note_time(event="start", at=time.time(), step=self.state.step, session=self.state.sessions)
+        reason: str | None = None
         try:
             with (
                 Progress(self.job.label, self.job.amount, self.job.unit, self.quiet, done=self.state.tokens) as progress,
@@ -112,6 +119,8 @@ class TrainingLoop:
         finally:
             if self.metrics is not None:
                 self.metrics.close()
+            if self.state.step != resumed:
+                self._report(reason, at_once=True)
         self._note_time(
             event="end", at=time.time(), step=self.state.step, seconds=self.state.seconds, tokens_per_second=round(rate, 1)
         )
@@ -120,6 +129,20 @@ class TrainingLoop:
     def _note_time(self, **entries: Any) -> None:
         if self.processes.leads and self.folder is not None:
             self.folder.note_time(**entries, **({"processes": self.processes.size} if self.processes.size > 1 else {}))
+
+    def _report(self, reason: str | None = None, *, at_once: bool = False) -> None:
+        """Draw `report.html` from the logs, now or where the last one is old."""
+        now = time.monotonic()
+        if not self.processes.leads or self.folder is None or not self.folder.settings_file.is_file():
+            return
+        if reason is None and self._saved_step < 0:
+            return  # it may fail yet, and leave nothing
+        if at_once or now - self._reported >= _SECONDS_BETWEEN_REPORTS:
+            job = self.job
+            write_report(
+                self.folder, label=job.label, unit=job.unit, decides=job.decides, stopped_by=reason, clip=self.settings.clip
+            )
+            self._reported = now
 
     # ------------------------------------------------------------------ steps
 
@@ -220,6 +243,8 @@ class TrainingLoop:
 
     def _log(self) -> None:
         sums, step = self.state.sums, self.state.step
+        if self._watcher is not None:
+            self._watcher.trained(sums["loss"] / max(sums["weight"], 1.0))
         self._measured(
             step=step,
             epoch=round(step / self.per_epoch, 6),
@@ -258,6 +283,10 @@ class TrainingLoop:
             state.rate_scale = self.settings.annealing.scale(state.held_out)
         self._measured(step=state.step, held_out=figures, best_step=state.best_step)
         progress.advance(0, **{f"held_out_{decides}": figure})
+        self._note_time(event="measured", step=state.step, seconds=round(state.seconds, 3), amount=state.tokens)
+        self._report()
+        if self._watcher is not None:
+            self._watcher.measured(state.step, figure)
 
     # ------------------------------------------------------------------ saving
 

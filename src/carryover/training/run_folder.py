@@ -2,6 +2,7 @@
 
 ```
 out/                  the artefact, once there is one (see `artefact`)
+out/report.html       curves of the run, drawn from the logs (see `report`)
 out/run/settings.json resolved settings; the same command continues, another is refused
 out/run/metrics.jsonl one line a measurement; a function of data, settings and seed, so it holds no times
 out/run/times.jsonl   when, how long and how fast
@@ -26,6 +27,8 @@ from carryover.progress import say
 from carryover.training.checkpoint import checkpoint_folders
 
 SCHEMA = "carryover.run/1"
+REPORTS = ("report.html", "find-rate.html", "find-rate.json")
+"""What may lie in the folder of a run besides, and is written anew."""
 
 
 class RunFolder:
@@ -207,7 +210,7 @@ def _check_free(folder: RunFolder, may_hold: Callable[[Path], bool]) -> None:
     if folder.settings_file.exists():
         return
     for place in sorted(folder.out.iterdir()):
-        if place.name not in (storage.LOCK, "run") and not may_hold(place) and not storage.is_temporary(place):
+        if place.name not in (storage.LOCK, "run", *REPORTS) and not may_hold(place) and not storage.is_temporary(place):
             raise UsageError(
                 f"is not empty and not the folder of a run: it holds {place.name!r}",
                 path=folder.out,
