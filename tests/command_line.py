@@ -36,6 +36,7 @@ VERBS = (
     "export",
     "bench",
     "version",
+    "completion",
 )
 SIZES = "raw=120&labelled=120&words=30"
 FEW_STEPS = ("--size", "tiny", "--epochs", "1", "--batch-size", "8", "--steps", "10", "--vocabulary-size", "60", "-q")

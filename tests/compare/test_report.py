@@ -14,7 +14,8 @@ import pytest
 
 from carryover.compare.cells import Cell, CellFailure
 from carryover.compare.report import render
-from carryover.compare.table import plain_table, print_table, rich_table
+from carryover.compare.table import plain_table, print_table, rich_tables
+from carryover.compare.verdict import points
 from compare.synthetic import RUNGS, result
 
 
@@ -155,7 +156,27 @@ def test_decoration_only_on_a_terminal(whole) -> None:
     assert whole.verdict[0] in pipe.getvalue()
     print_table(whole, terminal)
     assert "━" in terminal.getvalue() or "─" in terminal.getvalue()
-    assert rich_table(whole).row_count == len(RUNGS)
+    assert [table.row_count for table in rich_tables(whole, 200)] == [len(RUNGS)]
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 100, 120, 200])
+def test_no_score_is_cut_at_any_width(whole, width: int) -> None:
+    from rich.console import Console
+
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=False)
+    for table in rich_tables(whole, width):
+        console.print(table)
+    shown = stream.getvalue()
+    assert max(len(line) for line in shown.splitlines()) <= width and "…" not in shown.replace("full", "")
+    words = {word.strip("│ ") for line in shown.splitlines() for word in line.replace("┃", "│").split("│")}
+    for point in whole.analysis.points.values():
+        mean = points(point.score)
+        assert any(word.split(" [")[0].rstrip("*~† ") == mean for word in words), (width, point.rung, point.budget)
+    if width >= 100:
+        assert "[" in shown, "intervals are shown where they fit"
+    if width <= 60:
+        assert "MiB" not in shown, "columns of costs go first"
 
 
 def test_the_document(whole) -> None:

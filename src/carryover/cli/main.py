@@ -20,6 +20,7 @@ import typer
 from carryover.cli import (
     bench,
     compare,
+    completion,
     doctor,
     embed,
     evaluate,
@@ -70,6 +71,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "bench": bench.bench,
     "version": version.version,
+    "completion": completion.completion,
 }
 WrongLine: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for a wrong command line, from its own copy of click or from the separate package, by its version."""
@@ -118,6 +120,8 @@ def run_command(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     if arguments == ["--version"]:
         arguments = ["version"]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     output.given_words[:] = arguments
     try:
         code = _invoke(arguments)
@@ -232,6 +236,11 @@ def _spelling(error: Any) -> str:
         wrong = message.split("'")[1] if "'" in message else ""
         message = f"there is no command {wrong!r}; {nearest(wrong, sorted(command.commands))}"
     return f"{message.rstrip('.')}; see {error.ctx.command_path} --help"
+
+
+def command_of(verb: str) -> Any:
+    """The command that typer makes of a verb, with its options."""
+    return _command().commands[verb]
 
 
 def _defaults(command: Any) -> dict[str, Any]:

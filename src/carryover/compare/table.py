@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from carryover.compare.ladder import REFERENCE
@@ -73,6 +74,62 @@ def rows(result: CompareResult) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
+COSTS = 5
+"""Columns of `rows` behind those of the budgets."""
+_BETWEEN_PLAIN, _BETWEEN_RICH = 2, 3
+_SHORTEST_NAME = 8
+
+
+def fitting_tables(
+    result: CompareResult, width: int, *, between: int = _BETWEEN_RICH
+) -> list[tuple[list[str], list[list[str]]]]:
+    """Head and body of tables that are no wider than `width`, `between` characters a column more: no score is ever cut.
+
+    What goes first are the columns of costs, from the right; then the intervals; then the budgets are divided over several
+    tables; last the names of rungs are shortened in their middle.
+    """
+    head, body = rows(result)
+    scores = len(head) - COSTS
+    for costs_kept in range(COSTS, -1, -1):
+        columns = [*range(scores), *range(scores, scores + costs_kept)]
+        if _width(head, body, columns, between) <= width:
+            return [_picked(head, body, columns)]
+    whole = list(range(scores))
+    body = [[row[0], *(_without_interval(cell) for cell in row[1:scores])] for row in body]
+    if _width(head, body, whole, between) <= width:
+        return [_picked(head, body, whole)]
+    rest, tables = whole[1:], list[tuple[list[str], list[list[str]]]]()
+    while rest:
+        taken = [0, rest.pop(0)]
+        while rest and _width(head, body, [*taken, rest[0]], between) <= width:
+            taken.append(rest.pop(0))
+        own_head, own = _picked(head, body, taken)
+        over = _width(own_head, own, range(len(own_head)), between) - width
+        longest = max(_SHORTEST_NAME, max(len(row[0]) for row in own) - max(0, over))
+        tables.append((own_head, [[_shortened(row[0], longest), *row[1:]] for row in own]))
+    return tables
+
+
+def _width(head: list[str], body: list[list[str]], columns: Iterable[int], between: int) -> int:
+    return sum(max(len(row[column]) for row in (head, *body)) + between for column in columns) + 1
+
+
+def _picked(head: list[str], body: list[list[str]], columns: Sequence[int]) -> tuple[list[str], list[list[str]]]:
+    return [head[column] for column in columns], [[row[column] for column in columns] for row in body]
+
+
+def _without_interval(cell: str) -> str:
+    mean, bracket, behind = cell.partition(" [")
+    return mean + behind.partition("]")[2] if bracket else cell
+
+
+def _shortened(name: str, longest: int) -> str:
+    if len(name) <= longest:
+        return name
+    kept = longest - 1
+    return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
+
+
 def costs(result: CompareResult, rung: str) -> tuple[str, str, str, str, str]:
     """Pretraining, training, milliseconds an example, parameters and memory of a rung at its largest finished budget."""
     if rung == REFERENCE:
@@ -124,18 +181,22 @@ def _aligned(head: list[str], body: list[list[str]]) -> list[str]:
     return lines
 
 
-def rich_table(result: CompareResult) -> Table:
-    """The same for a terminal, what is best or not separable from it in bold."""
+def rich_tables(result: CompareResult, width: int) -> list[Table]:
+    """The same for a terminal of this width, what is best or not separable from it in bold."""
     from rich.table import Table
     from rich.text import Text
 
-    head, body = rows(result)
-    table = Table(title=f"{result.analysis.metric.title} by number of labels", caption="\n".join(legend(result)))
-    for column, name in enumerate(head):
-        table.add_column(name, justify="left" if column == 0 else "right")
-    for row in body:
-        table.add_row(*(Text(text.strip(), style="bold" if text.endswith((BEST, NEAR)) else "") for text in row))
-    return table
+    found = []
+    parts = fitting_tables(result, width)
+    for number, (head, body) in enumerate(parts):
+        title = f"{result.analysis.metric.title} by number of labels" if not number else None
+        table = Table(title=title, caption="\n".join(legend(result)) if number == len(parts) - 1 else None)
+        for column, name in enumerate(head):
+            table.add_column(name, justify="left" if column == 0 else "right", no_wrap=True)
+        for row in body:
+            table.add_row(*(Text(text.strip(), style="bold" if text.endswith((BEST, NEAR)) else "") for text in row))
+        found.append(table)
+    return found
 
 
 def print_table(result: CompareResult, stream: TextIO) -> None:
@@ -145,10 +206,11 @@ def print_table(result: CompareResult, stream: TextIO) -> None:
         from rich.console import Console
 
         console = Console(file=stream, highlight=False)
-        console.print(rich_table(result))
+        for table in rich_tables(result, console.width):
+            console.print(table)
         for other in result.others:
             console.print("\n".join(_aligned(*other_rows(result, other))) + "\n", markup=False)
         console.print("\n".join(f"• {line}" if line else "" for line in sentences), markup=False)
         return
-    table = plain_table(result)
-    print("\n".join([*([table, ""] if table else []), *sentences]).rstrip(), file=stream)
+    plain = plain_table(result)
+    print("\n".join([*([plain, ""] if plain else []), *sentences]).rstrip(), file=stream)
