@@ -32,6 +32,7 @@ VERBS = (
     "embed",
     "generate",
     "neighbours",
+    "inspect",
     "import",
     "export",
     "bench",

@@ -42,11 +42,13 @@ FILLS: dict[tuple[str, str], tuple[Any, str]] = {
     ("neighbours", "seed"): (find_occurrences, "seed"),
     ("import", "tokenizer"): (import_elmo, "tokenizer"),
     **{("bench", name): (run_cells, name) for name in ("data", "epochs")},
-    **{(verb, "device"): (PretrainSettings, "device") for verb in ("evaluate", "predict", "embed", "generate", "neighbours", "bench")},
+    **{(verb, "device"): (PretrainSettings, "device") for verb in ("evaluate", "predict", "embed", "generate", "neighbours", "bench", "inspect")},
 }  # fmt: skip
 """What an option of a verb without settings fills: the field of a class, or the argument of a function."""
 
 OWN: dict[tuple[str, str], Any] = {
+    ("inspect", "source"): "-",
+    ("inspect", "following"): 0,
     ("predict", "answer_column"): "prediction",
     ("embed", "source"): "-",
     ("embed", "batch_size"): 1,

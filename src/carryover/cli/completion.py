@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from carryover.cli import options
 from carryover.errors import UsageError, nearest
 
 SCRIPTS = {
@@ -49,6 +50,7 @@ complete -c carryover -a '(__carryover_words)'
 
 def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="Whose script to print.")],
+    as_json: options.Json = False,
     line: Annotated[
         list[str] | None, typer.Argument(hidden=True, help="With `words`: the words of the line so far.")
     ] = None,
@@ -58,7 +60,7 @@ def completion(
     bash: source <(carryover completion bash). zsh: write it to a file _carryover in a folder of $fpath. fish: write it to
     ~/.config/fish/completions/carryover.fish.
     """
-    from carryover.cli.output import print_lines, print_text
+    from carryover.cli.output import print_document, print_lines, print_text
 
     if shell == "words":
         print_lines(candidates([word for word in line or [] if word != "--"] or [""]))
@@ -67,6 +69,9 @@ def completion(
         raise UsageError(
             f"there is no script for {shell!r}", repair=nearest(shell, SCRIPTS, otherwise=f"use {', '.join(SCRIPTS)}")
         )
+    if as_json:
+        print_document({"schema": "carryover.completion/1", "shell": shell, "script": SCRIPTS[shell]})
+        return
     print_text([SCRIPTS[shell]])
 
 
@@ -147,6 +152,12 @@ def _formats() -> Iterable[str]:
     return FORMATS
 
 
+def _properties() -> Iterable[str]:
+    from carryover.inspect.neuron import PROPERTIES
+
+    return PROPERTIES
+
+
 def _builtins() -> Iterable[str]:
     from carryover.data.builtin import NAMES, PARTS, PREFIX
 
@@ -183,6 +194,7 @@ VALUES: Mapping[str, Callable[[], Iterable[str]]] = {
     "--size": _sizes,
     "--metric": _metrics,
     "--format": _formats,
+    "--find": _properties,
     "--on-error": lambda: ("stop", "skip"),
     "--class-weights": lambda: ("none", "balanced"),
     "--precision": lambda: ("float32", "bfloat16"),

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListOf
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -53,6 +53,16 @@ class LayerGroup:
     name: str
     depth: int
     parameters: dict[str, nn.Parameter]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A text as a model reads it: its pieces [T], the vectors of all layers [T, L, D], and the likeliest next pieces of each with
+    their probabilities (nothing where none were asked for, or the model predicts none)."""
+
+    pieces: list[str]
+    vectors: Tensor
+    following: list[list[tuple[str, float]]] = field(default_factory=list)
 
 
 class Encoder(ABC):
@@ -202,6 +212,28 @@ class Encoder(ABC):
         it up, and nothing reads them.
         """
         return self.batch([*sentences, *[("", "")] * (_FEWEST_ROWS - len(sentences))])
+
+    def read(self, text: str, *, most: int = 0) -> Reading:
+        """What is read of a text, piece by piece, with the vectors of all layers; here words, line by line.
+
+        `most` is how many likeliest next pieces are told of each, by models that predict them.
+        """
+        pieces: list[str] = []
+        vectors: list[Tensor] = []
+        for number, line in enumerate(text.split("\n")):
+            words = self.tokenize(line)
+            if number:
+                pieces, vectors = (
+                    [*pieces, "\n"],
+                    [*vectors, vectors[-1][-1:] if vectors else torch.zeros(1, self.layer_count, self.out_size)],
+                )
+            if words:
+                (found,) = self.embed([words])
+                pieces += [f"{word} " for word in words]
+                vectors.append(found.cpu())
+        if not vectors:
+            return Reading([], torch.zeros(0, self.layer_count, self.out_size))
+        return Reading(pieces, torch.cat(vectors))
 
     def copy(self) -> Self:
         """Another of the same kind and configuration, with fresh weights on the CPU."""

@@ -7,18 +7,23 @@ from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+import torch
+from torch import Tensor
+
 from carryover.ambient import default_torch_state, each_with_default_torch_state
 from carryover.data.vocabulary import Vocabulary
 from carryover.encoders.causal import CausalEncoder
+from carryover.encoders.encoder import Reading
 from carryover.encoders.text_of_ids import IncrementalDecoder, TextUntilStop
 from carryover.errors import UsageError, as_words, refuse_string
+from carryover.sequence import Sequence
 
 if TYPE_CHECKING:
     from carryover.generation import Sampling, Token
     from carryover.generation.steps import Generated
     from carryover.models.language_model import LanguageModel
-    from carryover.sequence import Sequence
 
+_AT_ONCE = 2048  # pieces read at once, the state carried on
 _FORBIDDEN = (Vocabulary.PAD_ID, Vocabulary.UNKNOWN_ID, Vocabulary.BEGIN_ID)
 
 
@@ -83,6 +88,49 @@ class TextGenerator(CausalEncoder):
         or keeps spaces, and knows all of it."""
         pieces = IncrementalDecoder(self.coder, "")
         return "".join(pieces.add(number) for number in ids if number != Vocabulary.BEGIN_ID) + pieces.rest()
+
+    @default_torch_state()
+    @torch.no_grad()
+    def read(self, text: str, *, most: int = 0) -> Reading:
+        """See `Encoder.read`; a piece is what the model predicts: a character, a part of a word, a word. The end of a line is "\\n"."""
+        ids = self.encode(text).ids
+        pieces, vectors, following = list[str](), list[Tensor](), list[list[tuple[str, float]]]()
+        state = self.initial_state(1)
+        for start in range(0, len(ids), _AT_ONCE):
+            some = torch.tensor([ids[start : start + _AT_ONCE]], device=self.device)
+            found, state = self.model.continue_representations(Sequence.of(some), state)
+            vectors.append(found.values[0].cpu())
+            if most:
+                scores = self.model.output_layer().scores(found.values[0, :, -1, : self.model.config.size])
+                following += self._likeliest(scores.softmax(-1).cpu(), most)
+        for line_number, line in enumerate(text.split("\n")):
+            pieces += ["\n", ""] if line_number else [""]
+            pieces += self._pieces(line)
+        return Reading(pieces, torch.cat(vectors), following)
+
+    def _pieces(self, line: str) -> list[str]:
+        """The pieces of a line as they stand in it, also those that the model does not know."""
+        tokens = self.coder.tokenize(line)
+        numbers = self.coder.softmax_ids([tokens], borders=False).rows()[0].tolist()
+        if len(tokens) != len(numbers):
+            return [self._shown(number) for number in numbers]
+        return list(tokens) if self.coder.tokenizer.exact else [f"{token} " for token in tokens]
+
+    def _shown(self, number: int) -> str:
+        """A single id as it stands in a text."""
+        if number < len(Vocabulary.FIXED):
+            return "\ufffd"
+        if self.coder.subwords is not None:
+            return self.coder.subwords.decode([number])
+        token = self.coder.vocabulary.tokens[number]
+        return token if self.coder.tokenizer.exact else f"{token} "
+
+    def _likeliest(self, chances: Tensor, most: int) -> list[list[tuple[str, float]]]:
+        values, numbers = chances.topk(min(most, chances.shape[-1]), dim=-1)
+        return [
+            [("\n" if n == Vocabulary.END_ID else self._shown(n), p) for n, p in zip(row, own, strict=True)]
+            for row, own in zip(numbers.tolist(), values.tolist(), strict=True)
+        ]
 
     def stop_ids(self, stops: ListOf[str]) -> list[int]:
         """The ids of tokens at which a text shall end: of every piece that reads so, spaces around it left out; "\\n" is the
