@@ -20,7 +20,8 @@ def picture(page: str) -> str:
     curves = re.search(r'<svg [^>]*class="wide".*?</svg>', page, re.DOTALL)
     if curves is None:
         raise ValueError("the page has no learning curves: it is not the report.html of a comparison with finished cells")
-    light, dark = (" ".join(_COLOURS.findall(block)) for block in re.findall(r":root \{(.*?)\}", page, re.DOTALL)[:2])
+    blocks = re.findall(r":root \{(.*?)\}", page, re.DOTALL)  # those of light screens and of dark ones by turns
+    light, dark = (" ".join(_COLOURS.findall(" ".join(blocks[turn::2]))) for turn in (0, 1))
     style = (
         f"<style>svg {{ {light} background: var(--page); font-family: system-ui, sans-serif; }} "
         f"@media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}</style>"

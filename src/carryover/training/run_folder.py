@@ -118,7 +118,8 @@ class RunFolder:
             raise _removed(self.run)
 
     def discard(self) -> None:
-        """Remove everything of the run."""
+        """Remove everything of the run, its page too."""
+        (self.out / REPORTS[0]).unlink(missing_ok=True)
         if self.run.exists():
             storage.remove_folder(self.run)
 
