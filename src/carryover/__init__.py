@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; loaded on first use
     from carryover.encoders.loading import load
     from carryover.interop.sklearn.embedder import ElmoEmbedder, TextVectors
     from carryover.interop.sklearn.estimators import SequenceTagger, TextClassifier
+    from carryover.interop.sklearn.pairs import PairClassifier, PairRegressor
     from carryover.interop.torch_module import ElmoModule
     from carryover.sequence import Sequence
 
@@ -22,6 +23,8 @@ _PUBLIC = {
     "load": "carryover.encoders.loading",
     "TextClassifier": "carryover.interop.sklearn.estimators",
     "SequenceTagger": "carryover.interop.sklearn.estimators",
+    "PairClassifier": "carryover.interop.sklearn.pairs",
+    "PairRegressor": "carryover.interop.sklearn.pairs",
     "TextVectors": "carryover.interop.sklearn.embedder",
     "ElmoEmbedder": "carryover.interop.sklearn.embedder",
     "ElmoModule": "carryover.interop.torch_module",
@@ -49,7 +52,7 @@ _ROOMS = (
 )
 
 __all__ = [
-    "ElmoEmbedder", "ElmoModule", "Sequence", "SequenceTagger", "TextClassifier", "TextVectors", "__version__", "load",
+    "ElmoEmbedder", "ElmoModule", "PairClassifier", "PairRegressor", "Sequence", "SequenceTagger", "TextClassifier", "TextVectors", "__version__", "load",
 ]  # fmt: skip
 
 

@@ -12,18 +12,20 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags, check_consistent_length
 
+from carryover.classical.train import USED, fit_features
 from carryover.data.examples import Example, Labels, Text, Words
 from carryover.data.schemes import PLAIN, Scheme, find_scheme
 from carryover.data.splits import stratified_split
 from carryover.devices import choose_device
 from carryover.encoders.encoder import Encoder
+from carryover.encoders.proof import CarryProof
 from carryover.errors import BadData, UsageError, check_fields
 from carryover.interop.encoder_argument import given_encoder
 from carryover.interop.sklearn.rows import collections_of, labels_of, sentences_of, texts_of
 from carryover.interop.sklearn.text_input import TextInput
 from carryover.pretraining.settings import PretrainSettings
 from carryover.transfer.fit import FitResult, fit_task
-from carryover.transfer.plan import MODES, CarryPlan, usual_mode
+from carryover.transfer.plan import FITTED, MODES, CarryPlan, usual_mode
 from carryover.transfer.predicting import Predictor
 from carryover.transfer.settings import FitSettings
 
@@ -33,7 +35,7 @@ class _Estimator(TextInput):
 
     Parameters
     ----------
-    mode : "scratch", "frozen", "head", "top-k" or "full"; "auto" is "frozen" once there is a language model.
+    mode : "features", "majority", "scratch", "frozen", "head", "top-k" or "full"; "auto" is "frozen" once there is a language model.
     encoder : a pretrained language model, as a folder or as loaded by `carryover.load`. Without it `fit(texts)` makes one.
         `sklearn.base.clone`, and with it cross-validation and grid search, copies parameters only: give it here then, for
         what `fit(texts)` learned is not a parameter.
@@ -46,6 +48,9 @@ class _Estimator(TextInput):
     """
 
     _task = ""
+    predictor_: Predictor
+    proof_: CarryProof | None
+    dev_score_: dict[str, Any] | None
 
     def __init__(
         self,
@@ -101,6 +106,9 @@ class _Estimator(TextInput):
         examples = self._examples(X, y)
         if len(self.classes_) < 2 and not self._fixed_settings().get("multi_label"):
             raise BadData(f"y holds only {self.classes_.tolist()}", repair="give examples of at least two classes")
+        labels = sorted({label for example in examples for label in self._labels(example)})
+        if self.mode in FITTED:
+            return self._fit_features(examples, labels)
         own, held_out = list(range(len(examples))), []
         if self.dev_share:
             own, held_out = stratified_split(examples, [1 - self.dev_share, self.dev_share], self.seed)
@@ -115,11 +123,23 @@ class _Estimator(TextInput):
             settings=FitSettings(**{"seed": self.seed, **self._fixed_settings(), **(self.fitting or {})}),
             device=choose_device(self.device),
             quiet=not self.verbose,
-            labels=sorted({label for example in examples for label in self._labels(example)}),
+            labels=labels,
         )
-        self.predictor_: Predictor = fitted.predictor
+        self.predictor_ = fitted.predictor
         self.proof_ = fitted.proof
         self.dev_score_ = fitted.dev_score
+        return self
+
+    def _fit_features(self, examples: list[Any], labels: list[str]) -> Self:
+        """The modes that need no encoder and hold nothing out: they choose by cross-validation inside the examples."""
+        unused = sorted(set(self.fitting or {}) - set(USED))
+        if unused:
+            raise UsageError(
+                f"mode {self.mode} does not use fitting[{unused[0]!r}]", repair="leave it out or choose another mode"
+            )
+        settings = FitSettings(**{"seed": self.seed, **self._fixed_settings(), **(self.fitting or {})})
+        self.predictor_ = fit_features(self._task, examples, settings, self.mode, labels)
+        self.proof_ = self.dev_score_ = None
         return self
 
     def save(self, folder: str | Path) -> None:
