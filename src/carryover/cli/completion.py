@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from carryover.cli import options
 from carryover.errors import UsageError, nearest
 
+verbs: dict[str, Callable[[], Any]] = {}
+"""Each verb with what makes its command; filled in `main`."""
 SCRIPTS = {
     "bash": """_carryover() {
   local IFS=$'\\n' current="${COMP_WORDS[COMP_CWORD]}" line="${COMP_LINE:0:COMP_POINT}"
@@ -77,17 +79,15 @@ def completion(
 
 def candidates(words: list[str]) -> list[str]:
     """What the last of the words of a command line may become; nothing where only the shell knows, such as names of files."""
-    from carryover.cli.main import VERBS, command_of
-
     *before, current = words
     if not before:
-        return _beginning([*VERBS, "help"], current)
+        return _beginning([*verbs, "help"], current)
     verb = before[0]
     if verb == "help":
-        return _beginning(VERBS, current)
-    if verb not in VERBS:
+        return _beginning(verbs, current)
+    if verb not in verbs:
         return []
-    flags = {flag: one for one in command_of(verb).params for flag in one.opts if flag.startswith("--")}
+    flags = {flag: one for one in verbs[verb]().params for flag in one.opts if flag.startswith("--")}
     if current.startswith("-"):
         return _beginning([*flags, "--help"], current)
     last = before[-1]

@@ -245,6 +245,9 @@ def command_of(verb: str) -> Any:
     return _command().commands[verb]
 
 
+completion.verbs |= {name: partial(command_of, name) for name in VERBS}
+
+
 def _defaults(command: Any) -> dict[str, Any]:
     tables = {name: partial(_entries, name, part) for name, part in command.commands.items()}
     return read_defaults(tables, Path(working_folder()))
