@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ FILES = {
     "classify": ("a.tsv", "text\tlabel\na b\tx\nc\ty\n"),
     "tag": ("a.conll", "a\tB-x\nb\tI-x\n\nc\tO\n"),
     "pair": ("a.tsv", "one\ttwo\tlabel\na\tb\tx\nc\t?\ty\n"),
+    "annotate": ("a.conll", "a\tX\t_\nb\tY\tN=1\n\nc\tX\t_\n"),
 }
-COLUMNS = {"pair": {"text_column": "one,two"}}
+COLUMNS = {"pair": {"text_column": "one,two"}, "annotate": {"label_column": "upos=1,feats=2"}}
+LABELS = {"annotate": ("upos\t\tX", "upos\t\tY", "feats\tN\t_", "feats\tN\t1")}
+WORD_BY_WORD = ("tag", "annotate")
 WORDS = {"pair": [("a", "b"), ("c", "?")]}
 
 
@@ -37,12 +41,19 @@ def test_every_task_reads_its_files_and_writes_its_answers(name: str, tmp_path: 
     assert {type(example.input) for example in found} <= set(kind.reads)
     assert [kind.words(example, str.split) for example in found] == WORDS.get(name, [("a", "b"), ("c",)])
     labels = kind.labels_of(found)
-    assert labels == tuple(sorted({label for example in found for label in kind.gold(example)})) and len(labels) >= 2
+    in_order = tuple(sorted({label for example in found for label in kind.gold(example)}))
+    assert labels == LABELS.get(name, in_order) and len(labels) >= 2
     task = kind.of(labels, {})
     task.check(found)
-    table = np.eye(len(labels))[[task.numbers[label] for label in kind.gold(found[0])]]
-    row = task.answer_row(found[0], ("a", "b"), kind.gold(found[0]), table if name == "tag" else table[0])
-    assert row["probabilities"] == [1.0] * len(kind.gold(found[0])) and kind.row(found[0]).items() <= row.items()
+    if name == "annotate":
+        table = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1]])
+        own = {"tokens": ["a", "b"], "upos": ["X", "Y"], "feats": ["_", "N=1"]}
+        sure: Any = {"upos": [1.0, 1.0], "feats": [1.0, 1.0]}
+    else:
+        table = np.eye(len(labels))[[task.numbers[label] for label in kind.gold(found[0])]]
+        own, sure = kind.row(found[0]), [1.0] * len(kind.gold(found[0]))
+    row = task.answer_row(found[0], ("a", "b"), kind.gold(found[0]), table if name in WORD_BY_WORD else table[0])
+    assert row["probabilities"] == sure and own.items() <= row.items()
     cells = list(kind.answer_cells(json.loads(json.dumps(row)), probabilities=True))
     assert "1.000000" in str(cells) and len(str(cells)) > len(str(list(kind.answer_cells(row))))
 
@@ -57,8 +68,9 @@ def test_a_line_of_text_becomes_what_a_task_reads() -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_options_reach_task_and_head_and_others_are_refused(name: str) -> None:
-    stored = {"kind": name, "in_size": 4, "labels": ["a", "b"], "dropout": 0.25, "metric": "macro_f1"}
+    metric = "accuracy" if name == "annotate" else "macro_f1"
+    stored = {"kind": name, "in_size": 4, "labels": LABELS.get(name, ["a", "b"]), "dropout": 0.25, "metric": metric}
     head = head_from_json(stored)
-    assert head.task.main_score == "macro_f1" and head.dropout == 0.25 and type(head) is head_class(type(head.task))
+    assert head.task.main_score == metric and head.dropout == 0.25 and type(head) is head_class(type(head.task))
     with pytest.raises(TypeError, match="no option 'warmth'"):
         head_from_json({**stored, "warmth": 1})

@@ -152,7 +152,7 @@ def _card(predictor: FeaturePredictor) -> str:
         else "It was not scored: score it on separate test data."
     )
     features = "\n".join(f"* {in_markdown(line)}" for line in weight_lines(record.get("weights", {})))
-    listed = ", ".join(task.labels[:20]) + (", …" if len(task.labels) > 20 else "")
+    listed = task.summary
     strongest = f"## Strongest features\n\n{features}\n\n" if features else ""
     return f"""# {task.card}{": " if listed else ""}{in_markdown(listed)}
 

@@ -118,7 +118,7 @@ def train_features(wanted: TaskRun, out: Path, *, quiet: bool = False) -> Featur
         if not quiet:
             say(f"fitting {mode} to {len(files.train):,} examples")
         try:
-            predictor = fit_features(wanted.task, files.train, files.settings, mode, files.labels)
+            predictor = fit_features(wanted.kind, files.train, files.settings, mode, files.labels)
         except NothingToLearn as error:
             raise NothingToLearn(error.message, path=error.path or wanted.train, repair=error.repair) from error
         record = predictor.record
@@ -132,6 +132,11 @@ def train_features(wanted: TaskRun, out: Path, *, quiet: bool = False) -> Featur
 def _settings(wanted: TaskRun) -> FitSettings:
     """Raises UsageError for what a mode without encoder and gradient cannot use."""
     mode = wanted.carry_mode
+    if not TASKS[wanted.kind].by_features:
+        raise UsageError(
+            f"mode {mode} answers one column of tags, and --label-column is {wanted.columns.label_column}",
+            repair="name one column of tags, or choose another --mode",
+        )
     unused = [name for name in wanted.fitting if name not in USED]
     if wanted.encoder is not None:
         raise UsageError(
@@ -150,7 +155,7 @@ def _resolved(wanted: TaskRun, settings: FitSettings, files: LabelledFiles) -> d
         "dev": wanted.dev,
         "plan.mode": wanted.carry_mode,
         "version": carryover.__version__,
-        **{f"{name}_content": content_of(TASKS[wanted.task], path, result) for name, path, result in files.read},
+        **{f"{name}_content": content_of(TASKS[wanted.kind], path, result) for name, path, result in files.read},
         **{f"columns.{name}": value for name, value in wanted.columns.to_json().items()},
         **{name: getattr(settings, name) for name in USED},
     }

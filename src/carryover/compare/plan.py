@@ -191,12 +191,35 @@ class ComparePlan:
             self._check_rung(rung)
 
     def _check_rung(self, rung: Rung) -> None:
-        if not rung.fits(self.task):
+        if not rung.fits(self.kind):
             raise UsageError(f"rung {rung.name} cannot answer the task {self.task}", repair="leave it out")
         lacking = rung.lacks(raw=self.raw is not None, encoder=bool(self.encoders))
         if lacking is not None:
             raise lacking
         check_named(rung, self.encoders)
+
+    @property
+    def columns(self) -> Columns:
+        """Where text and labels are in the files of examples."""
+        return Columns(
+            text_column=_column(self.text_column),
+            label_column=_column(self.label_column),
+            format=self.format,
+            multi_label=self.multi_label,
+            coarse=self.coarse,
+            scheme=self.scheme,
+            series_column=self.series_column,
+            time_column=self.time_column,
+            missing=self.missing,
+            on_error=self.on_error,
+        )
+
+    @property
+    def kind(self) -> str:
+        """The task that the columns make of the one that was asked for."""
+        from carryover.tasks import TASKS  # NumPy: not for who only asks for help
+
+        return TASKS[self.task].for_columns(self.columns).name
 
     @property
     def encoders(self) -> dict[str, Path]:
@@ -227,7 +250,7 @@ class ComparePlan:
         rungs = self.rungs or tuple(
             name
             for name, rung in RUNGS.items()
-            if rung.usual and rung.fits(self.task) and rung.lacks(raw=raw, encoder=encoder, words=words) is None
+            if rung.usual and rung.fits(self.kind) and rung.lacks(raw=raw, encoder=encoder, words=words) is None
         )
         budgets: Iterable[int | str] = self.budgets or (*(b for b in _USUAL_BUDGETS if b < examples), "all")
         numbers: set[int] = set()
@@ -248,6 +271,11 @@ class ComparePlan:
     def label_counts(self, examples: int) -> dict[int | str, int]:
         """Number of labelled examples of every budget."""
         return {budget: examples if budget == "all" else int(budget) for budget in self.budgets}
+
+
+def _column(value: str | int | None) -> Any:
+    """`--text-column 0` on the command line means the first column, not one named 0."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def check_same_question(stored: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from carryover.compare.ladder import RungTask
 from carryover.compare.plan import ComparePlan
 from carryover.compare.scoring import Figure, choose_figure
-from carryover.data.columns import Columns
 from carryover.data.long_words import count_cut, cut_sentence
 from carryover.data.schemes import PLAIN, Like, Scheme, scheme_name
 from carryover.data.splits import strata_of, stratified_split
@@ -92,7 +91,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     test file, and for a test label that never occurs in training; with `on_error="skip"` the last is kept and counted as
     an error for every rung.
     """
-    kind, train_path = TASKS[plan.task], str(plan.train)
+    kind, train_path = TASKS[plan.kind], str(plan.train)
     train, rejected, scheme = _read(plan, train_path)
     _check_two_labels(train, kind, train_path)
     remarks = []
@@ -122,7 +121,7 @@ def load_problem(plan: ComparePlan) -> Problem:
     if rejected:
         remarks.append(f"{len(rejected):,} rows could not be used and were left out, as requested; see rejected.jsonl.")
     return Problem(
-        task=plan.task,
+        task=plan.kind,
         train=train,
         test=test,
         labels=labels,
@@ -159,25 +158,8 @@ def name_of(path: str | Path) -> str:
 
 
 def _read(plan: ComparePlan, path: str, like: Like = None) -> tuple[list[Any], list[Any], Scheme | None]:
-    columns = Columns(
-        text_column=_column(plan.text_column),
-        label_column=_column(plan.label_column),
-        format=plan.format,
-        multi_label=plan.multi_label,
-        coarse=plan.coarse,
-        scheme=plan.scheme,
-        series_column=plan.series_column,
-        time_column=plan.time_column,
-        missing=plan.missing,
-        on_error=plan.on_error,
-    )
-    found = TASKS[plan.task].read(path, columns, like=like)
+    found = TASKS[plan.kind].read(path, plan.columns, like=like)
     return list(found.examples), list(found.rejected), found.scheme
-
-
-def _column(value: str | int | None) -> Any:
-    """`--text-column 0` on the command line means the first column, not one named 0."""
-    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def _set_aside(examples: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -39,7 +39,7 @@ def _content(result: CompareResult) -> dict[str, Any]:
     return {
         "result": result,
         "plan": result.plan,
-        "activity": TASKS[result.plan.task].activity,
+        "activity": TASKS[result.plan.kind].activity,
         "metric": analysis.metric.title,
         "guessing": "–" if analysis.guessing is None else points(analysis.guessing),
         "confidence": f"{100 * result.plan.confidence:g} %",

@@ -229,7 +229,7 @@ def _data_options(plan: ComparePlan, *, training: bool = False) -> list[str]:
             words += [] if value is None else [f"--{name}", str(value)]
         words += ["--rungs", ",".join(plan.rungs), "--budgets", ",".join(str(budget) for budget in plan.budgets)]
         words += ["--seeds", str(plan.seeds), *(["--seed", str(plan.seed)] if plan.seed else [])]
-    if TASKS[plan.task].input_columns and plan.text_column != "text":
+    if TASKS[plan.kind].input_columns and plan.text_column != "text":
         words += ["--text-column", str(plan.text_column)]
     if plan.label_column is not None:
         words += ["--label-column", str(plan.label_column)]

@@ -24,8 +24,8 @@ class Columns:
     label_column: str | int | None = field(
         default=None,
         metadata=option(
-            "Column of the label: a name, or a number from 0 for files without a header. Default: label; for columns of "
-            "tokens the last one.",
+            "Column of the label: a name, or a number from 0 for files without a header. Of words several: upos,feats,lemma. "
+            "Default: label; for columns of tokens the last one.",
             DATA,
             read=column,
             metavar="COLUMN",

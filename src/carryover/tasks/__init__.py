@@ -1,8 +1,9 @@
-"""What a user asks of a model: classification of texts and tagging of words. No torch: heads are in `carryover.tasks.heads`."""
+"""What a user asks of a model: classification of texts, tagging of words, annotation of treebanks. No torch: heads are in `carryover.tasks.heads`."""
 
 from __future__ import annotations
 
 from carryover.data.examples import Labels
+from carryover.tasks.annotate import Annotate
 from carryover.tasks.classify import Classify
 from carryover.tasks.metrics import ConfusionMatrix, LabelScore
 from carryover.tasks.pair import Pair
@@ -11,8 +12,8 @@ from carryover.tasks.tag import Tag
 from carryover.tasks.task import Task
 
 __all__ = [
-    "TASKS", "Classify", "ConfusionMatrix", "LabelScore", "Labels", "Span", "Tag", "Task", "extract_spans",
+    "TASKS", "Annotate", "Classify", "ConfusionMatrix", "LabelScore", "Labels", "Span", "Tag", "Task", "extract_spans",
 ]  # fmt: skip
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classify, Tag, Pair)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classify, Tag, Pair, Annotate)}
 """The only table of tasks."""

@@ -183,7 +183,14 @@ class Pair(Task):
         }
 
     def answer_columns(
-        self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
+        self,
+        labels: Labels,
+        probabilities: np.ndarray,
+        name: str,
+        *,
+        every: bool = False,
+        separator: str = ",",
+        words: ListOf[str] = (),
     ) -> dict[str, Any]:
         if self.numeric:
             return {name: float(labels[0])}

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import replace
-from itertools import chain
 from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
 
 from carryover.data.columns import Columns
-from carryover.data.examples import Example, Labels, Source, Words
+from carryover.data.examples import Example, Labels, Words
 from carryover.data.formats.reading import read_tagged
 from carryover.data.formats.text import ReadResult
+from carryover.data.label_columns import label_columns
 from carryover.data.majority import MostFrequentTag
 from carryover.data.schemes import LETTERS, PLAIN, Like, Scheme, scheme_name
 from carryover.errors import UsageError
 from carryover.escaping import TableCell
+from carryover.tasks.annotate import Annotate
+from carryover.tasks.columns import column_class
 from carryover.tasks.counting import (
     ANSWERED,
     GOLD,
@@ -36,13 +38,14 @@ from carryover.tasks.counting import (
     unanswered,
 )
 from carryover.tasks.metrics import ConfusionMatrix, per_label
+from carryover.tasks.of_words import TaskOfWords, all_words
 from carryover.tasks.spans import extract_spans, is_span_scheme, span_types
-from carryover.tasks.task import Task, Tokenize, need_two_labels
+from carryover.tasks.task import Task, need_two_labels
 
 _LARGEST_CONFUSION = 60  # labels; a larger table tells nobody anything
 
 
-class Tag(Task):
+class Tag(TaskOfWords):
     """A tag for every word.
 
     `scheme` is the spelling of the span scheme of the training data (`Scheme.spelling`), "plain" when its tags are no spans, or
@@ -50,12 +53,7 @@ class Tag(Task):
     """
 
     name: ClassVar[str] = "tag"
-    reads: ClassVar[tuple[type, ...]] = (Words,)
-    reading: ClassVar[str] = "tags"
-    noun: ClassVar[str] = "sentence"
     card: ClassVar[str] = "Tags every word of a sentence"
-    activity: ClassVar[str] = "tagging"
-    answers_words: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ("scheme", "metric")
     head: ClassVar[str] = "carryover.tasks.heads.tag:TagHead"
     head_options: ClassVar[tuple[str, ...]] = ("output", "dropout")
@@ -69,6 +67,13 @@ class Tag(Task):
         self.spans = self.scheme is not None
         usual = "span_f1" if self.spans else "accuracy"
         self.choose_main_score(metric, usual, tuple(dict.fromkeys((usual, "accuracy", "macro_f1"))))
+
+    @classmethod
+    def for_columns(cls, columns: Columns) -> type[Task]:
+        """Annotation, where there are several columns, or one that is more than a tag."""
+        asked = label_columns(columns.label_column)
+        several = len(asked) > 1 or any(one.name != str(one.place) for one in asked)
+        return Annotate if several or any(column_class(one.name).makes_cells for one in asked) else cls
 
     @classmethod
     def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
@@ -93,18 +98,6 @@ class Tag(Task):
             scheme=columns.scheme,
             like=like,
         )
-
-    @classmethod
-    def item(cls, line: str, tokenize: Tokenize, source: Source) -> Example[Words, Labels]:
-        return Example(Words(tuple(tokenize(line))), None, source)
-
-    @classmethod
-    def row(cls, example: Example[Any, Labels]) -> dict[str, Any]:
-        return {"tokens": list(example.input.tokens), "tags": list(cls.gold(example))}
-
-    @classmethod
-    def written_row(cls, content: Any, label: Any) -> dict[str, Any]:
-        return {"tokens": list(content), "tags": list(label)}
 
     def check(self, examples: Iterable[Example[Any, Labels]], path: str | PathLike[str] | None = None) -> None:
         """See `Task.check`. A tag of a span is known when its type is: training data without long spans has no `I-x`."""
@@ -153,7 +146,14 @@ class Tag(Task):
         return list(zip(gold, answer, strict=True))
 
     def answer_columns(
-        self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
+        self,
+        labels: Labels,
+        probabilities: np.ndarray,
+        name: str,
+        *,
+        every: bool = False,
+        separator: str = ",",
+        words: ListOf[str] = (),
     ) -> dict[str, Any]:
         """The tags of the sentence as a list, and with `every` the probability of each of them."""
         if not every:
@@ -227,19 +227,6 @@ class Tag(Task):
     def never_answered(self, figure: str, sums: Numbers) -> Labels:
         return unanswered(self.units, _table(sums)) if figure == "macro_f1" else ()
 
-    def encode_answers(self, answers: ListOf[Labels]) -> tuple[np.ndarray, list[str]]:
-        """Places of the tags of all sentences, one after the other."""
-        tags = sorted({tag for row in answers for tag in row})
-        place = {tag: number for number, tag in enumerate(tags)}
-        return np.array([place[tag] for row in answers for tag in row], dtype=np.int32), tags
-
-    def decode_answers(self, numbers: np.ndarray, words: ListOf[str], inputs: ListOf[Any]) -> list[Labels]:
-        flat, lengths = [words[number] for number in numbers], [len(one.tokens) for one in inputs]
-        if len(flat) != sum(lengths):
-            raise ValueError(f"{len(flat)} tags for {sum(lengths)} test tokens")
-        ends = np.cumsum(lengths).tolist()
-        return [tuple(flat[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
-
     majority: ClassVar[str] = "giving each word its most frequent tag"
 
     @classmethod
@@ -255,7 +242,7 @@ class Tag(Task):
         names = ("accuracy", "span_precision", "span_recall", "span_f1", "macro_f1")
         figures: dict[str, Any] = {name: float(made[name]) for name in names if name in made}
         figures["per_label"] = per_label(task.units, _table(sums))
-        words = list(chain.from_iterable(gold)), list(chain.from_iterable(predicted))
+        words = all_words(gold), all_words(predicted)
         if len({*words[0], *words[1], *self.labels}) <= _LARGEST_CONFUSION:
             figures["confusion"] = ConfusionMatrix.count(*words, labels=self.labels).to_json()
         return self._scored(figures, {"sentences": len(gold), "words": len(words[0])})

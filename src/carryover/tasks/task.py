@@ -63,6 +63,8 @@ class Task(ABC):
     """Of `FitSettings`, in place of those of the mode of carrying over."""
     weighs_classes: ClassVar[bool] = False
     """Whether the loss can give every class the same weight."""
+    by_features: ClassVar[bool] = True
+    """Whether models of hand-made features can answer it."""
     main_score: str
     usual_score: str
     scheme: Scheme | None = None
@@ -73,6 +75,11 @@ class Task(ABC):
         if len(self.numbers) != len(self.labels):
             repeated = next(label for label in self.labels if self.labels.count(label) > 1)
             raise UsageError(f"label {repeated!r} is listed twice", repair="list every label once")
+
+    @classmethod
+    def for_columns(cls, columns: Columns) -> type[Task]:
+        """The task that this one is where labels are in these columns of a file."""
+        return cls
 
     @classmethod
     def of(cls, labels: Iterable[str], options: Mapping[str, Any]) -> Self:
@@ -87,6 +94,11 @@ class Task(ABC):
     def fewest_numbers(cls, labels: int, options: Mapping[str, Any]) -> int:
         """The least count of numbers in the weights of a head for `labels` labels, with the options as stored."""
         return labels
+
+    @property
+    def summary(self) -> str:
+        """What it can answer, in a line."""
+        return _first(self.labels, 20)
 
     # ------------------------------------------------------------------ examples
 
@@ -210,6 +222,21 @@ class Task(ABC):
         """
         return [(gold[0], answer[0])] if len(gold) == len(answer) == 1 else []
 
+    @property
+    def decisions_of_one(self) -> int:
+        """How many decisions there are for each word, or for each text."""
+        return 1
+
+    def chances(self, words: ListOf[str], labels: Labels, probabilities: np.ndarray) -> Numbers:
+        """How probable each decision for `labels` is, [D]: 0 for a label that the task does not know."""
+        rows = probabilities.reshape(len(labels), -1)
+        numbers = [self.numbers.get(label) for label in labels]
+        return np.array([0.0 if n is None else float(row[n]) for row, n in zip(rows, numbers, strict=True)])
+
+    def concentration(self, probabilities: np.ndarray) -> Numbers:
+        """Σ p² over all that could be answered in each decision, [D]."""
+        return np.square(probabilities, dtype=np.float64).sum(axis=-1).reshape(-1)
+
     def distance(self, gold: Labels, answer: Labels) -> float:
         """How far a wrong answer is off, where that can be said."""
         return 0.0
@@ -222,11 +249,26 @@ class Task(ABC):
         """An example in columns of a table where the file has no rows; `number` counts from 1."""
         return {"example": number, "input": example.input.shown}
 
+    def shown_words(self, labels: Labels) -> list[str]:
+        """An answer as it is scored, word by word as people read it."""
+        return list(self.written(labels))
+
+    def columns_of(self, labels: Labels, label_column: str | int | None) -> dict[str | int | None, Labels]:
+        """An answer as `written`, by the columns of a file that its parts belong in; `label_column` as the file was read."""
+        return {label_column: labels}
+
     def answer_columns(
-        self, labels: Labels, probabilities: np.ndarray, name: str, *, every: bool = False, separator: str = ","
+        self,
+        labels: Labels,
+        probabilities: np.ndarray,
+        name: str,
+        *,
+        every: bool = False,
+        separator: str = ",",
+        words: ListOf[str] = (),
     ) -> dict[str, Any]:
         """An answer as `written` in columns of a table: `name`, several labels with `separator` between them, and with `every`
-        the probability of each label there is."""
+        the probability of each label there is. `words` are those that were read."""
         found: dict[str, Any] = {name: separator.join(labels)}
         if every:
             found |= {

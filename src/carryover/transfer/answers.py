@@ -7,8 +7,9 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from carryover.data.examples import Labels
 from carryover.data.formats.conllu import field_of
 from carryover.data.formats.keeping import TABLES, columns_with, conllu_with, keep_rows
 from carryover.errors import ExtraMissing, UsageError
@@ -25,6 +26,7 @@ _SUFFIXES = {
 }  # fmt: skip
 FORMATS = tuple(dict.fromkeys(_SUFFIXES.values()))
 _OF_WORDS = ("conllu", "conll")
+Place = TypeVar("Place", int, str | int | None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def answers(
         some = items.examples[start : start + ITEMS_AT_ONCE]
         for example, answer in zip(some, predictor.predictions(some), strict=True):
             found = predictor.task.answer_columns(
-                answer.labels, answer.probabilities, column, every=every, separator=separator
+                answer.labels, answer.probabilities, column, every=every, separator=separator, words=answer.words
             )
             yield example.source.line, found
 
@@ -149,13 +151,25 @@ def _words(predictor: Predictor, items: Items, column: str, every: bool) -> Answ
     return AnswerTable(names, rows)
 
 
-def _file_of_words(predictor: Predictor, items: Items, column: str) -> list[str]:
-    """The lines of the input with the answers in the place of the column that was learned."""
-    found = {line: one[column] for line, one in answers(predictor, items, column=column)}
+def _file_of_words(predictor: Predictor, items: Items) -> list[str]:
+    """The lines of the input with the answers in the place of the columns that were learned."""
+    found: dict[int, dict[str | int | None, Labels]] = {}
+    for start in range(0, len(items.examples), ITEMS_AT_ONCE):
+        some = items.examples[start : start + ITEMS_AT_ONCE]
+        for example, answer in zip(some, predictor.predict(some), strict=True):
+            found[example.source.line] = predictor.task.columns_of(answer, items.columns.label_column)
     if items.format == "conllu":
-        return conllu_with(items.source, field_of(items.columns.label_column), found)
-    label = items.columns.label_column
-    return columns_with(items.source, int(label) if label is not None and str(label).isdigit() else None, found)
+        return conllu_with(items.source, {line: _by_place(columns, field_of) for line, columns in found.items()})
+    return columns_with(items.source, {line: _by_place(columns, _number) for line, columns in found.items()})
+
+
+def _by_place(columns: dict[str | int | None, Labels], place_of: Callable[[str | int | None], Place]) -> dict[Place, Labels]:
+    return {place_of(column): answers for column, answers in columns.items()}
+
+
+def _number(column: str | int | None) -> str | int | None:
+    """The place of a column in a file whose columns have no names."""
+    return int(column) if isinstance(column, str) and column.isdigit() else column
 
 
 def written(predictor: Predictor, items: Items, format: str | None, *, column: str = ANSWER, every: bool = False) -> str:
@@ -171,7 +185,7 @@ def written(predictor: Predictor, items: Items, format: str | None, *, column: s
                 path=items.source,
                 repair="use csv or jsonl",
             )
-        return "".join(f"{line}\n" for line in _file_of_words(predictor, items, column))
+        return "".join(f"{line}\n" for line in _file_of_words(predictor, items))
     if own not in _WRITERS:
         own = "tsv" if own == "text" else "jsonl"
     return _WRITERS[own](_table(predictor, items, own, column, every))

@@ -29,10 +29,10 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
     examples tell what an update costs and what comes before the first.
     """
     material = read_material(wanted, vectors)
-    usual = usual_settings(wanted.task, material.plan, material.encoder, material.train)
+    usual = usual_settings(wanted.kind, material.plan, material.encoder, material.train)
     settings = material.settings.resolve(material.plan, usual)
     assert settings.token_budget and settings.epochs and settings.least_updates
-    task = TASKS[wanted.task]
+    task = TASKS[wanted.kind]
     tokenize = TokenCoder("words").tokenize if material.encoder is None else material.encoder.tokenize
     lengths = [max(1, len(task.words(example, tokenize))) for example in material.train]
     batches = len(BucketSampler(lengths, token_budget=settings.token_budget, seed=settings.seed).epoch(0))
@@ -44,7 +44,7 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
             short = replace(settings, epochs=1, least_updates=count, evaluations=1, time_limit=None)
             began = time.perf_counter()
             fitted = fit_task(
-                wanted.task,
+                wanted.kind,
                 few,
                 many,
                 plan=material.plan,
@@ -61,7 +61,7 @@ def estimate_task(wanted: TaskRun, vectors: Vectors | None = None) -> dict[str, 
     limited = total if settings.time_limit is None else min(total, settings.time_limit)
     memory = peak_memory_gib()
     parameters, trainable = count_parameters(
-        wanted.task,
+        wanted.kind,
         material.train,
         material.dev,
         plan=material.plan,

@@ -213,7 +213,7 @@ class Fitting:
             weight = head.weight(targets)
             loss += float(head.loss(hidden, targets)) * weight
             weights += weight
-            for position, labels in zip(positions, head.decode(hidden), strict=True):
+            for position, labels in zip(positions, head.answers(hidden, sentences), strict=True):
                 found[position] = labels
         return HeldOut(head.task.score(self.dev.gold, found), loss / max(weights, 1), weights)
 

@@ -189,8 +189,8 @@ class TaskPredictor(Predictor):
     @torch.no_grad()
     def _decoded(self, examples: ListOf[Example[Any, Any]]) -> list[Labels]:
         found: list[Labels] = [()] * len(examples)
-        for positions, _, hidden in self._states(examples):
-            for position, labels in zip(positions, self.model.head.decode(hidden), strict=True):
+        for positions, words, hidden in self._states(examples):
+            for position, labels in zip(positions, self.model.head.answers(hidden, words), strict=True):
                 found[position] = labels
         return found
 
@@ -209,9 +209,8 @@ class TaskPredictor(Predictor):
         """Words, labels and probabilities of every item, in one pass."""
         found: dict[int, Prediction] = {}
         for positions, words, hidden in self._states(self._given(items)):
-            answers = zip(
-                positions, words, self.model.head.decode(hidden), self.model.head.probabilities(hidden), strict=True
-            )
+            head = self.model.head
+            answers = zip(positions, words, head.answers(hidden, words), head.probabilities(hidden), strict=True)
             for position, own, labels, table in answers:
                 found[position] = Prediction(own, self.task.written(labels), table.cpu().numpy(), labels)
         return [found[position] for position in range(len(items))]
@@ -297,7 +296,7 @@ def task_card(predictor: TaskPredictor) -> str:
     proof = "\n".join(f"* {in_markdown(line)}" for line in record.get("proof_lines", []))
     score = record.get("dev_score")
     found = f"{metric_title(score['main_name'])} {score['main']:.4f}" if score else "not measured"
-    listed = ", ".join(task.labels[:20]) + (", …" if len(task.labels) > 20 else "")
+    listed = task.summary
     limits = "It cannot answer labels that were absent from its training data." if listed else ""
     return f"""# {task.card}{": " if listed else ""}{in_markdown(listed)}
 

@@ -144,7 +144,7 @@ class TaskRun:
 
     task: str = field(
         metadata=option(
-            "classify: one text, one or more labels; tag: one label for each token; pair: two texts, one label or number.",
+            "classify: one text, one or more labels; tag: one or more labels for each token; pair: two texts, one label or number.",
             DATA,
             metavar="TASK",
         )
@@ -184,3 +184,11 @@ class TaskRun:
     def carry_mode(self) -> str:
         """The mode of carrying over that was asked for, or the one that goes with the encoder."""
         return self.mode or usual_mode(with_encoder=self.encoder is not None)
+
+    @property
+    def kind(self) -> str:
+        """The task that the columns make of the one that was asked for. Raises UsageError for an unknown one."""
+        from carryover.tasks import TASKS  # NumPy: not for who only asks for a default
+
+        check_choice("task", self.task, TASKS)
+        return TASKS[self.task].for_columns(self.columns).name

@@ -152,19 +152,18 @@ class LabelledFiles:
 
 def read_labelled(wanted: TaskRun, settings: FitSettings) -> LabelledFiles:
     """Read `--train` and, where it is given, `--dev`. Raises InputMissing, BadData naming file and line."""
-    check_choice("task", wanted.task, TASKS)
-    read = [("train", wanted.train, _read(wanted.task, wanted.train, wanted.columns))]
+    read = [("train", wanted.train, _read(wanted.kind, wanted.train, wanted.columns))]
     train = list(read[0][2].examples)
     scheme = read[0][2].scheme
     settings = replace(settings, scheme=PLAIN if scheme is None else scheme.spelling)
-    labels = TASKS[wanted.task].labels_of(train)
+    labels = TASKS[wanted.kind].labels_of(train)
     if not labels or (len(labels) < 2 and not settings.multi_label):
         found = f"only the label {labels[0]!r}" if labels else "no label at all"
         raise BadData(f"holds {found}", path=wanted.train, repair="give examples with at least two different labels")
     asked = {} if settings.metric == "auto" else {"metric": settings.metric}
-    TASKS[wanted.task].of(labels, {**settings.task_options(), **asked}).check(train, wanted.train)
+    TASKS[wanted.kind].of(labels, {**settings.task_options(), **asked}).check(train, wanted.train)
     if wanted.dev is not None:
-        read.append(("dev", wanted.dev, _read(wanted.task, wanted.dev, wanted.columns, like=scheme or PLAIN)))
+        read.append(("dev", wanted.dev, _read(wanted.kind, wanted.dev, wanted.columns, like=scheme or PLAIN)))
     dev = list(read[1][2].examples) if wanted.dev is not None else []
     return LabelledFiles(settings, train, dev, tuple(labels), tuple(read))
 
@@ -240,10 +239,10 @@ def train_task(wanted: TaskRun, out: Path, *, vectors: Vectors | None = None, qu
                 say(f"no --dev: {len(material.dev):,} of the {whole:,} examples are held out to choose when to stop")
             tokenize = TokenCoder("characters").tokenize if material.encoder is None else material.encoder.tokenize
             for _, path, result in material.read:
-                sentences = [TASKS[wanted.task].words(one, tokenize) for one in result.examples]
+                sentences = [TASKS[wanted.kind].words(one, tokenize) for one in result.examples]
                 (material.encoder or learner_of(sentences[0])).say_cut(path, sentences)
             fitted = fit_task(
-                wanted.task,
+                wanted.kind,
                 material.train,
                 material.dev,
                 plan=material.plan,
@@ -273,7 +272,7 @@ def _resolved(wanted: TaskRun, material: Material, vectors: Vectors | None) -> d
         "encoder": None if wanted.encoder is None else str(wanted.encoder),
         "train_content": None,
         "dev_content": None,
-        **{f"{name}_content": content_of(TASKS[wanted.task], path, result) for name, path, result in material.read},
+        **{f"{name}_content": content_of(TASKS[wanted.kind], path, result) for name, path, result in material.read},
         "encoder_content": None if encoder is None else encoder.content(),
         "vectors_content": None if vectors is None else fingerprint(*vectors[0].tokens, vectors[1]),
         "device": wanted.device,

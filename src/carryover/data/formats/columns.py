@@ -51,17 +51,32 @@ def read_columns(
     over; a comment begins with `#` before the first word of a sentence and does not have the shape of a word's line.
     Every row of the file must have the same number of columns. A faulty line makes its whole sentence faulty.
     """
+    result, blocks, labelled = _read(path, (label_column,), on_error, require_labels)
+    if not labelled:
+        return result
+    return to_iob2(result, path, on_error, scheme, [[number for number, _ in block.lines] for block in blocks], like)
+
+
+def read_column_cells(
+    path: FilePath, label_columns: Iterable[int], *, on_error: str = "stop", require_labels: bool = True
+) -> ReadResult[Tagged]:
+    """The same with the cells of several columns as they are, tabs between them."""
+    return _read(path, tuple(label_columns), on_error, require_labels)[0]
+
+
+def _read(
+    path: FilePath, label_columns: tuple[int | None, ...], on_error: str, require_labels: bool
+) -> tuple[ReadResult[Tagged], list[_Block], bool]:
+    """Sentences, their lines, and whether there are tags."""
     blocks = _blocks(path)
     shapes = [("\t" in line) for block in blocks for line in block.raw.split("\n") if not line.startswith("#")]
     tabs = 2 * sum(shapes) > len(shapes)
     blocks = _without_comments(path, blocks, tabs)
     width = _width(blocks, tabs)
-    place = _place(path, width, label_column, require_labels)
-    sentences = (_sentence(path, block, tabs, width, place) for block in blocks)
-    result = collect(sentences, path, on_error)
-    if place is None:
-        return result
-    return to_iob2(result, path, on_error, scheme, [[number for number, _ in block.lines] for block in blocks], like)
+    found = [_place(path, width, label_column, require_labels) for label_column in label_columns]
+    places = tuple(place for place in found if place is not None)
+    sentences = (_sentence(path, block, tabs, width, places) for block in blocks)
+    return collect(sentences, path, on_error), blocks, bool(places)
 
 
 def _blocks(path: FilePath) -> list[_Block]:
@@ -184,26 +199,26 @@ def _place(path: FilePath, width: int, label_column: int | None, require_labels:
     )
 
 
-def _sentence(path: FilePath, block: _Block, tabs: bool, width: int, place: int | None) -> Tagged | Faulty:
+def _sentence(path: FilePath, block: _Block, tabs: bool, width: int, places: tuple[int, ...]) -> Tagged | Faulty:
     tokens: list[str] = []
     tags: list[str] = []
     for number, line in block.lines:
         if isinstance(line, BadLine):
             return Faulty(line, block.whole)
         cells = split_columns(line, tabs)
+        empty = next((place for place in places if len(cells) == width and not cells[place].strip()), None)
         wrong = None
         if len(cells) != width:
             wrong = f"{len(cells)} columns where the file has {width}", "one word a line, the same columns in each"
         elif not cells[0].strip():
             wrong = "the word is empty", "write the word in the first column"
-        elif place is not None and not cells[place].strip():
-            wrong = f"the tag of {cells[0]!r} is empty", f"write the tag in column {place}"
+        elif empty is not None:
+            wrong = f"the tag of {cells[0]!r} is empty", f"write the tag in column {empty}"
         if wrong is not None:
             return Faulty(BadData(wrong[0], path=path, line=number, repair=wrong[1]), block.whole)
         tokens.append(cells[0].strip())
-        if place is not None:
-            tags.append(cells[place].strip())
-    gold = None if place is None else tuple(tags)
+        tags.append("\t".join(cells[place].strip() for place in places))
+    gold = tuple(tags) if places else None
     return Example(Words(tuple(tokens)), gold, Source(str(path), block.first))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -28,15 +28,32 @@ def read_conllu(
     validated: ten columns, ids in order, heads within the sentence, no cycle, at least one root; heads may be left out
     altogether. Raises UsageError for an unknown field, BadData, InputMissing.
     """
-    field = _field(label_column)
-    result = collect(_sentences(path, field), path, on_error)
-    if all(tag == "_" for sentence in result.examples for tag in sentence.gold or ()):
+    return _read(path, (_field(label_column),), on_error, require_labels, _MAY_BE_EMPTY)
+
+
+def read_conllu_fields(
+    path: FilePath, fields: Sequence[str | int], *, on_error: str = "stop", require_labels: bool = True
+) -> ReadResult[Tagged]:
+    """The same with several fields of every word, tabs between them. A word may lack its lemma, as the second part of one that
+    is written in two has none."""
+    names = tuple(map(_field, fields))
+    return _read(path, names, on_error, require_labels, (*_MAY_BE_EMPTY, "lemma"))
+
+
+def _read(
+    path: FilePath, fields: tuple[str, ...], on_error: str, require_labels: bool, may_be_empty: tuple[str, ...]
+) -> ReadResult[Tagged]:
+    result = collect(_sentences(path, fields), path, on_error)
+    cells = [tag.split("\t") for sentence in result.examples for tag in sentence.gold or ()]
+    empty = [field for place, field in enumerate(fields) if all(row[place] == "_" for row in cells)]
+    if empty:
         if require_labels:
-            raise BadData(f"the field {field!r} is empty in the whole file", path=path, repair="choose another field")
+            raise BadData(f"the field {empty[0]!r} is empty in the whole file", path=path, repair="choose another field")
         bare = [replace(sentence, gold=None) for sentence in result.examples]
         return ReadResult(bare, result.rejected, result.rows)
-    if require_labels and field not in _MAY_BE_EMPTY:
-        checked = (_tagged_throughout(sentence, field, path) for sentence in result.examples)
+    filled = [(place, field) for place, field in enumerate(fields) if field not in may_be_empty]
+    if require_labels and filled:
+        checked = (_tagged_throughout(sentence, filled, path) for sentence in result.examples)
         complete = collect(checked, path, on_error)
         return ReadResult(complete.examples, result.rejected + complete.rejected, result.rows)
     return result
@@ -45,6 +62,11 @@ def read_conllu(
 def field_of(label_column: str | int | None) -> int:
     """The place of a label field among the ten columns. Raises UsageError for an unknown one."""
     return FIELDS.index(_field(label_column))
+
+
+def field_name(label_column: str | int | None) -> str:
+    """Its name."""
+    return _field(label_column)
 
 
 def _field(label_column: str | int | None) -> str:
@@ -61,11 +83,13 @@ def _field(label_column: str | int | None) -> str:
     raise UsageError(f"CoNLL-U has no label field {label_column!r}", repair=f"{hint}the fields are {', '.join(LABELS)}")
 
 
-def _tagged_throughout(sentence: Tagged, field: str, path: FilePath) -> Tagged | Faulty:
+def _tagged_throughout(sentence: Tagged, fields: list[tuple[int, str]], path: FilePath) -> Tagged | Faulty:
     for token, tag in zip(sentence.input.tokens, sentence.gold or (), strict=True):
-        if tag == "_" and token != "_":
+        cells = tag.split("\t")
+        lacking = next((field for place, field in fields if cells[place] == "_" and token != "_"), None)
+        if lacking is not None:
             fault = BadData(
-                f"{token!r} has no {field}",
+                f"{token!r} has no {lacking}",
                 path=path,
                 line=sentence.source.line,
                 repair="fill it in or leave the sentence out",
@@ -74,19 +98,19 @@ def _tagged_throughout(sentence: Tagged, field: str, path: FilePath) -> Tagged |
     return sentence
 
 
-def _sentences(path: FilePath, field: str) -> Iterator[Tagged | Faulty]:
+def _sentences(path: FilePath, fields: tuple[str, ...]) -> Iterator[Tagged | Faulty]:
     lines: list[tuple[int, str | BadLine]] = []
     for number, line in scan_lines(path):
         if isinstance(line, BadLine) or line.strip():
             lines.append((number, line))
         elif lines:
-            yield _sentence(path, lines, field)
+            yield _sentence(path, lines, fields)
             lines = []
     if any(isinstance(line, BadLine) or not line.startswith("#") for _, line in lines):
-        yield _sentence(path, lines, field)  # comments at the end of the file belong to nothing
+        yield _sentence(path, lines, fields)  # comments at the end of the file belong to nothing
 
 
-def _sentence(path: FilePath, block: list[tuple[int, str | BadLine]], field: str) -> Tagged | Faulty:
+def _sentence(path: FilePath, block: list[tuple[int, str | BadLine]], fields: tuple[str, ...]) -> Tagged | Faulty:
     raw = "\n".join(line.text if isinstance(line, BadLine) else line for _, line in block)
     lines: _Lines = []
     try:
@@ -100,9 +124,9 @@ def _sentence(path: FilePath, block: list[tuple[int, str | BadLine]], field: str
         _check_tree(path, nodes, words)
     except BadData as error:
         return Faulty(error, raw)
-    place = FIELDS.index(field)
+    places = [FIELDS.index(field) for field in fields]
     cells = [line.split("\t") for _, line in words]
-    tokens, tags = tuple(node["form"] for node in nodes), tuple(one[place] for one in cells)
+    tokens, tags = tuple(node["form"] for node in nodes), tuple("\t".join(one[place] for place in places) for one in cells)
     return Example(Words(tokens), tags, Source(str(path), words[0][0]))
 
 

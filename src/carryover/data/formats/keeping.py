@@ -91,49 +91,64 @@ def keep_rows(path: FilePath, format: str, *, header: bool = True) -> KeptRows:
 # ---------------------------------------------------------------------- columns of words
 
 
-def conllu_with(path: FilePath, field: int, answers: Mapping[int, Sequence[str]]) -> list[str]:
-    """The lines of a CoNLL-U file with column `field` of its words replaced, all else as it was.
+Answers = Mapping[int, Mapping[Any, Sequence[str]]]
+"""By the line of a sentence's first word and the place of a column, an answer for each word."""
 
-    `answers` are by the line of a sentence's first word, one for each syntactic word: ranges and empty nodes keep theirs.
+
+def conllu_with(path: FilePath, answers: Answers) -> list[str]:
+    """The lines of a CoNLL-U file with the fields of its words that have answers replaced, all else as it was.
+
+    There is one for each syntactic word: ranges and empty nodes keep theirs.
     """
 
-    def replaced(line: str, answer: str) -> str:
+    def replaced(line: str, own: Mapping[Any, str]) -> str:
         cells = line.split("\t")
-        cells[field] = answer or "_"
+        for field, answer in own.items():
+            cells[field] = answer or "_"
         return "\t".join(cells)
 
     return _with(path, answers, lambda line: line.partition("\t")[0].isdigit(), replaced)
 
 
-def columns_with(path: FilePath, column: int | None, answers: Mapping[int, Sequence[str]]) -> list[str]:
-    """The lines of a CoNLL file with `column` (None: the last one) of its words replaced, or added where there is only the word."""
+def columns_with(path: FilePath, answers: Answers) -> list[str]:
+    """The lines of a CoNLL file with columns (None: the last one) of its words replaced, or added where there is only the word and
+    where a column has a name in place of a number."""
 
-    def replaced(line: str, answer: str) -> str:
-        if "\t" in line:
-            cells = line.split("\t")
-            place = len(cells) - 1 if column is None else column
-            return "\t".join([*cells[:place], answer, *cells[place + 1 :]]) if place else f"{line}\t{answer}"
-        places = list(_CELL.finditer(line))
-        place = len(places) - 1 if column is None else column
-        if not 0 < place < len(places):
-            return f"{line} {answer}"
-        return line[: places[place].start()] + answer + line[places[place].end() :]
+    def replaced(line: str, own: Mapping[Any, str]) -> str:
+        numbered = {column: answer for column, answer in own.items() if not isinstance(column, str)}
+        for column, answer in sorted(numbered.items(), key=lambda one: -1 if one[0] is None else one[0]):
+            line = _replaced(line, column, answer)
+        added = [answer for column, answer in own.items() if isinstance(column, str)]
+        return ("\t" if "\t" in line else " ").join([line, *added])
 
     return _with(path, answers, lambda line: bool(line.strip()), replaced)
 
 
+def _replaced(line: str, column: int | None, answer: str) -> str:
+    if "\t" in line:
+        cells = line.split("\t")
+        place = len(cells) - 1 if column is None else column
+        return "\t".join([*cells[:place], answer, *cells[place + 1 :]]) if place else f"{line}\t{answer}"
+    places = list(_CELL.finditer(line))
+    place = len(places) - 1 if column is None else column
+    if not 0 < place < len(places):
+        return f"{line} {answer}"
+    return line[: places[place].start()] + answer + line[places[place].end() :]
+
+
 def _with(
     path: FilePath,
-    answers: Mapping[int, Sequence[str]],
+    answers: Answers,
     is_word: Callable[[str], bool],
-    replaced: Callable[[str, str], str],
+    replaced: Callable[[str, Mapping[Any, str]], str],
 ) -> list[str]:
     found: list[str] = []
-    waiting: list[str] = []
+    waiting: list[dict[Any, str]] = []
     for number, line in scan_lines(path):
         text = line if isinstance(line, str) else line.text
         if number in answers:
-            waiting = list(answers[number])
+            columns = answers[number]
+            waiting = [dict(zip(columns, word, strict=True)) for word in zip(*columns.values(), strict=True)]
         if waiting and is_word(text):
             text = replaced(text, waiting.pop(0))
         found.append(text)

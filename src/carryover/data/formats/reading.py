@@ -145,7 +145,7 @@ def read_tagged(
         return to_iob2(trees, path, on_error, scheme, [], like)
     if format == "jsonl":
         key = "tags" if label_column is None else str(label_column)
-        result = collect(_json_sentences(path, key, require_labels), path, on_error)
+        result = collect(json_sentences(path, (key,), require_labels), path, on_error)
         return to_iob2(result, path, on_error, scheme, [], like)
     if isinstance(label_column, str):
         if not (label_column.isascii() and label_column.isdigit()):
@@ -220,32 +220,37 @@ def _text_examples(
             yield Faulty(BadData(error.message, path=path, line=record.line, repair=error.repair), record.raw)
 
 
-def _json_sentences(path: FilePath, key: str, require_labels: bool) -> Iterator[Tagged | Faulty]:
+def json_sentences(path: FilePath, keys: tuple[str, ...], require_labels: bool) -> Iterator[Tagged | Faulty]:
+    """Rows {"tokens": […], key: […], …}, the tags of all `keys` of a word with tabs between them."""
     for line, value, raw in tables.read_objects(path):
         if isinstance(value, BadData):
             yield Faulty(value, raw)
             continue
         try:
-            yield _json_sentence(path, value, key, require_labels, line)
+            yield _json_sentence(path, value, keys, require_labels, line)
         except BadData as error:
             yield Faulty(BadData(error.message, path=path, line=line, repair=error.repair), raw)
 
 
-def _json_sentence(path: FilePath, value: dict[str, Any], key: str, require_labels: bool, line: int) -> Tagged:
-    for name in ("tokens", key) if require_labels else ("tokens",):
+def _json_sentence(path: FilePath, value: dict[str, Any], keys: tuple[str, ...], require_labels: bool, line: int) -> Tagged:
+    for name in ("tokens", *keys) if require_labels else ("tokens",):
         if name not in value:
             raise tables.missing_column(name, list(value), path, line)
     lists: list[tuple[str, ...]] = []
-    for name in ("tokens", key):
+    for name in ("tokens", *keys):
         cells = value.get(name) or []
         if not isinstance(cells, list) or not all(isinstance(cell, str) and cell.strip() for cell in cells):
             raise BadData(f"{name!r} is not a list of strings that are not empty", repair='write ["word", "word"]')
         for cell in cells:
             check_unicode(cell)
         lists.append(tuple(cells))
-    tokens, tags = lists
+    tokens, *tags = lists
     if not tokens:
         raise BadData("the sentence has no tokens", repair="remove the row")
-    if len(tokens) != len(tags) and (tags or require_labels):
-        raise BadData(f"{len(tokens)} tokens but {len(tags)} {key}", repair="give one tag for each token")
-    return Example(Words(tokens), tags or None, Source(str(path), line))
+    for key, cells in zip(keys, tags, strict=True):
+        if len(tokens) != len(cells) and (cells or require_labels):
+            raise BadData(f"{len(tokens)} tokens but {len(cells)} {key}", repair="give one tag for each token")
+        if len(keys) > 1 and any("\t" in cell for cell in cells):
+            raise BadData(f"a cell of {key!r} holds a tab", repair="leave tabs out of tags")
+    gold = tuple("\t".join(cells) for cells in zip(*tags, strict=True)) if all(tags) else None
+    return Example(Words(tokens), gold, Source(str(path), line))

@@ -19,7 +19,7 @@ from carryover.tasks.task import Task
 
 
 class Head(nn.Module, ABC):
-    """Answers `task` from states [B, W, D] of size `in_size` = D. It never sees words, only labels and states.
+    """Answers `task` from states [B, W, D] of size `in_size` = D. It learns from labels and states alone.
 
     Of a task whose examples have several sentences the states have a row for each of them, those of an example side by side.
     """
@@ -68,6 +68,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def decode(self, hidden: Sequence) -> list[Labels]:
         """The answer for each example."""
+
+    def answers(self, hidden: Sequence, sentences: ListOf[Any]) -> list[Labels]:
+        """The answer for each example, by the words of the `sentences` that were read, too, where a head needs them."""
+        return self.decode(hidden)
 
     @abstractmethod
     def options(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from carryover.transfer.predicting import Prediction, Predictor
 
 @dataclass(frozen=True)
 class Wrong:
-    """A decision that was wrong: its place in the example (0 for a text), what was right, what was answered, and how probable the
-    model held each."""
+    """A decision that was wrong: the place of its word in the example (0 for a text), what was right, what was answered, and how
+    probable the model held each."""
 
     place: int
     gold: str
@@ -96,10 +96,10 @@ class Examination:
             same = gold == prediction.decoded if pairs else sorted(gold) == sorted(prediction.decoded)
             if same:
                 continue
-            rows = self._rows(prediction, pairs)
+            chances = zip(*self._chances(prediction, gold, pairs), strict=True)
             wrong = tuple(
-                Wrong(place, right, answer, self._chance(rows[place], answer), self._chance(rows[place], right))
-                for place, (right, answer) in enumerate(pairs)
+                Wrong(number // self.task.decisions_of_one, right, answer, float(of_answer), float(of_gold))
+                for number, ((right, answer), (of_answer, of_gold)) in enumerate(zip(pairs, chances, strict=True))
                 if right != answer
             )
             sureness = max((one.sureness for one in wrong), default=None)
@@ -109,25 +109,21 @@ class Examination:
     @cached_property
     def reliability(self) -> Reliability | None:
         """Over all decisions, None where there is none."""
-        answered, right, squares = [], [], []
-        for prediction, pairs in zip(self.predictions, self.decisions, strict=True):
-            for row, (gold, answer) in zip(self._rows(prediction, pairs), pairs, strict=True):
-                own = self._chance(row, gold)
-                answered.append(self._chance(row, answer))
-                right.append(gold == answer)
-                squares.append(float(np.square(row, dtype=np.float64).sum()) - 2 * own + 1)
-        if not answered:
-            return None
-        return Reliability.of(np.array(answered), np.array(right, dtype=float), np.array(squares))
+        rows = []
+        for gold, prediction, pairs in zip(self.gold, self.predictions, self.decisions, strict=True):
+            if pairs:
+                of_answer, of_gold = self._chances(prediction, gold, pairs)
+                right = np.array([own == given for own, given in pairs], dtype=float)
+                squares = self.task.concentration(prediction.probabilities) - 2 * of_gold + 1
+                rows.append(np.stack([of_answer, right, squares]))
+        return Reliability.of(*np.concatenate(rows, axis=1)) if rows else None
 
-    def _rows(self, prediction: Prediction, pairs: ListOf[Any]) -> np.ndarray:
-        """[decisions, K]"""
-        return prediction.probabilities.reshape(len(pairs), -1) if pairs else np.zeros((0, len(self.task.labels)))
-
-    def _chance(self, row: np.ndarray, label: str) -> float:
-        """Of a label that the model does not know, 0."""
-        number = self.task.numbers.get(label)
-        return 0.0 if number is None else float(row[number])
+    def _chances(self, prediction: Prediction, gold: Labels, pairs: ListOf[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Of every decision the probability of what was answered and of what is right."""
+        if not pairs:
+            return np.zeros(0), np.zeros(0)
+        words, table = prediction.words, prediction.probabilities
+        return self.task.chances(words, prediction.decoded, table), self.task.chances(words, gold, table)
 
     def to_json(self) -> dict[str, Any]:
         """What a document has beside the scores."""

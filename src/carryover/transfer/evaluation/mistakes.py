@@ -23,8 +23,8 @@ def _row(found: Examination, mistake: Mistake) -> dict[str, Any]:
     row: dict[str, Any] = {
         "line": mistake.example.source.line,
         "input": mistake.example.input.shown,
-        "gold": " ".join(task.written(mistake.gold)) if task.answers_words else ",".join(mistake.gold),
-        "answer": " ".join(prediction.labels) if task.answers_words else ",".join(prediction.labels),
+        "gold": " ".join(task.shown_words(mistake.gold)) if task.answers_words else ",".join(mistake.gold),
+        "answer": " ".join(task.shown_words(prediction.decoded)) if task.answers_words else ",".join(prediction.labels),
     }
     if mistake.sureness is not None:
         surest = max(mistake.wrong, key=lambda one: one.sureness)

@@ -97,15 +97,7 @@ def _mistake(found: Examination, mistake: Mistake) -> dict[str, Any]:
     elif mistake.distance:
         row["told"] = f"off by {mistake.distance:.3g}"
     if found.task.answers_words:
-        wrong = {one.place for one in mistake.wrong}
-        parts = zip(mistake.prediction.words, found.task.written(mistake.gold), mistake.prediction.labels, strict=True)
-        return {
-            **row,
-            "words": [
-                {"text": text, "gold": gold, "answer": answer if place in wrong else "", "wrong": place in wrong}
-                for place, (text, gold, answer) in enumerate(parts)
-            ],
-        }
+        return {**row, "words": _several(mistake) if found.task.decisions_of_one > 1 else _words(found, mistake)}
     text = mistake.example.input.shown
     return {
         **row,
@@ -113,3 +105,23 @@ def _mistake(found: Examination, mistake: Mistake) -> dict[str, Any]:
         "gold": ", ".join(mistake.gold) or "–",
         "answer": ", ".join(mistake.prediction.labels) or "–",
     }
+
+
+def _words(found: Examination, mistake: Mistake) -> list[dict[str, Any]]:
+    """Every word with its tag, and where that is wrong the answer."""
+    wrong = {one.place for one in mistake.wrong}
+    parts = zip(mistake.prediction.words, found.task.written(mistake.gold), mistake.prediction.labels, strict=True)
+    return [
+        {"text": text, "gold": gold, "answer": answer if place in wrong else "", "wrong": place in wrong}
+        for place, (text, gold, answer) in enumerate(parts)
+    ]
+
+
+def _several(mistake: Mistake) -> list[dict[str, Any]]:
+    """Every word, and of its columns those that are wrong."""
+    rows = []
+    for place, text in enumerate(mistake.prediction.words):
+        wrong = [one for one in mistake.wrong if one.place == place]
+        gold, answer = ("; ".join(parts) for parts in ((w.gold for w in wrong), (w.answer for w in wrong)))
+        rows.append({"text": text, "gold": gold, "answer": answer, "wrong": bool(wrong)})
+    return rows
